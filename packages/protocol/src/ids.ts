@@ -1,0 +1,63 @@
+/**
+ * Identifiers that cross process borders. Each is a distinct type, so that the compiler refuses a
+ * node where a shard is meant; all numbers are safe integers (below 2^53).
+ */
+
+declare const brand: unique symbol;
+type Brand<T, Name extends string> = T & { readonly [brand]: Name };
+
+/** A peer's number in its cluster: 1, 2, 3 …; given by the system shard at join, never used again. */
+export type NodeNumber = Brand<number, 'NodeNumber'>;
+/** A Raft group. 0 is the system shard; 1 … are volume shards. */
+export type ShardId = Brand<number, 'ShardId'>;
+/** A volume's number, 1 … 2^24-1, never used again; 0 stands for the list of volumes itself. */
+export type VolumeNumber = Brand<number, 'VolumeNumber'>;
+/** An inode within its volume, 1 … 2^40-1, never used again; 1 is the volume's root directory. */
+export type InodeNumber = Brand<number, 'InodeNumber'>;
+/** One mount's or program's lease with the shards: 16 lower-case hexadecimal digits, chosen at random. */
+export type SessionId = Brand<string, 'SessionId'>;
+/** A chunk: 32 lower-case hexadecimal digits, of which the first four are its partition. */
+export type ChunkId = Brand<string, 'ChunkId'>;
+/** A placement unit, 0 … 16383. */
+export type PartitionId = Brand<number, 'PartitionId'>;
+/** Version of the cluster map; grows by one with each change. */
+export type Epoch = Brand<number, 'Epoch'>;
+
+export const SYSTEM_SHARD = 0 as ShardId;
+export const ROOT_INODE = 1 as InodeNumber;
+/** The pseudo volume whose root lists the volumes. */
+export const ROOT_VOLUME = 0 as VolumeNumber;
+export const PARTITION_COUNT = 16_384;
+
+const CHUNK_ID_PATTERN = /^[0-3][0-9a-f]{31}$/;
+const SESSION_ID_PATTERN = /^[0-9a-f]{16}$/;
+
+/**
+ * Builds a chunk's id from its partition, the writer (48 random bits, 12 hex digits, new for each
+ * client process) and the writer's counter (0 … 2^53-1). Throws RangeError outside these ranges.
+ */
+export function makeChunkId(partition: PartitionId, writer: string, counter: number): ChunkId {
+  if (!Number.isInteger(partition) || partition < 0 || partition >= PARTITION_COUNT) {
+    throw new RangeError(`partition ${partition} is outside 0 … ${PARTITION_COUNT - 1}`);
+  }
+  if (!/^[0-9a-f]{12}$/.test(writer)) throw new RangeError('a chunk writer has 12 hex digits');
+  if (!Number.isSafeInteger(counter) || counter < 0) throw new RangeError('chunk counter');
+  const high = partition.toString(16).padStart(4, '0');
+  return `${high}${writer}${counter.toString(16).padStart(16, '0')}` as ChunkId;
+}
+
+/** The partition that a chunk's id carries. Throws RangeError when the id is malformed. */
+export function partitionOf(chunk: ChunkId): PartitionId {
+  if (!isChunkId(chunk)) throw new RangeError(`malformed chunk id '${chunk}'`);
+  return Number.parseInt(chunk.slice(0, 4), 16) as PartitionId;
+}
+
+/** Whether a foreign string has the form of a chunk id. */
+export function isChunkId(text: string): text is ChunkId {
+  return CHUNK_ID_PATTERN.test(text);
+}
+
+/** Whether a foreign string has the form of a session id. */
+export function isSessionId(text: string): text is SessionId {
+  return SESSION_ID_PATTERN.test(text);
+}

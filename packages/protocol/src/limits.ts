@@ -1,0 +1,46 @@
+/** Every limit that more than one room must know, with its unit and its reason. */
+export const LIMITS = {
+  /** Bytes of one name in a directory (POSIX NAME_MAX on Linux file systems). */
+  nameBytesMax: 255,
+  /** Bytes of a symbolic link's target (PATH_MAX - 1). */
+  symlinkBytesMax: 4095,
+  /** Bytes of a file: what a JavaScript number counts exactly. */
+  fileBytesMax: Number.MAX_SAFE_INTEGER,
+  /** Hard links of one inode (ext4 has 65,000). */
+  linksMax: 65_000,
+  /** Bytes of one extended attribute's value and of all of an inode (XATTR_SIZE_MAX). */
+  xattrValueBytesMax: 65_536,
+  xattrTotalBytesMax: 131_072,
+  /** Bytes of an extended attribute's name (XATTR_NAME_MAX). */
+  xattrNameBytesMax: 255,
+  /** Bytes of one chunk. */
+  chunkBytesMax: 4 * 1024 * 1024,
+  /** Bytes that one checksum covers, in a chunk and on the wire. */
+  checksumBlockBytes: 64 * 1024,
+  /** Bytes of a write that ride in the log as an inline extent. */
+  inlineBytesMax: 32 * 1024,
+  /** Bytes of one FUSE read or write. */
+  ioBytesMax: 1024 * 1024,
+  /** Bytes of one framed message: a chunk and its header. */
+  frameBytesMax: 5 * 1024 * 1024,
+  /** Bytes of one log entry: an inline write and its names. */
+  entryBytesMax: 1024 * 1024,
+  /** Answers of one session kept for retries; a session has at most so many requests in flight. */
+  sessionRequestsMax: 1024,
+  /** Milliseconds without a sign of life after which a session is fenced. */
+  sessionLeaseMs: 10_000,
+  /** Milliseconds after its last confirmed sign of life when a session must stop trusting its caches. */
+  sessionTrustMs: 6_000,
+  /** Milliseconds between signs of life of a session. */
+  sessionKeepaliveMs: 1_000,
+  /** Milliseconds that an operation waits for a quorum before it fails (P4). */
+  operationWaitMs: 30_000,
+  /** Volumes of a cluster: 24 bits of a FUSE node id. */
+  volumesMax: 2 ** 24 - 1,
+  /** Inodes that a volume may ever create: 40 bits of a FUSE node id. */
+  inodesMax: 2 ** 40 - 1,
+  /** Bytes of a volume's name. */
+  volumeNameBytesMax: 255,
+  /** Voters of one shard. */
+  votersMax: 5,
+} as const;

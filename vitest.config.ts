@@ -1,0 +1,44 @@
+import { defineConfig } from 'vitest/config';
+
+// Real processes, mounts and engines share one machine: one file at a time.
+const oneAtATime = { fileParallelism: false, hookTimeout: 120_000 };
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          include: [
+            'packages/**/src/**/*.test.ts',
+            'test/{model,simulation,contracts,tidy}/**/*.test.ts',
+          ],
+          testTimeout: 60_000,
+        },
+      },
+      {
+        test: {
+          name: 'cluster',
+          include: ['test/{cluster,posix,applications}/**/*.test.ts'],
+          testTimeout: 120_000,
+          ...oneAtATime,
+        },
+      },
+      {
+        test: {
+          name: 'docker',
+          include: ['test/docker/**/*.test.ts'],
+          testTimeout: 300_000,
+          ...oneAtATime,
+          hookTimeout: 300_000,
+        },
+      },
+    ],
+    coverage: {
+      provider: 'v8',
+      include: ['packages/*/src/**/*.ts'],
+      exclude: ['**/*.test.ts', '**/index.ts'],
+      reporter: ['text-summary'],
+    },
+  },
+});
