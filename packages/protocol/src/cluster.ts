@@ -1,0 +1,100 @@
+/** What the system shard holds: nodes, shards, volumes, tokens, and the map made of them. */
+import type { Epoch, NodeNumber, PartitionId, ShardId, VolumeNumber } from './ids.ts';
+
+/** up: lease alive; down: missed it; draining: is being emptied; out: holds no data any more. */
+export type NodeState = 'up' | 'down' | 'draining' | 'out';
+
+/** A peer as the map shows it. */
+export interface NodeRecord {
+  readonly number: NodeNumber;
+  /** Host name by default; unique in the cluster. */
+  readonly name: string;
+  /** host:port of gRPC, of the framed protocol (chunks, metadata sessions), of the admin API, and the libp2p multiaddr. */
+  readonly grpcAddress: string;
+  readonly wireAddress: string;
+  readonly adminAddress: string;
+  readonly discoveryAddress: string;
+  /** Failure domain; the node's name by default. */
+  readonly zone: string;
+  /** Relative share of data, > 0; 0 while draining or out. */
+  readonly weight: number;
+  readonly state: NodeState;
+  /** New with every data directory made: a peer that lost its disk has another one. */
+  readonly incarnation: string;
+}
+
+/** Replicas of one Raft group. Node numbers are the group's replica ids. */
+export interface ShardRecord {
+  readonly shard: ShardId;
+  /** Members wanted by the cluster; the group's own log is the truth about its present membership. */
+  readonly members: readonly NodeNumber[];
+}
+
+/** How a volume is kept. */
+export interface VolumePolicy {
+  /** Wanted copies, 1 … 7 (clamped to the number of nodes until more come). */
+  readonly replicas: number;
+  /** Durable copies that an fsync waits for; replicas / 2 + 1 by default, clamped likewise. */
+  readonly minReplicas: number;
+  /** Bytes and inodes; 0: no limit. */
+  readonly quotaBytes: number;
+  readonly quotaInodes: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly mode: number;
+}
+
+/** creating: its shard does not have it yet; ready; removing: its shard is giving its space back. */
+export type VolumeState = 'creating' | 'ready' | 'removing';
+
+export interface VolumeRecord {
+  readonly number: VolumeNumber;
+  readonly name: string;
+  readonly shard: ShardId;
+  readonly policy: VolumePolicy;
+  readonly state: VolumeState;
+  /** ISO 8601. */
+  readonly createdAt: string;
+  /** Hosts whose container engine has it mounted. */
+  readonly attachedTo: readonly string[];
+}
+
+/** Replicas of a partition, the first is preferred for nothing: all are equal. */
+export interface PartitionPlacement {
+  readonly replicas: readonly NodeNumber[];
+  /** Replicas of the table before, still holding what new ones have not fetched yet; absent when settled. */
+  readonly previous?: readonly NodeNumber[];
+}
+
+/** The table every peer of an epoch agrees on. */
+export interface ClusterMap {
+  readonly clusterId: string;
+  readonly epoch: Epoch;
+  readonly nodes: readonly NodeRecord[];
+  readonly shards: readonly ShardRecord[];
+  /** Index is the PartitionId; length PARTITION_COUNT. Nodes of maximal replica order; a volume takes its first `replicas`. */
+  readonly partitions: readonly PartitionPlacement[];
+  /** Serial numbers of revoked certificates, lower-case hexadecimal. */
+  readonly revoked: readonly string[];
+}
+
+export type TokenRole = 'node' | 'client' | 'admin';
+
+/** A join or access token as stored: its secret only as a digest. */
+export interface TokenRecord {
+  readonly id: string;
+  readonly role: TokenRole;
+  /** SHA-256 of the secret, hexadecimal. */
+  readonly secretDigest: string;
+  /** ISO 8601; '' never. */
+  readonly expiresAt: string;
+  readonly revoked: boolean;
+  readonly createdAt: string;
+}
+
+/** Placement of one partition in a map; throws RangeError outside 0 … PARTITION_COUNT-1. */
+export function placementOf(map: ClusterMap, partition: PartitionId): PartitionPlacement {
+  const placement = map.partitions[partition];
+  if (placement === undefined) throw new RangeError(`no partition ${partition}`);
+  return placement;
+}

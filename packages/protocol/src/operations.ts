@@ -1,0 +1,258 @@
+/**
+ * The words of a volume shard: every change of a volume's metadata (an Operation, carried by a
+ * Command in the shard's log) and every linearizable look at it (a View).
+ */
+import type { Attributes, FileKind } from './attributes.ts';
+import type { ChunkId, InodeNumber, SessionId, VolumeNumber } from './ids.ts';
+
+/** A time stamp given by the caller, or the command's own time. */
+export type TimeStamp = bigint | 'now';
+
+/** Where the bytes of a written range are. */
+export type ExtentSource =
+  /** Bytes that ride in the log, at most LIMITS.inlineBytesMax. */
+  | { readonly kind: 'inline'; readonly bytes: Uint8Array }
+  /** Part of a chunk that is already durable on min_replicas peers. */
+  | {
+      readonly kind: 'chunk';
+      readonly chunk: ChunkId;
+      readonly chunkOffset: number;
+      /** Whole length of the chunk in bytes, for accounting and collection. */
+      readonly chunkLength: number;
+    }
+  /** Reads as zeros; `allocated` tells fallocate'd space from a hole. */
+  | { readonly kind: 'zero'; readonly allocated: boolean };
+
+/** A written range: bytes [offset, offset + length) of the file. */
+export interface ExtentWrite {
+  readonly offset: number;
+  readonly length: number;
+  readonly source: ExtentSource;
+}
+
+/** A range as a reader sees it; ranges of one answer are sorted and cover [from, to) without gaps. */
+export type Extent = ExtentWrite;
+
+/** A byte range lock of fcntl(2) or a whole-file lock of flock(2). */
+export interface LockRequest {
+  readonly family: 'posix' | 'flock';
+  readonly type: 'read' | 'write' | 'unlock';
+  /** First byte; end is exclusive, Number.MAX_SAFE_INTEGER stands for the end of file. flock: 0 … max. */
+  readonly start: number;
+  readonly end: number;
+  /** The kernel's lock owner as decimal text; unique within the session. */
+  readonly owner: string;
+  readonly pid: number;
+}
+
+/** A change of one volume's metadata. Names are bytes as text in latin1 ("binary") so that any byte survives. */
+export type Operation =
+  /** Makes an empty volume whose root has the given owner and mode. Again with the same number: success, no change. */
+  | {
+      readonly op: 'init-volume';
+      readonly name: string;
+      readonly mode: number;
+      readonly uid: number;
+      readonly gid: number;
+      readonly quotaBytes: number;
+      readonly quotaInodes: number;
+    }
+  /** 0 means no limit. */
+  | { readonly op: 'set-quota'; readonly quotaBytes: number; readonly quotaInodes: number }
+  /** Refuses ENOTEMPTY unless `force`; then the volume is gone and its space is given back in slices. */
+  | { readonly op: 'destroy-volume'; readonly force: boolean }
+  /**
+   * Makes an inode of any kind under a name. `exclusive`: EEXIST when the name exists; else an
+   * existing regular file is the answer (`created: false`), any other kind EEXIST.
+   * A set-gid parent hands down its gid, to directories its set-gid bit too.
+   */
+  | {
+      readonly op: 'create';
+      readonly parent: InodeNumber;
+      readonly name: string;
+      readonly kind: FileKind;
+      readonly mode: number;
+      readonly uid: number;
+      readonly gid: number;
+      readonly rdev: number;
+      /** Target of a symlink in latin1, else ''. */
+      readonly target: string;
+      readonly exclusive: boolean;
+    }
+  | { readonly op: 'link'; readonly ino: InodeNumber; readonly parent: InodeNumber; readonly name: string }
+  /** Removes a name of anything but a directory. At zero links the inode lives on as an orphan until every session has let go. */
+  | { readonly op: 'unlink'; readonly parent: InodeNumber; readonly name: string }
+  | { readonly op: 'rmdir'; readonly parent: InodeNumber; readonly name: string }
+  | {
+      readonly op: 'rename';
+      readonly parent: InodeNumber;
+      readonly name: string;
+      readonly newParent: InodeNumber;
+      readonly newName: string;
+      /** rename(2), RENAME_NOREPLACE, RENAME_EXCHANGE. */
+      readonly flag: 'replace' | 'noreplace' | 'exchange';
+    }
+  | {
+      readonly op: 'set-attributes';
+      readonly ino: InodeNumber;
+      readonly mode?: number;
+      readonly uid?: number;
+      readonly gid?: number;
+      /** Truncates or extends. */
+      readonly size?: number;
+      readonly atime?: TimeStamp;
+      readonly mtime?: TimeStamp;
+      /** Clears set-user-id, and set-group-id when group execute is set, as write(2) and chown(2) do. */
+      readonly killPrivileges?: boolean;
+    }
+  /**
+   * Publishes written ranges in the order given, all or none. `append`: offsets are relative to the
+   * end of file at this moment. Sets mtime and ctime; grows the size as needed, never shrinks it.
+   */
+  | {
+      readonly op: 'write-extents';
+      readonly ino: InodeNumber;
+      readonly extents: readonly ExtentWrite[];
+      readonly append: boolean;
+      readonly killPrivileges: boolean;
+    }
+  /** fallocate(2). 'allocate' grows the size unless keepSize; 'punch' and 'zero' as in the man page. */
+  | {
+      readonly op: 'fallocate';
+      readonly ino: InodeNumber;
+      readonly mode: 'allocate' | 'punch' | 'zero';
+      readonly keepSize: boolean;
+      readonly offset: number;
+      readonly length: number;
+    }
+  /** Replaces ranges only where the file still has exactly the given inline bytes' version; used to move inline extents to chunks. */
+  | {
+      readonly op: 'move-inline';
+      readonly ino: InodeNumber;
+      /** The inode's content version that the mover read; a newer one makes this a no-op. */
+      readonly contentVersion: number;
+      readonly extents: readonly ExtentWrite[];
+    }
+  | {
+      readonly op: 'set-xattr';
+      readonly ino: InodeNumber;
+      readonly name: string;
+      readonly value: Uint8Array;
+      /** setxattr(2): either, XATTR_CREATE, XATTR_REPLACE. */
+      readonly mode: 'set' | 'create' | 'replace';
+    }
+  | { readonly op: 'remove-xattr'; readonly ino: InodeNumber; readonly name: string }
+  /** Never waits: EAGAIN with the holder in detail when it conflicts. */
+  | { readonly op: 'set-lock'; readonly ino: InodeNumber; readonly lock: LockRequest }
+  /** Drops all locks that (session, owner) holds on the inode: close(2), process exit. */
+  | { readonly op: 'release-locks'; readonly ino: InodeNumber; readonly family: 'posix' | 'flock'; readonly owner: string }
+  /** The session holds none of these orphans open (any more). */
+  | { readonly op: 'release-orphans'; readonly inos: readonly InodeNumber[] }
+  /** Begins a session, or renews it under the same id: success, no change. Of the whole shard: `volume` is 0. */
+  | { readonly op: 'open-session'; readonly host: string }
+  /** Ends a session: locks, delegations and orphans that only it held go with it. */
+  | { readonly op: 'close-session' }
+  /** The leader's verdict on another session; later commands of it are refused with SESSION_EXPIRED. */
+  | { readonly op: 'expire-session'; readonly expired: SessionId }
+  /** Exclusive right to cache the volume; answer tells who holds it when someone else does. */
+  | { readonly op: 'acquire-delegation' }
+  | { readonly op: 'return-delegation' }
+  /** Internal, by the leader: deletes up to `count` pieces of dead inodes and volumes; answer tells whether more remain. */
+  | { readonly op: 'reclaim'; readonly count: number }
+  /** Internal, by the leader: these chunks are gone from all replicas. */
+  | { readonly op: 'chunks-collected'; readonly chunks: readonly ChunkId[] };
+
+export type OperationName = Operation['op'];
+
+/** One entry of a volume shard's log. */
+export interface Command {
+  /** Version of this layout; 1. */
+  readonly v: 1;
+  readonly session: SessionId;
+  /**
+   * Number of the request within its session, unique, 1 … 2^53-1; a repeated (session, sequence)
+   * gets the first answer again. Requests of a session may arrive in any order.
+   */
+  readonly sequence: number;
+  /** The session has received every answer below this number: those may be forgotten. */
+  readonly answeredBelow: number;
+  /** Nanoseconds since the epoch at the caller: the 'now' of this command. */
+  readonly timeNs: bigint;
+  readonly volume: VolumeNumber;
+  readonly operation: Operation;
+}
+
+/** What an operation answers when it is not refused. Unused fields are absent. */
+export interface OperationAnswer {
+  /** Of the inode made, changed, moved or unlinked, after the change. */
+  readonly attributes?: Attributes;
+  readonly created?: boolean;
+  /** Offset at which an append landed. */
+  readonly offset?: number;
+  /** An inode that lost its last name with this operation and lives on as an orphan. */
+  readonly orphan?: InodeNumber;
+  /** rename: attributes of what the new name named before, or (exchange) of the other inode. */
+  readonly replaced?: Attributes;
+  readonly more?: boolean;
+  readonly delegation?: { readonly holder: SessionId; readonly granted: boolean };
+}
+
+/** Result of a command: an answer or a refusal, equal on every replica. */
+export type CommandResult =
+  | { readonly ok: true; readonly answer: OperationAnswer }
+  | { readonly ok: false; readonly code: string; readonly message?: string; readonly detail?: Readonly<Record<string, unknown>> };
+
+/** One name in a directory. `cookie` is opaque, never 0; a listing goes on after it. */
+export interface DirectoryEntry {
+  readonly name: string;
+  readonly cookie: number;
+  readonly attributes: Attributes;
+}
+
+/** A linearizable look at one volume. */
+export type View =
+  | { readonly view: 'lookup'; readonly parent: InodeNumber; readonly name: string }
+  | { readonly view: 'attributes'; readonly ino: InodeNumber }
+  | { readonly view: 'read-directory'; readonly ino: InodeNumber; readonly after: number; readonly count: number }
+  | { readonly view: 'read-link'; readonly ino: InodeNumber }
+  | { readonly view: 'xattr'; readonly ino: InodeNumber; readonly name: string }
+  | { readonly view: 'xattr-names'; readonly ino: InodeNumber }
+  /** Extents of [offset, offset + length), cut at the end of file; inline bytes included. */
+  | { readonly view: 'extents'; readonly ino: InodeNumber; readonly offset: number; readonly length: number }
+  | { readonly view: 'seek'; readonly ino: InodeNumber; readonly offset: number; readonly whence: 'data' | 'hole' }
+  | { readonly view: 'test-lock'; readonly ino: InodeNumber; readonly lock: LockRequest }
+  | { readonly view: 'space' }
+  | { readonly view: 'parent'; readonly ino: InodeNumber };
+
+/** Answers of {@link View}, by name. Refusals are thrown as HoldfastError (ENOENT, ESTALE, ENOTDIR, EINVAL, ENODATA, ENXIO). */
+export interface ViewAnswers {
+  lookup: { readonly attributes: Attributes };
+  attributes: { readonly attributes: Attributes };
+  'read-directory': { readonly entries: readonly DirectoryEntry[]; readonly end: boolean };
+  'read-link': { readonly target: string };
+  xattr: { readonly value: Uint8Array };
+  'xattr-names': { readonly names: readonly string[] };
+  extents: { readonly attributes: Attributes; readonly extents: readonly Extent[]; readonly contentVersion: number };
+  seek: { readonly offset: number };
+  'test-lock': { readonly conflict?: LockRequest };
+  space: VolumeSpace;
+  parent: { readonly parent: InodeNumber };
+}
+
+/** Use and bounds of one volume. */
+export interface VolumeSpace {
+  readonly usedBytes: number;
+  readonly usedInodes: number;
+  /** 0: no limit. */
+  readonly quotaBytes: number;
+  readonly quotaInodes: number;
+}
+
+/** What a shard's leader tells a session without being asked. */
+export type SessionNotice =
+  /** These inodes have lost their last name; answer with release-orphans once none is open here. */
+  | { readonly notice: 'orphans'; readonly volume: VolumeNumber; readonly inos: readonly InodeNumber[] }
+  /** Give the volume's delegation back: flush, drop caches, then return-delegation. */
+  | { readonly notice: 'recall'; readonly volume: VolumeNumber }
+  /** The session was fenced. */
+  | { readonly notice: 'expired' };
