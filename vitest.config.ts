@@ -1,16 +1,19 @@
 import { defineConfig } from 'vitest/config';
+import { TallyReporter } from './scripts/tally-reporter.ts';
 
 // Real processes, mounts and engines share one machine: one file at a time.
 const oneAtATime = { fileParallelism: false, hookTimeout: 120_000 };
 
 export default defineConfig({
   test: {
+    reporters: ['default', new TallyReporter()],
     projects: [
       {
         test: {
           name: 'unit',
           include: [
             'packages/**/src/**/*.test.ts',
+            'scripts/**/*.test.ts',
             'test/{model,simulation,contracts,tidy}/**/*.test.ts',
           ],
           testTimeout: 60_000,
