@@ -1,1 +1,4 @@
-export {};
+export { Cluster } from './cluster/cluster.ts';
+export { type ClientIdentity, loadIdentity } from './cluster/identity.ts';
+export { ClusterClient, type ClusterClientOptions } from './cluster-client.ts';
+export { Volumes } from './volumes.ts';

@@ -1,0 +1,184 @@
+import { hostname } from 'node:os';
+import {
+  type FileSystem,
+  HoldfastError,
+  type NodeNumber,
+  type SessionId,
+  type SessionNotice,
+  type ShardId,
+} from '@holdfast/protocol';
+import { Cluster } from './cluster/cluster.ts';
+import { type ClientIdentity, loadIdentity } from './cluster/identity.ts';
+import { ChunkReader } from './chunks/read.ts';
+import { ChunkWriter } from './chunks/write.ts';
+import { ClusterFileSystem } from './file-system/cluster-file-system.ts';
+import { FileData } from './file-system/file-data.ts';
+import { FileJournal, MemoryJournal } from './session/journal.ts';
+import { Session } from './session/session.ts';
+import { Volumes } from './volumes.ts';
+
+/** Milliseconds for which an answer about free space is good enough for statfs. */
+const SPACE_VALID_MS = 5_000;
+
+/** Options of {@link ClusterClient.connect}. */
+export interface ClusterClientOptions {
+  /** Directory written by `holdfast init` or `join`; or give `identity`. */
+  readonly dataDirectory?: string;
+  readonly identity?: ClientIdentity;
+  /** More addresses (host:port) to try first. */
+  readonly addresses?: readonly string[];
+  /** Milliseconds that an operation waits for a quorum; 0: for ever. Default 30,000. */
+  readonly operationWaitMs?: number;
+  /** Directory for the journal of requests in flight (best on tmpfs); in memory when absent. */
+  readonly journalDirectory?: string;
+  /** Name under which the session is known; the host's name by default. */
+  readonly host?: string;
+  /** Told when the session was fenced and replaced. */
+  readonly onExpired?: () => void;
+}
+
+/** A program's door to a cluster. */
+export class ClusterClient {
+  readonly cluster: Cluster;
+  readonly volumes: Volumes;
+  readonly #options: ClusterClientOptions;
+  #session: Session | undefined;
+  #fileSystem: ClusterFileSystem | undefined;
+
+  private constructor(cluster: Cluster, options: ClusterClientOptions) {
+    this.cluster = cluster;
+    this.volumes = new Volumes(cluster);
+    this.#options = options;
+  }
+
+  /** Connects; resolves once a peer has answered. Throws NOT_FOUND without an identity, UNREACHABLE when no peer answers in time. */
+  static async connect(options: ClusterClientOptions): Promise<ClusterClient> {
+    const client = await ClusterClient.create(options);
+    await client.cluster.ready();
+    return client;
+  }
+
+  /** Like {@link connect} but does not wait for any peer: operations will. */
+  static async create(options: ClusterClientOptions): Promise<ClusterClient> {
+    const loaded = options.identity ?? (await loadIdentity(requireDirectory(options)));
+    const addresses = [...new Set([...(options.addresses ?? []), ...loaded.addresses])];
+    let client: ClusterClient | undefined;
+    const cluster = new Cluster({
+      identity: { ...loaded, addresses },
+      ...(options.operationWaitMs === undefined ? {} : { operationWaitMs: options.operationWaitMs }),
+      onNotice: (method, header) => client?.#notice(method, header),
+    });
+    client = new ClusterClient(cluster, options);
+    return client;
+  }
+
+  /** The namespace; made at the first call, with a session of its own. */
+  fileSystem(): FileSystem {
+    this.#fileSystem ??= this.#makeFileSystem();
+    return this.#fileSystem;
+  }
+
+  #makeFileSystem(): ClusterFileSystem {
+    const { journalDirectory, host, onExpired } = this.#options;
+    const session = new Session({
+      cluster: this.cluster,
+      journal: journalDirectory === undefined ? new MemoryJournal() : new FileJournal(journalDirectory),
+      host: host ?? hostname(),
+      onNotice: (_shard, notice) => this.#sessionNotice(notice),
+      onExpired: () => onExpired?.(),
+      nowNs: wallClockNs,
+    });
+    this.#session = session;
+    const data = new FileData({
+      session,
+      sink: new ChunkWriter(this.cluster),
+      source: new ChunkReader(this.cluster),
+    });
+    return new ClusterFileSystem({
+      session,
+      volumes: this.volumes,
+      data,
+      clusterSpace: cachedFor(SPACE_VALID_MS, () => this.space()),
+      close: () => this.close(),
+    });
+  }
+
+  /** Bytes that files may use on the present peers when kept in three copies (or as many as there are peers). */
+  async space(): Promise<{ totalBytes: number; freeBytes: number }> {
+    await this.cluster.ready();
+    const nodes = this.cluster.map.nodes.filter((node) => node.state === 'up');
+    const spaces = await Promise.allSettled(nodes.map((node) => this.#spaceOf(node.number)));
+    const known = spaces.filter((result) => result.status === 'fulfilled').map((result) => result.value);
+    const copies = Math.max(1, Math.min(3, nodes.length));
+    const sum = (pick: (space: Space) => number): number =>
+      Math.floor(known.reduce((total, space) => total + pick(space), 0) / copies);
+    return { totalBytes: sum((space) => space.totalBytes), freeBytes: sum((space) => space.freeBytes) };
+  }
+
+  async #spaceOf(node: NodeNumber): Promise<Space> {
+    const connection = this.cluster.connections.to(node, 'meta');
+    if (connection === undefined) throw new HoldfastError('UNREACHABLE');
+    return (await connection.call<Space>('chunk.space', {}, { deadlineMs: 2_000 })).header;
+  }
+
+  #notice(method: string, header: unknown): void {
+    if (method !== 'session.notice') return;
+    this.#session?.notice(header as { shard: ShardId; session: SessionId; notice: SessionNotice });
+  }
+
+  #sessionNotice(notice: SessionNotice): void {
+    if (notice.notice === 'orphans') this.#fileSystem?.orphansAnnounced(notice.volume, notice.inos);
+  }
+
+  /** Ends the session and every connection. */
+  async close(): Promise<void> {
+    await this.#session?.close();
+    await this.cluster.close();
+  }
+
+  /** Ends the connections but leaves the session to whoever continues its journal. */
+  async abandon(): Promise<void> {
+    this.#session?.abandon();
+    await this.cluster.close();
+  }
+}
+
+interface Space {
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+}
+
+function requireDirectory(options: ClusterClientOptions): string {
+  if (options.dataDirectory !== undefined) return options.dataDirectory;
+  throw new HoldfastError('BAD_REQUEST', 'give a data directory or an identity');
+}
+
+/** Milliseconds by which the fine clock may differ from the wall clock before it is set again. */
+const CLOCK_SLACK_MS = 2;
+let clockOriginMs = performance.timeOrigin;
+
+/** The wall clock in nanoseconds, with the microseconds that Node can tell; follows steps of the wall clock. */
+function wallClockNs(): bigint {
+  const fineMs = clockOriginMs + performance.now();
+  const wallMs = Date.now();
+  if (Math.abs(fineMs - wallMs) > CLOCK_SLACK_MS) {
+    clockOriginMs += wallMs - fineMs;
+    return BigInt(wallMs) * 1_000_000n;
+  }
+  return BigInt(Math.round(fineMs * 1_000)) * 1_000n;
+}
+
+function cachedFor<T>(validMs: number, ask: () => Promise<T>): () => Promise<T> {
+  let until = 0;
+  let answer: Promise<T> | undefined;
+  return () => {
+    if (answer === undefined || performance.now() > until) {
+      until = performance.now() + validMs;
+      answer = ask().catch((error: unknown) => {
+        answer = undefined;
+        throw error;
+      });
+    }
+    return answer;
+  };
+}

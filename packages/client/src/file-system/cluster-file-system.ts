@@ -1,0 +1,353 @@
+import {
+  type AttributeChange,
+  type Attributes,
+  type FileKind,
+  type FileSystem,
+  HoldfastError,
+  type InodeNumber,
+  type Invalidation,
+  type ListedEntry,
+  type LockRequest,
+  type NodeAnswer,
+  type NodeReference,
+  type Operation,
+  type OperationAnswer,
+  type RequestContext,
+  ROOT_INODE,
+  type SpaceAnswer,
+  type VolumeNumber,
+  type VolumeRecord,
+} from '@holdfast/protocol';
+import type { Session } from '../session/session.ts';
+import type { Volumes } from '../volumes.ts';
+import { addressOf, type FileData } from './file-data.ts';
+import { waitForLock } from './locks.ts';
+import { OpenFiles } from './open-files.ts';
+import { isRoot, ROOT_NODE, VolumeList } from './volume-list.ts';
+
+/** Inodes that a volume without an inode quota is said to have room for. */
+const INODES_UNLIMITED = 2 ** 32;
+
+/** What {@link ClusterFileSystem} works with. */
+export interface ClusterFileSystemOptions {
+  readonly session: Session;
+  readonly volumes: Volumes;
+  readonly data: FileData;
+  /** Bytes of the cluster that a volume without quota may count on: [total, free], after replication. */
+  readonly clusterSpace: () => Promise<{ totalBytes: number; freeBytes: number }>;
+  readonly close: () => Promise<void>;
+}
+
+/**
+ * The namespace over a cluster: every call asks the shard that leads the volume, nothing is cached,
+ * so that what has returned on one host is seen by the next operation on any other (P3).
+ */
+export class ClusterFileSystem implements FileSystem {
+  readonly #session: Session;
+  readonly #volumes: Volumes;
+  readonly #data: FileData;
+  readonly #list: VolumeList;
+  readonly #options: ClusterFileSystemOptions;
+  readonly #open = new OpenFiles();
+
+  constructor(options: ClusterFileSystemOptions) {
+    this.#options = options;
+    this.#session = options.session;
+    this.#volumes = options.volumes;
+    this.#data = options.data;
+    this.#list = new VolumeList(options.volumes, options.session);
+  }
+
+  async lookup(parent: NodeReference, name: string, context: RequestContext): Promise<NodeAnswer> {
+    if (isRoot(parent)) return this.#list.lookup(name, context);
+    const volume = await this.#volume(parent, context);
+    const view = { view: 'lookup', parent: parent.ino, name } as const;
+    const { attributes } = await this.#session.view(addressOf(volume), view, context.signal);
+    return answerFor(parent.volume, attributes);
+  }
+
+  async getAttributes(node: NodeReference, context: RequestContext): Promise<NodeAnswer> {
+    if (isRoot(node)) return this.#list.answer();
+    const volume = await this.#volume(node, context);
+    const view = { view: 'attributes', ino: node.ino } as const;
+    const { attributes } = await this.#session.view(addressOf(volume), view, context.signal);
+    return answerFor(node.volume, attributes);
+  }
+
+  async setAttributes(node: NodeReference, change: AttributeChange, context: RequestContext): Promise<NodeAnswer> {
+    if (isRoot(node)) throw new HoldfastError('EPERM', 'the list of volumes has fixed attributes');
+    const answer = await this.#change(node, { op: 'set-attributes', ino: node.ino, ...change }, context);
+    return answerFor(node.volume, attributesOf(answer));
+  }
+
+  async readDirectory(
+    node: NodeReference,
+    cookie: number,
+    count: number,
+    context: RequestContext,
+  ): Promise<{ entries: readonly ListedEntry[]; end: boolean }> {
+    if (isRoot(node)) return this.#list.read(cookie, count, context);
+    const volume = await this.#volume(node, context);
+    const view = { view: 'read-directory', ino: node.ino, after: cookie, count } as const;
+    const { entries, end } = await this.#session.view(addressOf(volume), view, context.signal);
+    const listed = entries.map((entry) => ({
+      ...answerFor(node.volume, entry.attributes),
+      name: entry.name,
+      cookie: entry.cookie,
+    }));
+    return { entries: listed, end };
+  }
+
+  async parentOf(node: NodeReference, context: RequestContext): Promise<NodeReference> {
+    if (isRoot(node) || node.ino === ROOT_INODE) return ROOT_NODE;
+    const volume = await this.#volume(node, context);
+    const view = { view: 'parent', ino: node.ino } as const;
+    const { parent } = await this.#session.view(addressOf(volume), view, context.signal);
+    return { volume: node.volume, ino: parent };
+  }
+
+  async readLink(node: NodeReference, context: RequestContext): Promise<string> {
+    const volume = await this.#volume(node, context);
+    const view = { view: 'read-link', ino: node.ino } as const;
+    return (await this.#session.view(addressOf(volume), view, context.signal)).target;
+  }
+
+  async create(
+    parent: NodeReference,
+    name: string,
+    options: { kind: FileKind; mode: number; rdev: number; target: string; exclusive: boolean },
+    context: RequestContext,
+  ): Promise<NodeAnswer & { created: boolean }> {
+    if (isRoot(parent)) {
+      if (options.kind !== 'directory') throw new HoldfastError('EPERM', 'the list of volumes holds only volumes');
+      return { ...(await this.#list.make(name, options.mode, context)), created: true };
+    }
+    const { uid, gid } = context;
+    const operation: Operation = { op: 'create', parent: parent.ino, name, uid, gid, ...options };
+    const answer = await this.#change(parent, operation, context);
+    return { ...answerFor(parent.volume, attributesOf(answer)), created: answer.created ?? true };
+  }
+
+  async link(node: NodeReference, parent: NodeReference, name: string, context: RequestContext): Promise<NodeAnswer> {
+    refuseAcross(node.volume, parent.volume);
+    const answer = await this.#change(parent, { op: 'link', ino: node.ino, parent: parent.ino, name }, context);
+    return answerFor(parent.volume, attributesOf(answer));
+  }
+
+  async unlink(parent: NodeReference, name: string, context: RequestContext): Promise<void> {
+    if (isRoot(parent)) throw new HoldfastError('EISDIR', 'a volume is removed with rmdir or holdfast volume rm');
+    const answer = await this.#change(parent, { op: 'unlink', parent: parent.ino, name }, context);
+    this.#orphaned(parent.volume, answer);
+  }
+
+  async removeDirectory(parent: NodeReference, name: string, context: RequestContext): Promise<void> {
+    if (isRoot(parent)) return this.#list.remove(name);
+    await this.#change(parent, { op: 'rmdir', parent: parent.ino, name }, context);
+  }
+
+  async rename(
+    from: { parent: NodeReference; name: string },
+    to: { parent: NodeReference; name: string },
+    flag: 'replace' | 'noreplace' | 'exchange',
+    context: RequestContext,
+  ): Promise<void> {
+    refuseAcross(from.parent.volume, to.parent.volume);
+    if (isRoot(from.parent)) throw new HoldfastError('EPERM', 'volumes cannot be renamed');
+    const operation: Operation = {
+      op: 'rename',
+      parent: from.parent.ino,
+      name: from.name,
+      newParent: to.parent.ino,
+      newName: to.name,
+      flag,
+    };
+    this.#orphaned(from.parent.volume, await this.#change(from.parent, operation, context));
+  }
+
+  async open(
+    node: NodeReference,
+    options: { write: boolean; truncate: boolean },
+    context: RequestContext,
+  ): Promise<void> {
+    this.#open.opened(node); // counted first: an orphan notice in between must see it
+    try {
+      if (options.truncate) await this.setAttributes(node, { size: 0, killPrivileges: true }, context);
+      else await this.getAttributes(node, context);
+    } catch (error) {
+      this.#open.closed(node);
+      throw error instanceof HoldfastError && error.code === 'ENOENT'
+        ? new HoldfastError('ESTALE', error.message, { cause: error })
+        : error;
+    }
+  }
+
+  reopen(node: NodeReference): void {
+    this.#open.opened(node);
+  }
+
+  async release(node: NodeReference): Promise<void> {
+    if (this.#open.closed(node)) await this.#releaseOrphans(node.volume, [node.ino]);
+  }
+
+  async read(node: NodeReference, offset: number, length: number, context: RequestContext): Promise<Uint8Array> {
+    return this.#data.read(await this.#volume(node, context), node, offset, length, context);
+  }
+
+  async write(
+    node: NodeReference,
+    offset: number,
+    bytes: Uint8Array,
+    options: { append: boolean; killPrivileges: boolean },
+    context: RequestContext,
+  ): Promise<void> {
+    try {
+      await this.#data.write(await this.#volume(node, context), node, offset, bytes, options, context);
+    } finally {
+      this.#session.finished(context);
+    }
+  }
+
+  async flush(node: NodeReference, lockOwner: string): Promise<void> {
+    if (lockOwner !== '0' && lockOwner !== '') await this.releaseLocks(node, 'posix', lockOwner);
+  }
+
+  /** Writes are durable when they return: nothing is left to do. */
+  async sync(): Promise<void> {}
+
+  async allocate(
+    node: NodeReference,
+    options: { mode: 'allocate' | 'punch' | 'zero'; keepSize: boolean; offset: number; length: number },
+    context: RequestContext,
+  ): Promise<void> {
+    await this.#change(node, { op: 'fallocate', ino: node.ino, ...options }, context);
+  }
+
+  async seek(node: NodeReference, offset: number, whence: 'data' | 'hole', context: RequestContext): Promise<number> {
+    const volume = await this.#volume(node, context);
+    const view = { view: 'seek', ino: node.ino, offset, whence } as const;
+    return (await this.#session.view(addressOf(volume), view, context.signal)).offset;
+  }
+
+  async getXattr(node: NodeReference, name: string, context: RequestContext): Promise<Uint8Array> {
+    if (isRoot(node)) throw new HoldfastError('ENODATA');
+    const volume = await this.#volume(node, context);
+    const view = { view: 'xattr', ino: node.ino, name } as const;
+    return (await this.#session.view(addressOf(volume), view, context.signal)).value;
+  }
+
+  async listXattrs(node: NodeReference, context: RequestContext): Promise<readonly string[]> {
+    if (isRoot(node)) return [];
+    const volume = await this.#volume(node, context);
+    const view = { view: 'xattr-names', ino: node.ino } as const;
+    return (await this.#session.view(addressOf(volume), view, context.signal)).names;
+  }
+
+  async setXattr(
+    node: NodeReference,
+    name: string,
+    value: Uint8Array,
+    mode: 'set' | 'create' | 'replace',
+    context: RequestContext,
+  ): Promise<void> {
+    await this.#change(node, { op: 'set-xattr', ino: node.ino, name, value, mode }, context);
+  }
+
+  async removeXattr(node: NodeReference, name: string, context: RequestContext): Promise<void> {
+    await this.#change(node, { op: 'remove-xattr', ino: node.ino, name }, context);
+  }
+
+  async testLock(node: NodeReference, lock: LockRequest, context: RequestContext): Promise<LockRequest | undefined> {
+    const volume = await this.#volume(node, context);
+    const view = { view: 'test-lock', ino: node.ino, lock } as const;
+    return (await this.#session.view(addressOf(volume), view, context.signal)).conflict;
+  }
+
+  async setLock(
+    node: NodeReference,
+    lock: LockRequest,
+    options: { wait: boolean },
+    context: RequestContext,
+  ): Promise<void> {
+    const operation: Operation = { op: 'set-lock', ino: node.ino, lock };
+    if (!options.wait) await this.#change(node, operation, context);
+    else {
+      await waitForLock(async () => {
+        await this.#change(node, operation, this.#session.internalContext());
+      }, context);
+    }
+  }
+
+  async releaseLocks(node: NodeReference, family: 'posix' | 'flock', owner: string): Promise<void> {
+    await this.#change(node, { op: 'release-locks', ino: node.ino, family, owner }, this.#session.internalContext());
+  }
+
+  async space(node: NodeReference, context: RequestContext): Promise<SpaceAnswer> {
+    const cluster = await this.#options.clusterSpace();
+    if (isRoot(node)) return { ...cluster, totalInodes: INODES_UNLIMITED, freeInodes: INODES_UNLIMITED };
+    const volume = await this.#volume(node, context);
+    const used = await this.#session.view(addressOf(volume), { view: 'space' }, context.signal);
+    const totalBytes = used.quotaBytes === 0 ? used.usedBytes + cluster.freeBytes : used.quotaBytes;
+    const totalInodes = used.quotaInodes === 0 ? INODES_UNLIMITED : used.quotaInodes;
+    return {
+      totalBytes,
+      freeBytes: Math.max(0, Math.min(totalBytes - used.usedBytes, cluster.freeBytes)),
+      totalInodes,
+      freeInodes: Math.max(0, totalInodes - used.usedInodes),
+    };
+  }
+
+  onInvalidate(_listener: (what: Invalidation) => Promise<void>): void {
+    // Nothing is given to the kernel to believe (validMs is 0), so nothing has to be taken back.
+  }
+
+  /** A shard says that these inodes lost their last name; those not open here are let go. */
+  orphansAnnounced(volume: VolumeNumber, inos: readonly InodeNumber[]): void {
+    const free = this.#open.orphaned(volume, inos);
+    if (free.length > 0) void this.#releaseOrphans(volume, free);
+  }
+
+  async close(): Promise<void> {
+    await this.#options.close();
+  }
+
+  #orphaned(volume: VolumeNumber, answer: OperationAnswer): void {
+    if (answer.orphan !== undefined) this.orphansAnnounced(volume, [answer.orphan]);
+  }
+
+  /** The shard announces again what it was not told in time, so a failure here only delays. */
+  async #releaseOrphans(volume: VolumeNumber, inos: readonly InodeNumber[]): Promise<void> {
+    try {
+      const node = { volume, ino: ROOT_INODE };
+      await this.#change(node, { op: 'release-orphans', inos }, this.#session.internalContext());
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
+    }
+  }
+
+  async #change(node: NodeReference, operation: Operation, context: RequestContext): Promise<OperationAnswer> {
+    if (isRoot(node)) throw new HoldfastError('EPERM', 'the list of volumes holds only volumes');
+    try {
+      const volume = await this.#volume(node, context);
+      return await this.#session.execute(addressOf(volume), operation, context);
+    } finally {
+      this.#session.finished(context);
+    }
+  }
+
+  #volume(node: NodeReference, context: RequestContext): Promise<VolumeRecord> {
+    return this.#volumes.byNumber(node.volume, context.signal);
+  }
+}
+
+function answerFor(volume: VolumeNumber, attributes: Attributes): NodeAnswer {
+  return { node: { volume, ino: attributes.ino }, attributes, validMs: 0 };
+}
+
+function attributesOf(answer: OperationAnswer): Attributes {
+  if (answer.attributes === undefined) throw new HoldfastError('INTERNAL', 'an answer without attributes');
+  return answer.attributes;
+}
+
+function refuseAcross(a: VolumeNumber, b: VolumeNumber): void {
+  if (a !== b) throw new HoldfastError('EXDEV');
+}

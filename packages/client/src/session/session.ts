@@ -1,0 +1,256 @@
+import { randomBytes } from 'node:crypto';
+import {
+  type Command,
+  type CommandResult,
+  fromWireError,
+  HoldfastError,
+  LIMITS,
+  type Operation,
+  type OperationAnswer,
+  type RequestContext,
+  ROOT_VOLUME,
+  type SessionId,
+  type SessionNotice,
+  type ShardId,
+  type View,
+  type ViewAnswers,
+  type VolumeNumber,
+} from '@holdfast/protocol';
+import type { Cluster } from '../cluster/cluster.ts';
+import { type RequestJournal, SEQUENCES_PER_REQUEST } from './journal.ts';
+
+/** A volume's metadata has an address: its shard and its number. */
+export interface VolumeAddress {
+  readonly shard: ShardId;
+  readonly volume: VolumeNumber;
+}
+
+/** Listener for what shards tell the session. */
+export type NoticeListener = (shard: ShardId, notice: SessionNotice) => void;
+
+/** One shard's part in the session. */
+interface ShardLease {
+  opened: Promise<void> | undefined;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/** Options of {@link Session}. */
+export interface SessionOptions {
+  readonly cluster: Cluster;
+  readonly journal: RequestJournal;
+  readonly host: string;
+  readonly onNotice: NoticeListener;
+  /** The session was fenced: locks and open-unlinked files of the old one are gone. */
+  readonly onExpired: () => void;
+  /** Nanoseconds since the epoch. */
+  readonly nowNs: () => bigint;
+}
+
+/**
+ * The client's lease with the shards it uses. Commands are numbered, retried until answered and
+ * exactly-once; views are linearizable. A fenced session is replaced by a new one, and commands
+ * whose effect is then unknown fail with UNKNOWN_OUTCOME.
+ */
+export class Session {
+  readonly #options: SessionOptions;
+  readonly #leases = new Map<ShardId, ShardLease>();
+  #id: SessionId;
+  #internalRequest = -1;
+  #closed = false;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#id = options.journal.session ?? newSessionId();
+    if (options.journal.session === undefined) options.journal.begin(this.#id);
+  }
+
+  get id(): SessionId {
+    return this.#id;
+  }
+
+  /** A context for the client's own requests, which no kernel request stands behind. */
+  internalContext(): RequestContext {
+    return { uid: 0, gid: 0, pid: 0, requestId: this.#internalRequest-- };
+  }
+
+  /**
+   * Applies one operation exactly once. `index` numbers the operations of one request (0 … 7) and
+   * must be the same when the request is repeated. Throws the state machine's refusals.
+   */
+  async execute(
+    address: VolumeAddress,
+    operation: Operation,
+    context: RequestContext,
+    index = 0,
+  ): Promise<OperationAnswer> {
+    if (index >= SEQUENCES_PER_REQUEST) throw new HoldfastError('INTERNAL', 'too many operations in one request');
+    const { journal } = this.#options;
+    const base = journal.reserve(context.requestId);
+    try {
+      return await this.#executeAs(address, operation, base + index, context.signal);
+    } finally {
+      if (context.requestId < 0) journal.done(context.requestId);
+    }
+  }
+
+  /**
+   * The request is being answered: its numbers may be forgotten, though only once the answer has
+   * left, since a request that the kernel sends again must find them.
+   */
+  finished(context: RequestContext): void {
+    setImmediate(() => {
+      if (!this.#closed) this.#options.journal.done(context.requestId);
+    });
+  }
+
+  async #executeAs(
+    address: VolumeAddress,
+    operation: Operation,
+    sequence: number,
+    signal: AbortSignal | undefined,
+  ): Promise<OperationAnswer> {
+    await this.#open(address.shard);
+    const session = this.#id;
+    const command: Command = {
+      v: 1,
+      session,
+      sequence,
+      answeredBelow: this.#options.journal.answeredBelow(),
+      timeNs: this.#options.nowNs(),
+      volume: address.volume,
+      operation,
+    };
+    if (signal?.aborted === true) throw new HoldfastError('EINTR');
+    // Once sent, a command is followed to its end: an interrupt could not take it back.
+    const outcome = await this.#options.cluster.callLeader<CommandResult>(address.shard, 'meta.execute', {
+      shard: address.shard,
+      command,
+    });
+    const result = outcome.header;
+    if (result.ok) return result.answer;
+    const refusal = fromWireError({
+      code: result.code,
+      message: result.message ?? result.code,
+      ...(result.detail === undefined ? {} : { detail: result.detail }),
+    });
+    if (refusal.code !== 'SESSION_EXPIRED') throw refusal;
+    this.#fenced(session);
+    if (outcome.retried) {
+      throw new HoldfastError('UNKNOWN_OUTCOME', 'the session was fenced while the change was under way', { cause: refusal });
+    }
+    return this.#executeAs(address, operation, sequence, signal);
+  }
+
+  /** A linearizable look at a volume. Throws the view's refusals; outages after the bounded wait. */
+  async view<V extends View>(
+    address: VolumeAddress,
+    view: V,
+    signal?: AbortSignal,
+  ): Promise<ViewAnswers[V['view']]> {
+    await this.#open(address.shard);
+    const { cluster } = this.#options;
+    const outcome = await cluster.callLeader<ViewAnswers[V['view']]>(
+      address.shard,
+      'meta.view',
+      { shard: address.shard, session: this.#id, volume: address.volume, view },
+      signal,
+    );
+    return outcome.header;
+  }
+
+  #open(shard: ShardId): Promise<void> {
+    if (this.#closed) return Promise.reject(new HoldfastError('SHUTTING_DOWN'));
+    let lease = this.#leases.get(shard);
+    if (lease === undefined) {
+      lease = { opened: undefined, timer: undefined };
+      this.#leases.set(shard, lease);
+    }
+    const current = lease;
+    current.opened ??= this.#openShard(shard, current).catch((error: unknown) => {
+      current.opened = undefined;
+      throw error;
+    });
+    return current.opened;
+  }
+
+  async #openShard(shard: ShardId, lease: ShardLease): Promise<void> {
+    const { cluster, journal, host, nowNs } = this.#options;
+    const context = this.internalContext();
+    const sequence = journal.reserve(context.requestId);
+    try {
+      const command: Command = {
+        v: 1,
+        session: this.#id,
+        sequence,
+        answeredBelow: journal.answeredBelow(),
+        timeNs: nowNs(),
+        volume: ROOT_VOLUME,
+        operation: { op: 'open-session', host },
+      };
+      const { header } = await cluster.callLeader<CommandResult>(shard, 'meta.execute', { shard, command });
+      if (!header.ok) throw fromWireError({ code: header.code, message: header.message ?? header.code });
+    } finally {
+      journal.done(context.requestId);
+    }
+    await this.#keepalive(shard, this.#id);
+    this.#schedule(shard, lease);
+  }
+
+  #schedule(shard: ShardId, lease: ShardLease): void {
+    if (this.#closed) return;
+    lease.timer = setTimeout(() => {
+      void this.#keepalive(shard, this.#id).finally(() => this.#schedule(shard, lease));
+    }, LIMITS.sessionKeepaliveMs);
+    lease.timer.unref();
+  }
+
+  /** One sign of life; outages are left to the next one, a verdict is obeyed. */
+  async #keepalive(shard: ShardId, session: SessionId): Promise<void> {
+    const signal = AbortSignal.timeout(LIMITS.sessionTrustMs / 2);
+    try {
+      await this.#options.cluster.callLeader(shard, 'meta.keepalive', { shard, session }, signal);
+    } catch (error) {
+      if (error instanceof HoldfastError && error.code === 'SESSION_EXPIRED') this.#fenced(session);
+    }
+  }
+
+  #fenced(session: SessionId): void {
+    if (session !== this.#id) return; // someone else noticed first
+    this.#id = newSessionId();
+    this.#options.journal.begin(this.#id);
+    for (const lease of this.#leases.values()) clearTimeout(lease.timer);
+    this.#leases.clear();
+    this.#options.onExpired();
+  }
+
+  /** Handles a notice that came on a connection. */
+  notice(header: { shard: ShardId; session: SessionId; notice: SessionNotice }): void {
+    if (header.session !== this.#id) return;
+    if (header.notice.notice === 'expired') this.#fenced(header.session);
+    else this.#options.onNotice(header.shard, header.notice);
+  }
+
+  /** Ends the session with every shard, as far as they can be reached; locks and orphans go with it. */
+  async close(): Promise<void> {
+    const shards = [...this.#leases.keys()];
+    await Promise.allSettled(
+      shards.map((shard) =>
+        this.execute({ shard, volume: ROOT_VOLUME }, { op: 'close-session' }, this.internalContext()),
+      ),
+    );
+    this.#closed = true;
+    for (const lease of this.#leases.values()) clearTimeout(lease.timer);
+    this.#options.journal.close();
+  }
+
+  /** Stops without a word to the shards: the session lives on for whoever continues the journal. */
+  abandon(): void {
+    this.#closed = true;
+    for (const lease of this.#leases.values()) clearTimeout(lease.timer);
+    this.#options.journal.close();
+  }
+}
+
+function newSessionId(): SessionId {
+  return randomBytes(8).toString('hex') as SessionId;
+}

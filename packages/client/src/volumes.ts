@@ -1,0 +1,106 @@
+import {
+  HoldfastError,
+  SYSTEM_SHARD,
+  type VolumeNumber,
+  type VolumePolicy,
+  type VolumeRecord,
+} from '@holdfast/protocol';
+import type { Cluster } from './cluster/cluster.ts';
+
+/** The cluster's volumes: list, create, remove, and who has them attached. */
+export class Volumes {
+  readonly #cluster: Cluster;
+  readonly #byName = new Map<string, VolumeRecord>();
+  readonly #byNumber = new Map<VolumeNumber, VolumeRecord>();
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster;
+  }
+
+  /** All volumes, linearizable. Volumes being removed are left out. */
+  async list(signal?: AbortSignal): Promise<readonly VolumeRecord[]> {
+    const { volumes } = await this.#call<{ volumes: VolumeRecord[] }>('registry.volumes', {}, signal);
+    this.#byName.clear();
+    this.#byNumber.clear();
+    for (const volume of volumes) this.#remember(volume);
+    return volumes.filter((volume) => volume.state === 'ready');
+  }
+
+  /** The volumes last heard of, without asking: for answers that must not wait. */
+  known(): readonly VolumeRecord[] {
+    return [...this.#byName.values()].filter((volume) => volume.state === 'ready');
+  }
+
+  /** One volume, linearizable; undefined when there is none of that name. */
+  async get(name: string, signal?: AbortSignal): Promise<VolumeRecord | undefined> {
+    const { volume } = await this.#call<{ volume?: VolumeRecord }>('registry.volume', { name }, signal);
+    if (volume === undefined || volume.state !== 'ready') {
+      this.#forget(name);
+      return undefined;
+    }
+    this.#remember(volume);
+    return volume;
+  }
+
+  /** Makes a volume; success when it exists with the same policy, CONFLICT when with another one. */
+  async create(name: string, policy: Partial<VolumePolicy> = {}): Promise<VolumeRecord> {
+    const { volume } = await this.#call<{ volume: VolumeRecord }>('registry.volume-create', { name, policy });
+    this.#remember(volume);
+    return volume;
+  }
+
+  /**
+   * Removes a volume and, with `force`, what is in it. ENOTEMPTY without force; CONFLICT while any
+   * host has it attached; removing an unknown volume is NOT_FOUND.
+   */
+  async remove(name: string, options: { force: boolean }): Promise<void> {
+    await this.#call('registry.volume-remove', { name, force: options.force });
+    this.#forget(name);
+  }
+
+  /** Notes that a host's container engine uses the volume, so that no other host removes it. */
+  async attach(name: string, host: string): Promise<void> {
+    await this.#call('registry.volume-attach', { name, host });
+  }
+
+  async detach(name: string, host: string): Promise<void> {
+    await this.#call('registry.volume-detach', { name, host });
+  }
+
+  /** The record by name, from memory when known. A removed volume shows by its shard's refusal: then {@link forget}. */
+  async byName(name: string, signal?: AbortSignal): Promise<VolumeRecord> {
+    const volume = this.#byName.get(name) ?? (await this.get(name, signal));
+    if (volume === undefined) throw new HoldfastError('ENOENT', `no volume '${name}'`);
+    return volume;
+  }
+
+  /** The record by number, from memory when known. Throws ESTALE when there is none. */
+  async byNumber(number: VolumeNumber, signal?: AbortSignal): Promise<VolumeRecord> {
+    const known = this.#byNumber.get(number);
+    if (known !== undefined) return known;
+    await this.list(signal);
+    const volume = this.#byNumber.get(number);
+    if (volume === undefined) throw new HoldfastError('ESTALE', `volume number ${number} no longer exists`);
+    return volume;
+  }
+
+  /** Drops what is remembered of a volume, so that the next use asks. */
+  forget(volume: VolumeRecord): void {
+    this.#forget(volume.name);
+  }
+
+  #remember(volume: VolumeRecord): void {
+    this.#byName.set(volume.name, volume);
+    this.#byNumber.set(volume.number, volume);
+  }
+
+  #forget(name: string): void {
+    const volume = this.#byName.get(name);
+    this.#byName.delete(name);
+    if (volume !== undefined) this.#byNumber.delete(volume.number);
+  }
+
+  async #call<T>(method: string, header: unknown, signal?: AbortSignal): Promise<T> {
+    return (await this.#cluster.callLeader<T>(SYSTEM_SHARD, method, header, signal)).header;
+  }
+}
