@@ -16,6 +16,15 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   cli: ['client', 'fuse-mount', 'node', 'protocol'],
 };
 
+/** A process of its own that happens to live in the node's package: it is a user of volumes. */
+const VOLUME_DRIVER = { folder: 'packages/node/src/volume-driver/', mayAlsoImport: 'client' };
+
+function mayImport(path: string, to: string): boolean {
+  const from = path.split('/')[1] ?? '';
+  if (path.startsWith(VOLUME_DRIVER.folder) && to === VOLUME_DRIVER.mayAlsoImport) return true;
+  return MAY_IMPORT[from]?.includes(to) ?? false;
+}
+
 const sources = filesBelow(['packages'], ['.ts']);
 
 interface Manifest {
@@ -51,14 +60,13 @@ describe('packages', () => {
   });
 
   it('import one another in one direction only', () => {
-    const wrong = sources.flatMap((file) => {
-      const from = file.path.split('/')[1] ?? '';
-      return importsOf(file)
+    const wrong = sources.flatMap((file) =>
+      importsOf(file)
         .filter(({ specifier }) => specifier.startsWith('@holdfast/'))
         .map(({ specifier }) => specifier.slice('@holdfast/'.length))
-        .filter((to) => !MAY_IMPORT[from]?.includes(to))
-        .map((to) => `${file.path} imports @holdfast/${to}`);
-    });
+        .filter((to) => !mayImport(file.path, to))
+        .map((to) => `${file.path} imports @holdfast/${to}`),
+    );
     expect(wrong).toEqual([]);
   });
 
@@ -67,8 +75,10 @@ describe('packages', () => {
       const { dependencies, devDependencies } = manifestOf(join('packages', from));
       return Object.keys({ ...dependencies, ...devDependencies })
         .filter((name) => name.startsWith('@holdfast/'))
-        .filter((name) => !allowed.includes(name.slice('@holdfast/'.length)))
-        .map((name) => `packages/${from}/package.json depends on ${name}`);
+        .map((name) => name.slice('@holdfast/'.length))
+        .filter((name) => !allowed.includes(name))
+        .filter((name) => from !== 'node' || name !== VOLUME_DRIVER.mayAlsoImport)
+        .map((name) => `packages/${from}/package.json depends on @holdfast/${name}`);
     });
     expect(wrong).toEqual([]);
   });
