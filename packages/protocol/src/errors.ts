@@ -57,6 +57,7 @@ export const ERROR_TABLE = {
   ENOSPC: row('refusal', 'ENOSPC', 507, 8, 'never', 'no storage peer has room left'),
   EDEADLK: row('refusal', 'EDEADLK', 409, 9, 'never', 'waiting for this lock would never end'),
   EAGAIN: row('refusal', 'EAGAIN', 409, 9, 'never', 'the lock is held by someone else'),
+  ENOLCK: row('refusal', 'ENOLCK', 507, 8, 'never', 'too many locks on one file'),
   ENODATA: row('refusal', 'ENODATA', 404, 5, 'never', 'no such extended attribute'),
   ERANGE: row('refusal', 'ERANGE', 400, 11, 'never', 'the buffer is too small or a value too large'),
   E2BIG: row('refusal', 'E2BIG', 400, 8, 'never', 'the extended attributes are larger than allowed'),
@@ -72,6 +73,7 @@ export const ERROR_TABLE = {
   FORBIDDEN: row('refusal', 'EPERM', 403, 7, 'never', 'the role of this certificate or token does not allow it'),
   CONFLICT: row('refusal', 'EBUSY', 409, 9, 'never', 'the present state does not allow it'),
   NOT_FOUND: row('refusal', 'ENOENT', 404, 5, 'never', 'no such object'),
+  CHUNK_FREED: row('refusal', 'EIO', 410, 9, 'never', 'the chunk is up for collection; write the bytes into a new one'),
   SESSION_EXPIRED: row('refusal', 'EIO', 410, 9, 'never', 'the session lost its lease and was fenced'),
   WRONG_CLUSTER: row('refusal', 'EPERM', 403, 7, 'never', 'the data or peer belongs to another cluster'),
   NEWER_FORMAT: row('refusal', 'EPERM', 409, 9, 'never', 'the data was written by a newer version'),
@@ -85,6 +87,7 @@ export const ERROR_TABLE = {
   DEADLINE: row('outage', 'ETIMEDOUT', 504, 4, 'same', 'no answer within the bounded wait'),
   OVERLOADED: row('outage', 'EBUSY', 429, 8, 'same', 'a queue is full; slow down'),
   SHUTTING_DOWN: row('outage', 'EIO', 503, 14, 'elsewhere', 'the process is stopping'),
+  DELEGATED: row('outage', 'EIO', 409, 14, 'same', 'another session holds the volume and must give it back first'),
   STALE_MAP: row('outage', 'EIO', 409, 9, 'same', 'the cluster map has changed; fetch it again'),
   // Damage.
   CORRUPT: row('damage', 'EIO', 500, 15, 'elsewhere', 'bytes do not match their checksum'),
@@ -127,7 +130,7 @@ export class HoldfastError extends Error {
 export const ERRNO: Readonly<Record<string, number>> = {
   EPERM: 1, ENOENT: 2, EINTR: 4, EIO: 5, ENXIO: 6, E2BIG: 7, EBADF: 9, EAGAIN: 11, EACCES: 13,
   EBUSY: 16, EEXIST: 17, EXDEV: 18, ENOTDIR: 20, EISDIR: 21, EINVAL: 22, EFBIG: 27, ENOSPC: 28,
-  EROFS: 30, EMLINK: 31, ERANGE: 34, EDEADLK: 35, ENAMETOOLONG: 36, ENOSYS: 38, ENOTEMPTY: 39,
+  EROFS: 30, EMLINK: 31, ERANGE: 34, EDEADLK: 35, ENAMETOOLONG: 36, ENOLCK: 37, ENOSYS: 38, ENOTEMPTY: 39,
   ELOOP: 40, ENODATA: 61, EOPNOTSUPP: 95, EADDRINUSE: 98, ETIMEDOUT: 110, ESTALE: 116, EDQUOT: 122,
 };
 

@@ -23,6 +23,12 @@ export type PartitionId = Brand<number, 'PartitionId'>;
 /** Version of the cluster map; grows by one with each change. */
 export type Epoch = Brand<number, 'Epoch'>;
 
+/**
+ * The session of commands that a shard's leader makes by itself (expire-session, reclaim,
+ * chunks-collected, init-volume ...): always open, no answers are kept. Never accepted from the wire.
+ */
+export const INTERNAL_SESSION = '0000000000000000' as SessionId;
+
 export const SYSTEM_SHARD = 0 as ShardId;
 export const ROOT_INODE = 1 as InodeNumber;
 /** The pseudo volume whose root lists the volumes. */

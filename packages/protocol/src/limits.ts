@@ -41,6 +41,22 @@ export const LIMITS = {
   inodesMax: 2 ** 40 - 1,
   /** Bytes of a volume's name. */
   volumeNameBytesMax: 255,
+  /** Open sessions of one shard: an unlinked file remembers each of them. */
+  sessionsMax: 4096,
+  /** Ended sessions that a shard remembers, so that a late command cannot revive one. */
+  sessionsEndedMax: 65_536,
+  /** Locks on one inode, of both families: they are one record. */
+  locksPerInodeMax: 4096,
+  /** Ranges of one write-extents or move-inline. */
+  writeExtentsMax: 4096,
+  /** Bytes that one fallocate or write-extents covers: bounds the work of one log entry. */
+  allocateBytesMax: 1024 * 1024 * 1024,
+  /** Bytes that one look at extents covers: they may all be inline and must fit a frame. */
+  extentsViewBytesMax: 4 * 1024 * 1024,
+  /** Entries of one answer to read-directory; more are cut, not refused. */
+  directoryEntriesMax: 1024,
+  /** Directories between one that is moved and the root: bounds the search for a loop. */
+  directoryDepthMax: 16_384,
   /** Voters of one shard. */
   votersMax: 5,
 } as const;

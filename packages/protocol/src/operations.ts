@@ -108,6 +108,8 @@ export type Operation =
   /**
    * Publishes written ranges in the order given, all or none. `append`: offsets are relative to the
    * end of file at this moment. Sets mtime and ctime; grows the size as needed, never shrinks it.
+   * At most LIMITS.writeExtentsMax ranges and LIMITS.allocateBytesMax bytes. Only a chunk that was
+   * never given up (CHUNK_FREED) and is used by no other volume may be named.
    */
   | {
       readonly op: 'write-extents';
@@ -116,7 +118,10 @@ export type Operation =
       readonly append: boolean;
       readonly killPrivileges: boolean;
     }
-  /** fallocate(2). 'allocate' grows the size unless keepSize; 'punch' and 'zero' as in the man page. */
+  /**
+   * fallocate(2). 'allocate' grows the size unless keepSize; 'punch' and 'zero' as in the man page.
+   * 'allocate' and 'zero' take at most LIMITS.allocateBytesMax at a time: the caller goes on in steps.
+   */
   | {
       readonly op: 'fallocate';
       readonly ino: InodeNumber;
@@ -125,11 +130,15 @@ export type Operation =
       readonly offset: number;
       readonly length: number;
     }
-  /** Replaces ranges only where the file still has exactly the given inline bytes' version; used to move inline extents to chunks. */
+  /**
+   * Moves bytes into chunks without changing them. Within the given ranges, inline bytes that are
+   * not newer than `contentVersion` are replaced; so are other extents of a region of 1 MiB that has
+   * not changed since. Holes stay holes. A chunk of which nothing is used is put up for collection.
+   */
   | {
       readonly op: 'move-inline';
       readonly ino: InodeNumber;
-      /** The inode's content version that the mover read; a newer one makes this a no-op. */
+      /** The inode's content version at which the mover read the bytes. */
       readonly contentVersion: number;
       readonly extents: readonly ExtentWrite[];
     }
@@ -142,23 +151,35 @@ export type Operation =
       readonly mode: 'set' | 'create' | 'replace';
     }
   | { readonly op: 'remove-xattr'; readonly ino: InodeNumber; readonly name: string }
-  /** Never waits: EAGAIN with the holder in detail when it conflicts. */
+  /**
+   * Never waits: EAGAIN with the holder in detail (`session`, `lock`) when it conflicts. As in
+   * flock(2), a refused conversion of a flock has given up the lock held before.
+   */
   | { readonly op: 'set-lock'; readonly ino: InodeNumber; readonly lock: LockRequest }
   /** Drops all locks that (session, owner) holds on the inode: close(2), process exit. */
   | { readonly op: 'release-locks'; readonly ino: InodeNumber; readonly family: 'posix' | 'flock'; readonly owner: string }
   /** The session holds none of these orphans open (any more). */
   | { readonly op: 'release-orphans'; readonly inos: readonly InodeNumber[] }
-  /** Begins a session, or renews it under the same id: success, no change. Of the whole shard: `volume` is 0. */
+  /**
+   * Begins a session, or renews it under the same id: success, no change; SESSION_EXPIRED once it has
+   * ended, an id is never used again. Of the whole shard, as are all session operations: `volume` is 0.
+   */
   | { readonly op: 'open-session'; readonly host: string }
   /** Ends a session: locks, delegations and orphans that only it held go with it. */
   | { readonly op: 'close-session' }
   /** The leader's verdict on another session; later commands of it are refused with SESSION_EXPIRED. */
   | { readonly op: 'expire-session'; readonly expired: SessionId }
-  /** Exclusive right to cache the volume; answer tells who holds it when someone else does. */
+  /**
+   * Exclusive right to cache the volume; answer tells who holds it when someone else does. While it
+   * is held, operations and views of other sessions on the volume are refused with DELEGATED.
+   */
   | { readonly op: 'acquire-delegation' }
   | { readonly op: 'return-delegation' }
-  /** Internal, by the leader: deletes up to `count` pieces of dead inodes and volumes; answer tells whether more remain. */
-  | { readonly op: 'reclaim'; readonly count: number }
+  /**
+   * Internal, by the leader: keys of the shard's state that a look found to be garbage (planReclaim in
+   * packages/metadata). Each is judged again before it is deleted, so that a stale look does no harm.
+   */
+  | { readonly op: 'reclaim'; readonly keys: readonly Uint8Array[] }
   /** Internal, by the leader: these chunks are gone from all replicas. */
   | { readonly op: 'chunks-collected'; readonly chunks: readonly ChunkId[] };
 
@@ -193,7 +214,6 @@ export interface OperationAnswer {
   readonly orphan?: InodeNumber;
   /** rename: attributes of what the new name named before, or (exchange) of the other inode. */
   readonly replaced?: Attributes;
-  readonly more?: boolean;
   readonly delegation?: { readonly holder: SessionId; readonly granted: boolean };
 }
 
@@ -217,7 +237,10 @@ export type View =
   | { readonly view: 'read-link'; readonly ino: InodeNumber }
   | { readonly view: 'xattr'; readonly ino: InodeNumber; readonly name: string }
   | { readonly view: 'xattr-names'; readonly ino: InodeNumber }
-  /** Extents of [offset, offset + length), cut at the end of file; inline bytes included. */
+  /**
+   * Extents of [offset, offset + length), cut at the end of file; inline bytes included.
+   * EINVAL when length is above LIMITS.extentsViewBytesMax.
+   */
   | { readonly view: 'extents'; readonly ino: InodeNumber; readonly offset: number; readonly length: number }
   | { readonly view: 'seek'; readonly ino: InodeNumber; readonly offset: number; readonly whence: 'data' | 'hole' }
   | { readonly view: 'test-lock'; readonly ino: InodeNumber; readonly lock: LockRequest }
