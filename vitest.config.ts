@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { CoverageReporter } from './scripts/coverage-reporter.ts';
 import { TallyReporter } from './scripts/tally-reporter.ts';
 
 // Real processes, mounts and engines share one machine: one file at a time.
@@ -6,7 +7,7 @@ const oneAtATime = { fileParallelism: false, hookTimeout: 120_000 };
 
 export default defineConfig({
   test: {
-    reporters: ['default', new TallyReporter()],
+    reporters: ['default', new TallyReporter(), new CoverageReporter()],
     projects: [
       {
         test: {
