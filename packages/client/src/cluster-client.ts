@@ -66,7 +66,9 @@ export class ClusterClient {
     const cluster = new Cluster({
       identity: { ...loaded, addresses },
       ...(options.operationWaitMs === undefined ? {} : { operationWaitMs: options.operationWaitMs }),
-      onNotice: (method, header) => client?.#notice(method, header),
+      onNotice: (method, header) => {
+        if (client !== undefined) client.#notice(method, header);
+      },
     });
     client = new ClusterClient(cluster, options);
     return client;

@@ -1,0 +1,54 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { contextOf, LAUNCHER } from '../context.ts';
+import { Supervisor } from '../supervisor.ts';
+import { initHere } from './init.ts';
+import { joinHere } from './join.ts';
+
+interface RunOptions {
+  readonly mount: boolean;
+  readonly driver: boolean;
+  readonly mountPath: string;
+}
+
+/** `holdfast run`: everything that a host needs, in one command; for a container or a systemd unit. */
+export function addRun(program: Command): void {
+  program
+    .command('run')
+    .description('run this host: the peer, the mount and the Docker volume driver')
+    .option('--no-mount', 'without the mount')
+    .option('--no-driver', 'without the Docker volume driver')
+    .option('--mount-path <path>', 'where the namespace is shown', '/mnt/cluster')
+    .addHelpText(
+      'after',
+      '\nA host without data joins the cluster named by HOLDFAST_JOIN_TOKEN and HOLDFAST_JOIN_PEER\n(host:port), or begins a new cluster when these are empty.',
+    )
+    .action(async (options: RunOptions, command: Command) => {
+      const context = contextOf(command);
+      await becomeMember(context.dataDirectory, command);
+      const supervisor = new Supervisor((event, fields) => console.error(JSON.stringify({ event, ...fields })));
+      const part = (name: string, args: readonly string[]): void =>
+        supervisor.start({ name, command: LAUNCHER, args: ['--data', context.dataDirectory, ...args] });
+      part('node', ['node']);
+      if (options.mount) part('mount', ['mount', options.mountPath, '--foreground']);
+      if (options.driver) part('volume-driver', ['volume-driver', '--mount-path', options.mountPath]);
+      await stopSignal();
+      await supervisor.stop();
+    });
+}
+
+/** Joins or begins a cluster when the data directory belongs to none yet. */
+async function becomeMember(dataDirectory: string, command: Command): Promise<void> {
+  if (existsSync(join(dataDirectory, 'identity', 'identity.json'))) return;
+  const token = process.env['HOLDFAST_JOIN_TOKEN'] ?? '';
+  if (token === '') await initHere(command, {});
+  else await joinHere(command, token, { peer: process.env['HOLDFAST_JOIN_PEER'] ?? '' });
+}
+
+/** Resolves at the first SIGTERM or SIGINT. */
+export function stopSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
+  });
+}

@@ -1,0 +1,89 @@
+import type { VolumePolicy, VolumeRecord } from '@holdfast/protocol';
+import type { Command } from 'commander';
+import { contextOf } from '../context.ts';
+import { bytesText, table } from '../output.ts';
+import { parseCount, parseMode, parseSize } from '../sizes.ts';
+
+interface CreateOptions {
+  readonly size?: number;
+  readonly inodes?: number;
+  readonly replicas?: number;
+  readonly minReplicas?: number;
+  readonly uid?: number;
+  readonly gid?: number;
+  readonly mode?: number;
+}
+
+/** `holdfast volume …` */
+export function addVolume(program: Command): void {
+  const volume = program.command('volume').description('create, list, inspect and remove volumes');
+  addCreate(volume);
+  volume
+    .command('ls')
+    .description('list the volumes')
+    .action(async (_options: unknown, command: Command) => {
+      const { admin, output } = contextOf(command);
+      const { volumes } = await admin<{ volumes: VolumeRecord[] }>('GET', '/v1/volumes');
+      output.result(volumes, () => table(['NAME', 'SHARD', 'REPLICAS', 'QUOTA', 'STATE', 'USED ON'], volumes.map(row)));
+    });
+  volume
+    .command('inspect <name>')
+    .description('show one volume')
+    .action(async (name: string, _options: unknown, command: Command) => {
+      const { admin, output } = contextOf(command);
+      const found = await admin<unknown>('GET', `/v1/volumes/${encodeURIComponent(name)}`);
+      output.result(found, () => [JSON.stringify(found, null, 2)]);
+    });
+  volume
+    .command('rm <name>')
+    .description('remove a volume; refused while it is used or not empty')
+    .option('--force', 'remove what is in it too')
+    .action(async (name: string, options: { force?: boolean }, command: Command) => {
+      const { admin, output } = contextOf(command);
+      const query = options.force === true ? '?force=true' : '';
+      await admin('DELETE', `/v1/volumes/${encodeURIComponent(name)}${query}`);
+      output.result({ removed: name }, () => [`volume ${name} removed`]);
+    });
+}
+
+function addCreate(volume: Command): void {
+  volume
+    .command('create <name>')
+    .description('create a volume; success when it exists with the same options')
+    .option('--size <size>', 'quota in bytes, such as 10G; none by default', parseSize)
+    .option('--inodes <count>', 'quota of inodes', parseCount('--inodes', 1, 2 ** 40 - 1))
+    .option('--replicas <count>', 'copies of the data, 1 … 7 (default 3)', parseCount('--replicas', 1, 7))
+    .option('--min-replicas <count>', 'durable copies that an fsync waits for', parseCount('--min-replicas', 1, 7))
+    .option('--uid <id>', "owner of the volume's root", parseCount('--uid', 0, 2 ** 32 - 2))
+    .option('--gid <id>', "group of the volume's root", parseCount('--gid', 0, 2 ** 32 - 2))
+    .option('--mode <octal>', "mode of the volume's root (default 0755)", parseMode)
+    .action(async (name: string, options: CreateOptions, command: Command) => {
+      const { admin, output } = contextOf(command);
+      const { volume: made } = await admin<{ volume: VolumeRecord }>('POST', '/v1/volumes', { name, policy: policyOf(options) });
+      output.result(made, () => [`volume ${made.name} is ready (number ${made.number}, shard ${made.shard})`]);
+    });
+}
+
+function policyOf(options: CreateOptions): Partial<VolumePolicy> {
+  const policy: Record<string, number | undefined> = {
+    quotaBytes: options.size,
+    quotaInodes: options.inodes,
+    replicas: options.replicas,
+    minReplicas: options.minReplicas,
+    uid: options.uid,
+    gid: options.gid,
+    mode: options.mode,
+  };
+  return Object.fromEntries(Object.entries(policy).filter(([, value]) => value !== undefined));
+}
+
+function row(volume: VolumeRecord): string[] {
+  return [
+    volume.name,
+    String(volume.shard),
+    String(volume.policy.replicas),
+    bytesText(volume.policy.quotaBytes, 'none'),
+    volume.state,
+    volume.attachedTo.join(',') || '-',
+  ];
+}

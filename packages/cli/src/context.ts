@@ -1,0 +1,36 @@
+import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
+import { type AdminTarget, callAdmin } from './admin.ts';
+import { Output } from './output.ts';
+
+/** Options that every command takes. */
+interface GlobalOptions {
+  readonly json?: boolean;
+  readonly data: string;
+  readonly host?: string;
+}
+
+/** What a command's action works with. */
+export interface Context {
+  readonly output: Output;
+  readonly dataDirectory: string;
+  /** Calls the admin API of the local peer, or of --host. */
+  admin<T>(method: string, path: string, body?: unknown): Promise<T>;
+}
+
+/** The path of the holdfast launcher, for starting parts as processes of their own. */
+export const LAUNCHER = fileURLToPath(new URL('../../../bin/holdfast', import.meta.url));
+
+/** Reads the global options, wherever on the line they were given. */
+export function contextOf(command: Command): Context {
+  const options = command.optsWithGlobals<GlobalOptions>();
+  const target: AdminTarget = {
+    dataDirectory: options.data,
+    ...(options.host === undefined ? {} : { host: options.host }),
+  };
+  return {
+    output: new Output(options.json === true),
+    dataDirectory: options.data,
+    admin: (method, path, body) => callAdmin(target, method, path, body),
+  };
+}

@@ -1,0 +1,37 @@
+import { type ErrorCode, HoldfastError } from '@holdfast/protocol';
+
+/** Exit statuses of the command; part of its interface. */
+export const EXIT = { ok: 0, failure: 1, usage: 2, unreachable: 3, notFound: 4, conflict: 5 } as const;
+
+const BY_CODE: Partial<Record<ErrorCode, number>> = {
+  BAD_REQUEST: EXIT.usage,
+  BAD_CONFIG: EXIT.usage,
+  UNREACHABLE: EXIT.unreachable,
+  NO_QUORUM: EXIT.unreachable,
+  NOT_LEADER: EXIT.unreachable,
+  DEADLINE: EXIT.unreachable,
+  ENOENT: EXIT.notFound,
+  NOT_FOUND: EXIT.notFound,
+  EEXIST: EXIT.conflict,
+  CONFLICT: EXIT.conflict,
+  EBUSY: EXIT.conflict,
+  ENOTEMPTY: EXIT.conflict,
+  DIRECTORY_IN_USE: EXIT.conflict,
+};
+
+/** The exit status for an error. */
+export function exitStatusOf(error: unknown): number {
+  if (error instanceof HoldfastError) return BY_CODE[error.code] ?? EXIT.failure;
+  return EXIT.failure;
+}
+
+/** One sentence for people; a foreign error shows its text, never its stack. */
+export function describeFailure(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** What scripts get on standard error with --json. */
+export function failureAsJson(error: unknown): string {
+  const known = error instanceof HoldfastError ? error : new HoldfastError('INTERNAL', describeFailure(error));
+  return JSON.stringify({ error: { code: known.code, message: known.message, detail: known.detail } });
+}

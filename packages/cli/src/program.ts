@@ -1,0 +1,36 @@
+import { Command, Option } from 'commander';
+import { addDoctor } from './commands/doctor.ts';
+import { addJoin } from './commands/join.ts';
+import { addInit } from './commands/init.ts';
+import { addMount } from './commands/mount.ts';
+import { addNode } from './commands/node.ts';
+import { addRun } from './commands/run.ts';
+import { addStatus } from './commands/status.ts';
+import { addToken } from './commands/token.ts';
+import { addVolume } from './commands/volume.ts';
+import { addVolumeDriver } from './commands/volume-driver.ts';
+
+/** The version of the command and of everything it starts. */
+export const VERSION = '0.1.0';
+
+/** The whole tree of commands; `run` it with parseAsync. */
+export function makeProgram(): Command {
+  const program = new Command('holdfast');
+  program
+    .description('Keeps the data of containers wherever they are scheduled.')
+    .version(VERSION, '-V, --version', 'print the version')
+    .addOption(
+      new Option('--data <directory>', "this host's data directory").default('/var/lib/holdfast').env('HOLDFAST_DATA'),
+    )
+    .addOption(new Option('--host <host:port>', "another peer's admin API instead of the local one").env('HOLDFAST_HOST'))
+    .option('--json', 'print results as JSON')
+    .showSuggestionAfterError()
+    .configureHelp({ showGlobalOptions: true })
+    .exitOverride();
+  for (const add of [
+    addInit, addJoin, addRun, addNode, addMount, addVolumeDriver, addStatus, addVolume, addToken, addDoctor,
+  ]) {
+    add(program);
+  }
+  return program;
+}

@@ -1,0 +1,235 @@
+/** A cluster of real processes on this machine, in a temporary place: for the demo, the benchmark and tests. */
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { createWriteStream, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+
+const LAUNCHER = fileURLToPath(new URL('../../bin/holdfast', import.meta.url));
+const run = promisify(execFile);
+/** Milliseconds for a peer to answer, or a mount to appear, on a busy machine. */
+const READY_MS_MAX = 60_000;
+const PORTS_PER_PEER = 5;
+
+export interface LocalClusterOptions {
+  readonly peers: number;
+  /** Told what is going on, a line each. */
+  readonly report?: (line: string) => void;
+  /** Parent of the temporary directory; /var/tmp by default since /tmp may be memory. */
+  readonly parent?: string;
+  /** Whether each peer gets a mount; true by default. */
+  readonly mounts?: boolean;
+}
+
+/** One peer: its data directory, its processes and its mount. */
+export class LocalPeer {
+  readonly name: string;
+  readonly dataDirectory: string;
+  readonly mountPath: string;
+  readonly port: number;
+  readonly #logPath: string;
+  #node: ChildProcess | undefined;
+  #mount: ChildProcess | undefined;
+
+  constructor(root: string, index: number, port: number) {
+    this.name = `h${index}`;
+    this.port = port;
+    this.dataDirectory = join(root, this.name, 'data');
+    this.mountPath = join(root, this.name, 'mnt');
+    this.#logPath = join(root, this.name);
+    mkdirSync(this.dataDirectory, { recursive: true });
+    mkdirSync(this.mountPath, { recursive: true });
+  }
+
+  /** Runs a holdfast command on this peer; resolves with its standard output. */
+  async holdfast(...args: readonly string[]): Promise<string> {
+    try {
+      const { stdout } = await run(LAUNCHER, ['--data', this.dataDirectory, ...args]);
+      return stdout;
+    } catch (error) {
+      const { stderr } = error as { stderr?: string };
+      throw new Error(`holdfast ${args.join(' ')} on ${this.name}: ${stderr ?? String(error)}`, { cause: error });
+    }
+  }
+
+  /** Starts the storage peer. */
+  startNode(): void {
+    this.#node = this.#spawn('node', ['node']);
+  }
+
+  /** Process id of the storage peer. */
+  get nodePid(): number | undefined {
+    return this.#node?.pid;
+  }
+
+  /** kill -9 of the storage peer; resolves when it is gone. */
+  async killNode(): Promise<void> {
+    await end(this.#node, 'SIGKILL');
+    this.#node = undefined;
+  }
+
+  /** Starts keeper and mount daemon; resolves when the namespace shows. */
+  async startMount(): Promise<void> {
+    const child = this.#spawn('mount', ['mount', this.mountPath, '--foreground']);
+    this.#mount = child;
+    await until(`the mount of ${this.name}`, () => {
+      if (child.exitCode !== null) throw new Error(`mounting on ${this.name} failed:\n${this.log('mount')}`);
+      return isMounted(this.mountPath);
+    });
+  }
+
+  /** Stops mount and peer in order. */
+  async stop(): Promise<void> {
+    await end(this.#mount, 'SIGTERM');
+    this.#mount = undefined;
+    await end(this.#node, 'SIGTERM');
+    this.#node = undefined;
+  }
+
+  /** Resolves when the peer says that it is ready. */
+  async ready(): Promise<void> {
+    await until(`peer ${this.name}`, async () => {
+      if (this.#node?.exitCode != null) throw new Error(`peer ${this.name} ended:\n${this.log('node')}`);
+      return this.isReady();
+    });
+  }
+
+  async isReady(): Promise<boolean> {
+    try {
+      const response = await fetch(`http://127.0.0.1:${this.port + 4}/readyz`, { signal: AbortSignal.timeout(2_000) });
+      return response.ok;
+    } catch {
+      return false;
+    }
+  }
+
+  /** The last lines of a part's log. */
+  log(part: 'node' | 'mount'): string {
+    const path = join(this.#logPath, `${part}.log`);
+    return existsSync(path) ? readFileSync(path, 'utf8').split('\n').slice(-30).join('\n') : '';
+  }
+
+  #spawn(part: string, args: readonly string[]): ChildProcess {
+    const child = spawn(LAUNCHER, ['--data', this.dataDirectory, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const log = createWriteStream(join(this.#logPath, `${part}.log`), { flags: 'a' });
+    child.stdout.pipe(log, { end: false });
+    child.stderr.pipe(log, { end: false });
+    child.on('close', () => log.end());
+    return child;
+  }
+}
+
+/** The whole cluster. */
+export class LocalCluster {
+  readonly root: string;
+  readonly peers: LocalPeer[] = [];
+  token = '';
+  readonly #report: (line: string) => void;
+  readonly #mounts: boolean;
+
+  constructor(root: string, options: LocalClusterOptions) {
+    this.root = root;
+    this.#report = options.report ?? (() => {});
+    this.#mounts = options.mounts ?? true;
+  }
+
+  /** Adds one more peer (the first begins the cluster) and waits until it is ready. */
+  async addPeer(): Promise<LocalPeer> {
+    const peer = new LocalPeer(this.root, this.peers.length + 1, await freePorts(PORTS_PER_PEER));
+    const where = ['--name', peer.name, '--address', '127.0.0.1', '--port', String(peer.port)];
+    const first = this.peers[0];
+    if (first === undefined) {
+      const made = JSON.parse(await peer.holdfast('--json', 'init', ...where)) as { tokens: { node: string } };
+      this.token = made.tokens.node;
+    } else {
+      await peer.holdfast('join', this.token, '--peer', `127.0.0.1:${first.port}`, ...where);
+    }
+    this.peers.push(peer);
+    peer.startNode();
+    await peer.ready();
+    this.#report(`peer ${peer.name} runs (ports ${peer.port} to ${peer.port + PORTS_PER_PEER - 1}, data in ${peer.dataDirectory})`);
+    if (this.#mounts) {
+      await peer.startMount();
+      this.#report(`mount of ${peer.name}: ${peer.mountPath}`);
+    }
+    return peer;
+  }
+
+  /** The peer with this index, counted from 0. */
+  peer(index: number): LocalPeer {
+    const peer = this.peers[index];
+    if (peer === undefined) throw new Error(`no peer ${index}`);
+    return peer;
+  }
+
+  /** Makes a volume and answers its path on a peer's mount. */
+  async volume(name: string, peer = 0): Promise<string> {
+    await this.peer(0).holdfast('volume', 'create', name);
+    return join(this.peer(peer).mountPath, name);
+  }
+
+  /** Stops every process, unmounts, removes the temporary place. */
+  async close(): Promise<void> {
+    for (const peer of [...this.peers].reverse()) await peer.stop();
+    for (const peer of this.peers) {
+      if (isMounted(peer.mountPath)) await run('umount', ['-l', peer.mountPath]);
+    }
+    rmSync(this.root, { recursive: true, force: true });
+  }
+}
+
+/** Starts a cluster of peers on 127.0.0.1, one after the other. */
+export async function startLocalCluster(options: LocalClusterOptions): Promise<LocalCluster> {
+  const root = mkdtempSync(join(options.parent ?? '/var/tmp', 'holdfast-'));
+  const cluster = new LocalCluster(root, options);
+  try {
+    for (let i = 0; i < options.peers; i++) await cluster.addPeer();
+    return cluster;
+  } catch (error) {
+    await cluster.close();
+    throw error;
+  }
+}
+
+/** Whether a FUSE file system is mounted at a path. */
+export function isMounted(path: string): boolean {
+  return readFileSync('/proc/self/mounts', 'utf8')
+    .split('\n')
+    .some((line) => line.split(' ')[1] === path && (line.split(' ')[2] ?? '').startsWith('fuse'));
+}
+
+/** Polls a condition of another process until it holds; fails after a minute, naming it. */
+export async function until(what: string, holds: () => boolean | Promise<boolean>, limitMs = READY_MS_MAX): Promise<void> {
+  const deadline = performance.now() + limitMs;
+  while (!(await holds())) {
+    if (performance.now() > deadline) throw new Error(`${what}: not within ${limitMs / 1000} s`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+async function end(child: ChildProcess | undefined, signal: NodeJS.Signals): Promise<void> {
+  if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+  await new Promise<void>((resolve) => {
+    child.once('exit', () => resolve());
+    child.kill(signal);
+  });
+}
+
+/** First of `count` consecutive ports that nobody listens on now. */
+async function freePorts(count: number): Promise<number> {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const base = 20_000 + Math.floor(Math.random() * 10_000);
+    const free = await Promise.all(Array.from({ length: count }, (_, i) => isFree(base + i)));
+    if (free.every(Boolean)) return base;
+  }
+  throw new Error('no free ports between 20000 and 30000');
+}
+
+function isFree(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once('error', () => resolve(false));
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+  });
+}
