@@ -31,8 +31,9 @@ export class CoverageReporter implements Reporter {
       add(sums.branches, branches);
       packages.set(name, sums);
     }
+    const byName = [...packages].sort(([left], [right]) => left.localeCompare(right));
     console.log('\nCoverage by unit tests     lines   branches');
-    for (const [name, { lines, branches }] of [...packages].sort())
+    for (const [name, { lines, branches }] of byName)
       console.log(`  ${name.padEnd(20)} ${percent(lines)} ${percent(branches).padStart(10)}`);
   }
 }
