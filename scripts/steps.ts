@@ -32,7 +32,7 @@ export const STEPS: readonly Step[] = [
     '--report-unused-disable-directives',
     '--deny-warnings',
   ),
-  check('knip', 'unused code and dependencies', 'knip', '--no-progress'),
+  check('knip', 'unused code and dependencies', 'knip', '--no-progress', '--no-config-hints'),
   testRun('unit', 'unit tests', 8, '--coverage'),
   testRun('cluster', 'cluster tests', 10),
   testRun('docker', 'Docker tests', 10),
