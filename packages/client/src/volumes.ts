@@ -43,8 +43,13 @@ export class Volumes {
   }
 
   /** Makes a volume; success when it exists with the same policy, CONFLICT when with another one. */
-  async create(name: string, policy: Partial<VolumePolicy> = {}): Promise<VolumeRecord> {
-    const { volume } = await this.#call<{ volume: VolumeRecord }>('registry.volume-create', { name, policy });
+  async create(
+    name: string,
+    policy: Partial<VolumePolicy> = {},
+    signal?: AbortSignal,
+  ): Promise<VolumeRecord> {
+    const header = { name, policy };
+    const { volume } = await this.#call<{ volume: VolumeRecord }>('registry.volume-create', header, signal);
     this.#remember(volume);
     return volume;
   }
@@ -53,18 +58,18 @@ export class Volumes {
    * Removes a volume and, with `force`, what is in it. ENOTEMPTY without force; CONFLICT while any
    * host has it attached; removing an unknown volume is NOT_FOUND.
    */
-  async remove(name: string, options: { force: boolean }): Promise<void> {
-    await this.#call('registry.volume-remove', { name, force: options.force });
+  async remove(name: string, options: { force: boolean }, signal?: AbortSignal): Promise<void> {
+    await this.#call('registry.volume-remove', { name, force: options.force }, signal);
     this.#forget(name);
   }
 
   /** Notes that a host's container engine uses the volume, so that no other host removes it. */
-  async attach(name: string, host: string): Promise<void> {
-    await this.#call('registry.volume-attach', { name, host });
+  async attach(name: string, host: string, signal?: AbortSignal): Promise<void> {
+    await this.#call('registry.volume-attach', { name, host }, signal);
   }
 
-  async detach(name: string, host: string): Promise<void> {
-    await this.#call('registry.volume-detach', { name, host });
+  async detach(name: string, host: string, signal?: AbortSignal): Promise<void> {
+    await this.#call('registry.volume-detach', { name, host }, signal);
   }
 
   /** The record by name, from memory when known. A removed volume shows by its shard's refusal: then {@link forget}. */

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { contextOf, LAUNCHER } from '../context.ts';
+import { stopSignal } from '../stop-signal.ts';
 import { Supervisor } from '../supervisor.ts';
 import { initHere } from './init.ts';
 import { joinHere } from './join.ts';
@@ -44,11 +45,4 @@ async function becomeMember(dataDirectory: string, command: Command): Promise<vo
   const token = process.env['HOLDFAST_JOIN_TOKEN'] ?? '';
   if (token === '') await initHere(command, {});
   else await joinHere(command, token, { peer: process.env['HOLDFAST_JOIN_PEER'] ?? '' });
-}
-
-/** Resolves at the first SIGTERM or SIGINT. */
-export function stopSignal(): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
-  });
 }

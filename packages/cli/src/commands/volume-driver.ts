@@ -1,0 +1,39 @@
+import { join } from 'node:path';
+import { ClusterClient } from '@holdfast/client';
+import type { Command } from 'commander';
+import { ClusterBackend } from '../cluster-backend.ts';
+import { contextOf } from '../context.ts';
+import { stopSignal } from '../stop-signal.ts';
+
+interface DriverOptions {
+  readonly mountPath: string;
+  readonly socket: string;
+  readonly engine: string;
+}
+
+/** `holdfast volume-driver` */
+export function addVolumeDriver(program: Command): void {
+  program
+    .command('volume-driver')
+    .description("serve Docker's volume plugin protocol in the foreground")
+    .option('--mount-path <path>', 'where the namespace is shown', '/mnt/cluster')
+    .option('--socket <path>', "the plugin's socket; its base name is the driver's name", '/run/docker/plugins/holdfast.sock')
+    .option('--engine <path>', "the engine's socket, '' for none", '/run/docker.sock')
+    .action(async (options: DriverOptions, command: Command) => {
+      const { dataDirectory } = contextOf(command);
+      const { createLog, startVolumeDriver } = await import('@holdfast/node');
+      const client = await ClusterClient.create({ dataDirectory });
+      const driver = await startVolumeDriver({
+        backend: new ClusterBackend(client),
+        host: client.cluster.identity.name,
+        stateDirectory: join(dataDirectory, 'volume-driver'),
+        log: createLog('volume-driver'),
+        mountRoot: options.mountPath,
+        socketPath: options.socket,
+        engineSocket: options.engine,
+      });
+      await stopSignal();
+      await driver.close();
+      await client.close();
+    });
+}
