@@ -211,6 +211,18 @@ const CASES: readonly Case[] = [
     },
   ],
   [
+    'INIT as Linux 6.18 sends it',
+    OPCODE.init,
+    `070000002d00000000000200fbffff73fd050000${'00'.repeat(44)}`,
+    {
+      op: 'init',
+      major: 7,
+      minor: 45,
+      maxReadaheadBytes: 131_072,
+      flags: (0x5fdn << 32n) | 0x73ff_fffbn,
+    },
+  ],
+  [
     'READDIR',
     OPCODE.readdir,
     READ_BODY(2n ** 53n + 1n),

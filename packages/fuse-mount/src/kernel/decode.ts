@@ -28,7 +28,7 @@ const NANOSECONDS = 1_000_000_000n;
 
 /**
  * Decodes what one read of /dev/fuse returned. Undefined when not even the header is whole: such
- * bytes cannot be answered. Payloads are views of `bytes`. ENOSYS for operations without a decoder.
+ * bytes cannot be answered. Nothing in the result refers to `bytes`. ENOSYS for operations without a decoder.
  */
 export function decodeRequest(bytes: Buffer): Decoded | undefined {
   if (bytes.length < REQUEST_HEADER_BYTES) return undefined;

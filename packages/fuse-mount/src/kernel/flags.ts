@@ -69,6 +69,9 @@ export const OPEN_FLAG = {
   exclusive: 0o200,
   truncate: 0o1000,
   append: 0o2000,
+  dataSync: 0o10000,
+  /** The bit of O_SYNC that O_DSYNC does not have. */
+  fileSync: 0o4000000,
 } as const;
 
 /** Lock types of fcntl(2). */

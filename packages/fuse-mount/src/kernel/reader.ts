@@ -13,7 +13,7 @@ export class RequestReader {
   readonly #bytes: Buffer;
   #at: number;
 
-  /** Reads `bytes` from `start`; does not copy, so strings and numbers must be taken before the buffer is used again. */
+  /** Reads `bytes` from `start`; whatever is taken is a copy. */
   constructor(bytes: Buffer, start: number) {
     this.#bytes = bytes;
     this.#at = start;
@@ -78,10 +78,10 @@ export class RequestReader {
     return text;
   }
 
-  /** The next `length` bytes, a view of the request's buffer. */
+  /** The next `length` bytes, copied: the request's buffer is read into again before they are used. */
   payload(length: number): Uint8Array {
     const at = this.#take(length);
-    return this.#bytes.subarray(at, at + length);
+    return Buffer.from(this.#bytes.subarray(at, at + length));
   }
 
   #take(bytes: number): number {

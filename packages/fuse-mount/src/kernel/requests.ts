@@ -38,7 +38,7 @@ export interface SetAttributesRequest {
   readonly killPrivileges: boolean;
 }
 
-/** WRITE. `bytes` is a view of the request's buffer. */
+/** WRITE. The request owns `bytes`. */
 export interface WriteRequest {
   readonly op: 'write';
   readonly handle: number;
@@ -132,5 +132,11 @@ export type RequestBody =
 /** Operations that have a decoder. */
 export type OperationName = RequestBody['op'];
 
+type BodyFor<Body, Op> = Body extends { readonly op: infer Ops }
+  ? Op extends Ops
+    ? Body
+    : never
+  : never;
+
 /** The body of one operation. */
-export type BodyOf<Op extends OperationName> = Extract<RequestBody, { readonly op: Op }>;
+export type BodyOf<Op extends OperationName> = BodyFor<RequestBody, Op>;

@@ -1,0 +1,105 @@
+import type { Invalidation, NodeAnswer, NodeReference, VolumeNumber } from '@holdfast/protocol';
+import type { Channel } from './device/channel.ts';
+import type { OpenHandles } from './handles.ts';
+import { VALID_MS_MAX } from './kernel/encode.ts';
+import { encodeInvalidateEntry, encodeInvalidateInode } from './kernel/notify.ts';
+
+/** What the kernel was told to believe about one volume. */
+interface Beliefs {
+  readonly nodes: Map<number, NodeReference>;
+  readonly names: Map<string, { readonly parent: NodeReference; readonly name: string }>;
+}
+
+type Generation = Map<VolumeNumber, Beliefs>;
+
+/**
+ * Drops what the kernel believes. It remembers which answers carried a time; since no answer is
+ * valid for longer than VALID_MS_MAX, two generations of that length hold all that can still be
+ * believed, and nothing has to be counted or forgotten.
+ */
+export class Invalidator {
+  readonly #channel: Pick<Channel, 'notify'>;
+  readonly #handles: OpenHandles;
+  readonly #nowMs: () => number;
+  /** Until then the kernel may believe answers of an earlier daemon. */
+  readonly #unknownUntilMs: number;
+  #current: Generation = new Map();
+  #previous: Generation = new Map();
+  #rotatedAtMs: number;
+
+  /** `isRestart`: an earlier daemon has answered on this connection. */
+  constructor(options: {
+    readonly channel: Pick<Channel, 'notify'>;
+    readonly handles: OpenHandles;
+    readonly isRestart: boolean;
+    /** Milliseconds of a clock that never goes back. */
+    readonly nowMs: () => number;
+  }) {
+    this.#channel = options.channel;
+    this.#handles = options.handles;
+    this.#nowMs = options.nowMs;
+    this.#rotatedAtMs = options.nowMs();
+    this.#unknownUntilMs = options.isRestart ? this.#rotatedAtMs + VALID_MS_MAX : 0;
+  }
+
+  /** Remembers attributes that are about to be answered. */
+  attributesAnswered(answer: NodeAnswer): void {
+    if (answer.validMs > 0)
+      this.#beliefs(answer.node.volume).nodes.set(answer.node.ino, answer.node);
+  }
+
+  /** Remembers a name that is about to be answered. */
+  nameAnswered(parent: NodeReference, name: string, answer: NodeAnswer): void {
+    if (!(answer.validMs > 0)) return;
+    this.attributesAnswered(answer);
+    this.#beliefs(answer.node.volume).names.set(`${parent.ino}/${name}`, { parent, name });
+  }
+
+  /**
+   * Resolves when the kernel no longer believes what is named. It may wait for requests that this
+   * daemon must answer meanwhile, so no reply may wait for it.
+   */
+  async invalidate(what: Invalidation): Promise<void> {
+    if (what.what === 'inode') return this.#channel.notify(encodeInvalidateInode(what.node, 0));
+    if (what.what === 'entry') {
+      return this.#channel.notify(encodeInvalidateEntry(what.parent, what.name));
+    }
+    await this.#invalidateVolume(what.volume);
+  }
+
+  async #invalidateVolume(volume: VolumeNumber): Promise<void> {
+    const nodes = new Map<number, NodeReference>();
+    const messages: Buffer[] = [];
+    for (const generation of [this.#previous, this.#current]) {
+      const beliefs = generation.get(volume);
+      if (beliefs === undefined) continue;
+      for (const [ino, node] of beliefs.nodes) nodes.set(ino, node);
+      for (const { parent, name } of beliefs.names.values()) {
+        messages.push(encodeInvalidateEntry(parent, name));
+      }
+      generation.delete(volume);
+    }
+    // Pages of mapped files stay however long ago they were read.
+    for (const [, { node }] of this.#handles.entries()) {
+      if (node.volume === volume) nodes.set(node.ino, node);
+    }
+    for (const node of nodes.values()) messages.push(encodeInvalidateInode(node, 0));
+    await Promise.all(messages.map((message) => this.#channel.notify(message)));
+    const waitMs = this.#unknownUntilMs - this.#nowMs();
+    if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));
+  }
+
+  #beliefs(volume: VolumeNumber): Beliefs {
+    if (this.#nowMs() - this.#rotatedAtMs > VALID_MS_MAX) {
+      this.#previous = this.#current;
+      this.#current = new Map();
+      this.#rotatedAtMs = this.#nowMs();
+    }
+    let beliefs = this.#current.get(volume);
+    if (beliefs === undefined) {
+      beliefs = { nodes: new Map(), names: new Map() };
+      this.#current.set(volume, beliefs);
+    }
+    return beliefs;
+  }
+}
