@@ -1,1 +1,12 @@
-export {};
+export * from './cluster-commands.ts';
+export {
+  checkAddress,
+  checkNodeName,
+  checkVolumeName,
+  completePolicy,
+  DEFAULT_POLICY,
+  REPLICAS_MAX,
+} from './cluster-names.ts';
+export type { ClusterRecord, RecordChange, StoredVolume } from './cluster-records.ts';
+export { type Balance, ClusterState } from './cluster-state.ts';
+export { chooseMembers, type MembersInput } from './shard-members.ts';

@@ -1,0 +1,155 @@
+/** The words of the system shard: every change of the cluster's registry, carried by its log. */
+import type {
+  Epoch,
+  ErrorCode,
+  NodeNumber,
+  NodeRecord,
+  NodeState,
+  PartitionId,
+  ShardId,
+  TokenRecord,
+  VolumeNumber,
+  VolumePolicy,
+  VolumeRecord,
+} from '@holdfast/protocol';
+
+/** What a peer says of itself when it joins. Addresses are host:port, discovery a libp2p multiaddr or ''. */
+export type NodeFacts = Pick<
+  NodeRecord,
+  | 'name'
+  | 'grpcAddress'
+  | 'wireAddress'
+  | 'adminAddress'
+  | 'discoveryAddress'
+  | 'zone'
+  | 'weight'
+  | 'incarnation'
+>;
+
+/** What of {@link NodeFacts} may change in a peer's life. */
+export type NodeChanges = Partial<Omit<NodeFacts, 'name' | 'incarnation'>>;
+
+/** A change of the registry. Each is idempotent by the id of its command and, as far as it says, by itself. */
+export type RegistryChange =
+  /** The first entry of a cluster: node 1, shards 0 … volumeShards with it as the only member. Again with the same clusterId: no change. */
+  | {
+      readonly op: 'init-cluster';
+      readonly clusterId: string;
+      readonly name: string;
+      readonly volumeShards: number;
+      readonly node: NodeFacts;
+      readonly serial: string;
+    }
+  /**
+   * Gives a peer its number. The same incarnation again: the same number. The name of a peer that is
+   * not up, with another incarnation: a new number, the old peer is removed and its certificates are
+   * revoked (it lost its disk). The name of a peer that is up: CONFLICT.
+   */
+  | { readonly op: 'register-node'; readonly node: NodeFacts; readonly serial: string }
+  /** Notes a renewed certificate, so that removing the peer revokes it too. */
+  | { readonly op: 'note-certificate'; readonly node: NodeNumber; readonly serial: string }
+  /** `from`: only when the present state is one of these; else no change. */
+  | {
+      readonly op: 'set-node-state';
+      readonly node: NodeNumber;
+      readonly state: NodeState;
+      readonly from?: readonly NodeState[];
+    }
+  /** CONFLICT when the incarnation is not the recorded one. */
+  | {
+      readonly op: 'update-node';
+      readonly node: NodeNumber;
+      readonly incarnation: string;
+      readonly changes: NodeChanges;
+    }
+  /** Forgets a peer and revokes its certificates. CONFLICT while it is up (unless `force`) or is the last one. */
+  | { readonly op: 'remove-node'; readonly node: NodeNumber; readonly force: boolean }
+  /** Gives number and shard. Same name and policy again: the existing volume; another policy: CONFLICT. */
+  | { readonly op: 'create-volume'; readonly name: string; readonly policy: Partial<VolumePolicy> }
+  /** The volume's shard has it now. */
+  | { readonly op: 'volume-ready'; readonly volume: VolumeNumber }
+  /**
+   * Closes the volume to new attachments; it stays visible until `volume-destroyed`, since its shard
+   * may still refuse (ENOTEMPTY). CONFLICT while a host has it attached.
+   */
+  | { readonly op: 'begin-remove'; readonly name: string; readonly force: boolean }
+  /** The shard refused: the volume is as before. */
+  | { readonly op: 'cancel-remove'; readonly volume: VolumeNumber }
+  /** The shard has dropped the volume's names; its space is being given back. */
+  | { readonly op: 'volume-destroyed'; readonly volume: VolumeNumber }
+  /** Nothing of the volume is left; its name is free again, its number never. */
+  | { readonly op: 'finish-remove'; readonly volume: VolumeNumber }
+  | { readonly op: 'attach'; readonly name: string; readonly host: string }
+  | { readonly op: 'detach'; readonly name: string; readonly host: string }
+  | { readonly op: 'set-policy'; readonly name: string; readonly policy: Partial<VolumePolicy> }
+  | { readonly op: 'create-token'; readonly token: Omit<TokenRecord, 'revoked' | 'createdAt'> }
+  | { readonly op: 'revoke-token'; readonly id: string }
+  /** Serial in hexadecimal. */
+  | { readonly op: 'revoke-certificate'; readonly serial: string }
+  | {
+      readonly op: 'set-shard-members';
+      readonly shard: ShardId;
+      readonly members: readonly NodeNumber[];
+    }
+  /**
+   * The node holds all that is to be held of these partitions as they stand in the map of `epoch`. A
+   * partition that has moved since is passed over; one that all its replicas hold forgets `previous`.
+   */
+  | {
+      readonly op: 'partitions-synced';
+      readonly node: NodeNumber;
+      readonly epoch: Epoch;
+      readonly partitions: readonly PartitionId[];
+    };
+
+/** One entry of the system shard's log. */
+export interface RegistryCommand {
+  /** Version of this layout; 1. */
+  readonly v: 1;
+  /** Chosen at random by the proposer; a repeated id gets the first answer again. */
+  readonly id: string;
+  /** The proposer's clock, ISO 8601: the 'now' of this command. */
+  readonly time: string;
+  readonly change: RegistryChange;
+}
+
+/** What a change answers when it is not refused. Unused fields are absent. */
+export interface RegistryAnswer {
+  readonly node?: NodeRecord;
+  readonly volume?: VolumeRecord;
+  readonly token?: TokenRecord;
+  /** Whether this command changed anything. */
+  readonly changed: boolean;
+}
+
+/** Result of a command, equal on every replica. */
+export type RegistryResult =
+  | { readonly ok: true; readonly answer: RegistryAnswer }
+  | {
+      readonly ok: false;
+      readonly code: ErrorCode;
+      readonly message: string;
+      readonly detail?: Readonly<Record<string, unknown>>;
+    };
+
+/** Bounds of the registry, each with its reason. */
+export const REGISTRY_LIMITS = {
+  /** Peers of a cluster: the map travels whole. */
+  nodesMax: 4_096,
+  /** Volumes that exist at once: all are held in memory by each replica of the system shard. */
+  volumesMax: 100_000,
+  /** Tokens kept, revoked and expired ones too. */
+  tokensMax: 10_000,
+  /** Revoked certificates: the list is part of the map. */
+  revokedMax: 10_000,
+  /** Hosts that have one volume attached. */
+  attachmentsMax: 4_096,
+  /** Volume shards made by init-cluster. */
+  volumeShardsMax: 64,
+  /** Answers kept for repeated commands. */
+  answersMax: 1_024,
+  /** Bytes of a peer's, zone's or host's name (HOST_NAME_MAX is 64, a DNS name 253). */
+  nameBytesMax: 253,
+  /** Largest share of data relative to a peer of weight 1. */
+  weightMax: 1_000_000,
+} as const;

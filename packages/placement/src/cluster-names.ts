@@ -1,0 +1,105 @@
+/** Which names, addresses and policies the registry takes. */
+import { LIMITS, type VolumePolicy } from '@holdfast/protocol';
+import { type NodeFacts, REGISTRY_LIMITS } from './cluster-commands.ts';
+
+const VOLUME_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
+const NODE_NAME = /^[a-zA-Z0-9]([a-zA-Z0-9_.-]*[a-zA-Z0-9])?$/;
+const HOST_AND_PORT = /^(\[[0-9a-fA-F:.]+\]|[^\s:/[\]]+):([0-9]{1,5})$/;
+
+/** Most copies of one chunk. */
+export const REPLICAS_MAX = 7;
+const UID_MAX = 2 ** 32 - 2;
+
+/** A volume as it is kept when nothing else is asked for. */
+export const DEFAULT_POLICY: VolumePolicy = {
+  replicas: 3,
+  minReplicas: 2,
+  quotaBytes: 0,
+  quotaInodes: 0,
+  uid: 0,
+  gid: 0,
+  mode: 0o755,
+};
+
+/** What is wrong with a volume's name, as a sentence; undefined when it is right. */
+export function checkVolumeName(name: string): string | undefined {
+  if (name.length === 0) return 'a volume needs a name';
+  if (name.length > LIMITS.volumeNameBytesMax) {
+    return `a volume's name has at most ${LIMITS.volumeNameBytesMax} bytes, not ${name.length}`;
+  }
+  if (VOLUME_NAME.test(name)) return undefined;
+  return `'${printable(name)}' is no volume name: it begins with a letter or digit and goes on with letters, digits, '_', '.' and '-'`;
+}
+
+/** What is wrong with a peer's, zone's or host's name; undefined when it is right. */
+export function checkNodeName(name: string): string | undefined {
+  if (name.length > REGISTRY_LIMITS.nameBytesMax) {
+    return `a peer's or zone's name has at most ${REGISTRY_LIMITS.nameBytesMax} bytes, not ${name.length}`;
+  }
+  if (NODE_NAME.test(name)) return undefined;
+  return `'${printable(name)}' is no name for a peer or zone: letters, digits, '_', '.' and '-', with a letter or digit first and last`;
+}
+
+/** What is wrong with host:port; undefined when it is right. IPv6 addresses stand in brackets. */
+export function checkAddress(address: string): string | undefined {
+  const port = Number(HOST_AND_PORT.exec(address)?.[2] ?? 0);
+  if (port >= 1 && port <= 65_535) return undefined;
+  return `'${printable(address)}' is no address: HOST:PORT with a port from 1 to 65535, an IPv6 host in brackets`;
+}
+
+/** What is wrong with what a peer says of itself; undefined when nothing is. */
+export function checkFacts(facts: NodeFacts): string | undefined {
+  const { weight } = facts;
+  const addresses = [facts.grpcAddress, facts.wireAddress, facts.adminAddress];
+  const wrong =
+    checkNodeName(facts.name) ??
+    checkNodeName(facts.zone) ??
+    addresses.map(checkAddress).find((sentence) => sentence !== undefined);
+  if (wrong !== undefined) return wrong;
+  if (!(weight >= 0 && weight <= REGISTRY_LIMITS.weightMax)) {
+    return `a weight is a number from 0 to ${REGISTRY_LIMITS.weightMax}, not ${weight}`;
+  }
+  return /^[0-9a-f]{32}$/.test(facts.incarnation)
+    ? undefined
+    : 'an incarnation has 32 hexadecimal digits';
+}
+
+/**
+ * The whole policy made of what was asked for and `base`, or a sentence saying what is wrong. Fewer
+ * durable copies than a majority of `replicas` must be asked for in so many words.
+ */
+export function completePolicy(
+  asked: Partial<VolumePolicy>,
+  base: VolumePolicy = DEFAULT_POLICY,
+): VolumePolicy | string {
+  const replicas = asked.replicas ?? base.replicas;
+  const kept = asked.replicas === undefined ? base.minReplicas : undefined;
+  const minReplicas = asked.minReplicas ?? kept ?? Math.floor(replicas / 2) + 1;
+  const { quotaBytes, quotaInodes, uid, gid, mode } = { ...base, ...asked };
+  const policy: VolumePolicy = { replicas, minReplicas, quotaBytes, quotaInodes, uid, gid, mode };
+  return (
+    range('replicas', replicas, 1, REPLICAS_MAX) ??
+    range('min-replicas', minReplicas, 1, replicas) ??
+    range('size', quotaBytes, 0, LIMITS.fileBytesMax) ??
+    range('inodes', quotaInodes, 0, LIMITS.inodesMax) ??
+    range('uid', uid, 0, UID_MAX) ??
+    range('gid', gid, 0, UID_MAX) ??
+    range('mode', mode, 0, 0o7777) ??
+    policy
+  );
+}
+
+/** Whether two policies say the same. */
+export function samePolicy(a: VolumePolicy, b: VolumePolicy): boolean {
+  return (Object.keys(DEFAULT_POLICY) as (keyof VolumePolicy)[]).every((key) => a[key] === b[key]);
+}
+
+function range(what: string, value: number, low: number, high: number): string | undefined {
+  if (Number.isSafeInteger(value) && value >= low && value <= high) return undefined;
+  return `${what} is a whole number from ${low} to ${high}, not ${String(value)}`;
+}
+
+/** Foreign text in an error: short, and without control characters. */
+function printable(text: string): string {
+  return text.replaceAll(/[^\x20-\x7e]/g, '?').slice(0, 80);
+}

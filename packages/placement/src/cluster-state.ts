@@ -1,0 +1,240 @@
+/** The state machine of the system shard: who is in the cluster, what volumes there are, who holds what. */
+import type {
+  ClusterMap,
+  NodeNumber,
+  NodeRecord,
+  ShardRecord,
+  TokenRecord,
+  VolumeNumber,
+  VolumeRecord,
+} from '@holdfast/protocol';
+import {
+  REGISTRY_LIMITS,
+  type RegistryChange,
+  type RegistryCommand,
+  type RegistryResult,
+} from './cluster-commands.ts';
+import { REPLICAS_MAX } from './cluster-names.ts';
+import * as nodes from './cluster-nodes.ts';
+import {
+  type ClusterRecord,
+  ClusterRecords,
+  type RecordChange,
+  type StoredVolume,
+} from './cluster-records.ts';
+import * as volumes from './cluster-volumes.ts';
+import { moveTo } from './partition-moves.ts';
+import { changed, done, refuse, unchanged } from './registry-results.ts';
+
+/** The partition table for these peers that moves least from the present one; up to `width` replicas each. */
+export type Balance = (
+  nodes: readonly NodeRecord[],
+  present: readonly (readonly NodeNumber[])[],
+  width: number,
+) => readonly (readonly NodeNumber[])[];
+
+/**
+ * The registry. Equal commands in equal order give equal states on every replica. The caller owns
+ * persistence: {@link takeChanges} after each batch of commands, {@link load} at start.
+ */
+export class ClusterState {
+  readonly #records = new ClusterRecords();
+  readonly #balance: Balance;
+
+  /** `balance` must give equal tables for equal inputs, on every replica. */
+  constructor(balance: Balance) {
+    this.#balance = balance;
+  }
+
+  /** Undefined before init-cluster. */
+  get cluster(): ClusterRecord | undefined {
+    return this.#records.cluster;
+  }
+
+  /** The present map; the same object until the epoch changes. Undefined before init-cluster. */
+  get map(): ClusterMap | undefined {
+    return this.#records.map;
+  }
+
+  get shards(): Iterable<ShardRecord> {
+    return this.#records.shards.values();
+  }
+
+  /** All volumes in order of their number, with how far a removal is. */
+  get volumes(): Iterable<StoredVolume> {
+    return this.#records.volumes.values();
+  }
+
+  volumeNamed(name: string): StoredVolume | undefined {
+    return this.#records.volumeNamed(name);
+  }
+
+  volume(number: VolumeNumber): VolumeRecord | undefined {
+    return this.#records.volumes.get(number)?.record;
+  }
+
+  get tokens(): Iterable<TokenRecord> {
+    return this.#records.tokens.values();
+  }
+
+  token(id: string): TokenRecord | undefined {
+    return this.#records.tokens.get(id);
+  }
+
+  /** Partitions whose bytes are still on their way to new replicas. */
+  get movingPartitions(): number {
+    return this.#records.partitions.filter((partition) => partition.previous !== undefined).length;
+  }
+
+  /** Whether a replica has reported that it holds all of a moving partition. */
+  hasSynced(partition: number, node: NodeNumber): boolean {
+    const stored = this.#records.partitions[partition];
+    return stored?.previous === undefined || stored.synced?.includes(node) === true;
+  }
+
+  /** Applies one command; never throws, a refusal leaves the state as it was. */
+  apply(command: RegistryCommand): RegistryResult {
+    const known = this.#records.answerOf(command.id);
+    if (known !== undefined) return known;
+    if (command.v !== 1) {
+      return refuse(
+        'NEWER_FORMAT',
+        `registry command of version ${String(command.v)}; upgrade this peer`,
+      );
+    }
+    if (this.#records.cluster === undefined && command.change.op !== 'init-cluster') {
+      return refuse('CONFLICT', 'the cluster is still being made; try again in a moment');
+    }
+    const result = this.#change(command.change, command.time);
+    this.#records.keepAnswer(command.id, result);
+    return result;
+  }
+
+  #change(change: RegistryChange, time: string): RegistryResult {
+    const records = this.#records;
+    switch (change.op) {
+      case 'init-cluster':
+        return this.#afterNodes(nodes.initCluster(records, change, time));
+      case 'register-node':
+        return this.#afterNodes(nodes.registerNode(records, change));
+      case 'set-node-state':
+        return this.#afterNodes(nodes.setNodeState(records, change));
+      case 'update-node':
+        return this.#afterNodes(nodes.updateNode(records, change));
+      case 'remove-node':
+        return this.#afterNodes(nodes.removeNode(records, change));
+      case 'note-certificate':
+        return nodes.noteCertificate(records, change);
+      case 'set-shard-members':
+        return this.#newEpoch(nodes.setShardMembers(records, change));
+      case 'partitions-synced': {
+        const { result, visible } = nodes.partitionsSynced(records, change);
+        if (visible) records.advanceEpoch();
+        return result;
+      }
+      case 'create-volume':
+        return volumes.createVolume(records, change, time);
+      case 'volume-ready':
+        return volumes.volumeReady(records, change);
+      case 'begin-remove':
+        return volumes.beginRemove(records, change);
+      case 'cancel-remove':
+        return volumes.cancelRemove(records, change);
+      case 'volume-destroyed':
+        return volumes.volumeDestroyed(records, change);
+      case 'finish-remove':
+        return volumes.finishRemove(records, change);
+      case 'attach':
+        return volumes.attach(records, change);
+      case 'detach':
+        return volumes.detach(records, change);
+      case 'set-policy':
+        return volumes.setPolicy(records, change);
+      case 'create-token':
+        return this.#createToken(change.token, time);
+      case 'revoke-token':
+        return this.#revokeToken(change.id);
+      case 'revoke-certificate':
+        return this.#newEpoch(this.#revokeCertificate(change.serial));
+      default:
+        // Of a newer version: refused alike by every replica that does not know it.
+        return refuse('ENOSYS', `unknown registry change '${(change as { op: string }).op}'`);
+    }
+  }
+
+  #newEpoch(result: RegistryResult): RegistryResult {
+    if (result.ok && result.answer.changed) this.#records.advanceEpoch();
+    return result;
+  }
+
+  /** Peers changed: so does the map, and with it, where that matters, the partition table. */
+  #afterNodes(result: RegistryResult): RegistryResult {
+    if (!result.ok || !result.answer.changed) return result;
+    const records = this.#records;
+    records.advanceEpoch();
+    const shares = records.map?.nodes ?? [];
+    // With no peer to hold anything, what there is stays where it was.
+    if (shares.some((node) => node.weight > 0)) {
+      const present = records.partitions.map((partition) => partition.replicas);
+      const wanted = this.#balance(shares, present, REPLICAS_MAX);
+      moveTo(records, wanted, records.present.epoch, (node) => records.nodes.has(node));
+      records.forgetMap();
+    }
+    return result;
+  }
+
+  #createToken(token: Omit<TokenRecord, 'revoked' | 'createdAt'>, time: string): RegistryResult {
+    const records = this.#records;
+    if (records.tokens.has(token.id)) return refuse('EEXIST', `token ${token.id} exists`);
+    if (records.tokens.size >= REGISTRY_LIMITS.tokensMax) {
+      const dead = records.tokens.values().find((known) => isDead(known, time));
+      if (dead === undefined) {
+        return refuse(
+          'CONFLICT',
+          `a cluster has at most ${REGISTRY_LIMITS.tokensMax} tokens; revoke some`,
+        );
+      }
+      records.deleteToken(dead.id);
+    }
+    const record: TokenRecord = { ...token, revoked: false, createdAt: time };
+    records.putToken(record);
+    return done({ token: record });
+  }
+
+  #revokeToken(id: string): RegistryResult {
+    const token = this.#records.tokens.get(id);
+    if (token === undefined) return refuse('NOT_FOUND', `there is no token ${id}`);
+    if (token.revoked) return unchanged({ token });
+    const revoked = { ...token, revoked: true };
+    this.#records.putToken(revoked);
+    return done({ token: revoked });
+  }
+
+  #revokeCertificate(serial: string): RegistryResult {
+    if (!/^[0-9a-f]{1,40}$/.test(serial)) {
+      return refuse('BAD_REQUEST', 'a serial number has 1 to 40 lower-case hexadecimal digits');
+    }
+    if (this.#records.revoked.includes(serial)) return unchanged();
+    this.#records.revoke([serial]);
+    return changed();
+  }
+
+  /** The records changed since the last call. */
+  takeChanges(): RecordChange[] {
+    return this.#records.takeChanges();
+  }
+
+  /** Every record: a snapshot. */
+  all(): RecordChange[] {
+    return this.#records.all();
+  }
+
+  /** Takes one record from disk or from a snapshot, into a new state. */
+  load(key: string, value: Uint8Array): void {
+    this.#records.load(key, value);
+  }
+}
+
+function isDead(token: TokenRecord, now: string): boolean {
+  return token.revoked || (token.expiresAt !== '' && token.expiresAt < now);
+}

@@ -1,0 +1,194 @@
+/** Operations of the registry on volumes. */
+import {
+  type ShardId,
+  SYSTEM_SHARD,
+  type VolumeNumber,
+  type VolumePolicy,
+  type VolumeRecord,
+} from '@holdfast/protocol';
+import { REGISTRY_LIMITS, type RegistryResult } from './cluster-commands.ts';
+import { checkNodeName, checkVolumeName, completePolicy, samePolicy } from './cluster-names.ts';
+import type { ChangeOf } from './cluster-nodes.ts';
+import type { ClusterRecords, StoredVolume } from './cluster-records.ts';
+import { changed, done, refuse, unchanged } from './registry-results.ts';
+
+/** See the change's own description; likewise all below. `time` is the command's, ISO 8601. */
+export function createVolume(
+  records: ClusterRecords,
+  change: ChangeOf<'create-volume'>,
+  time: string,
+): RegistryResult {
+  const wrong = checkVolumeName(change.name);
+  if (wrong !== undefined) return refuse(nameCode(change.name), wrong);
+  const policy = completePolicy(change.policy);
+  if (typeof policy === 'string') return refuse('BAD_REQUEST', policy);
+  const existing = records.volumeNamed(change.name);
+  if (existing !== undefined) return createAgain(existing, policy);
+  const { nextVolume } = records.present;
+  if (records.volumes.size >= REGISTRY_LIMITS.volumesMax) {
+    return refuse('CONFLICT', `a cluster has at most ${REGISTRY_LIMITS.volumesMax} volumes`);
+  }
+  const record: VolumeRecord = {
+    number: nextVolume,
+    name: change.name,
+    shard: emptiestShard(records),
+    policy,
+    state: 'creating',
+    createdAt: time,
+    attachedTo: [],
+  };
+  records.setCluster({ nextVolume: (nextVolume + 1) as VolumeNumber });
+  records.putVolume({ record });
+  return done({ volume: record });
+}
+
+function nameCode(name: string): 'ENAMETOOLONG' | 'EINVAL' {
+  return name.length > 255 ? 'ENAMETOOLONG' : 'EINVAL';
+}
+
+function createAgain(existing: StoredVolume, policy: VolumePolicy): RegistryResult {
+  const { name, state } = existing.record;
+  if (state === 'removing' || existing.removal !== undefined) {
+    return refuse('CONFLICT', `volume '${name}' is being removed; try again when it is gone`);
+  }
+  if (samePolicy(existing.record.policy, policy)) return unchanged({ volume: existing.record });
+  return refuse('CONFLICT', `volume '${name}' exists with other options`, {
+    policy: existing.record.policy,
+  });
+}
+
+/** The volume shard with the fewest volumes, so that leaders share the work. */
+function emptiestShard(records: ClusterRecords): ShardId {
+  const counts = new Map<ShardId, number>();
+  for (const shard of records.shards.keys()) if (shard !== SYSTEM_SHARD) counts.set(shard, 0);
+  for (const { record } of records.volumes.values()) {
+    counts.set(record.shard, (counts.get(record.shard) ?? 0) + 1);
+  }
+  const [first] = [...counts].sort(([a, countA], [b, countB]) => countA - countB || a - b);
+  return first?.[0] ?? SYSTEM_SHARD;
+}
+
+export function volumeReady(
+  records: ClusterRecords,
+  change: ChangeOf<'volume-ready'>,
+): RegistryResult {
+  const volume = records.volumes.get(change.volume);
+  if (volume === undefined) return noVolume(`number ${change.volume}`);
+  if (volume.record.state !== 'creating') return unchanged({ volume: volume.record });
+  return replace(records, volume, { state: 'ready' });
+}
+
+export function beginRemove(
+  records: ClusterRecords,
+  change: ChangeOf<'begin-remove'>,
+): RegistryResult {
+  const volume = records.volumeNamed(change.name);
+  if (volume === undefined) return noVolume(`'${change.name}'`);
+  const { record } = volume;
+  if (record.state === 'creating') {
+    return refuse('CONFLICT', `volume '${record.name}' is still being made; try again in a moment`);
+  }
+  if (record.attachedTo.length > 0) {
+    const hosts = record.attachedTo.join(', ');
+    return refuse(
+      'CONFLICT',
+      `volume '${record.name}' is in use on ${hosts}; stop what uses it first`,
+      {
+        attachedTo: record.attachedTo,
+      },
+    );
+  }
+  const force = change.force || volume.removal?.force === true;
+  if (record.state === 'removing' || volume.removal?.force === force) {
+    return unchanged({ volume: record });
+  }
+  records.putVolume({ record, removal: { force } });
+  return done({ volume: record });
+}
+
+export function cancelRemove(
+  records: ClusterRecords,
+  change: ChangeOf<'cancel-remove'>,
+): RegistryResult {
+  const volume = records.volumes.get(change.volume);
+  if (volume === undefined) return noVolume(`number ${change.volume}`);
+  if (volume.removal === undefined || volume.record.state === 'removing') {
+    return unchanged({ volume: volume.record });
+  }
+  records.putVolume({ record: volume.record });
+  return done({ volume: volume.record });
+}
+
+export function volumeDestroyed(
+  records: ClusterRecords,
+  change: ChangeOf<'volume-destroyed'>,
+): RegistryResult {
+  const volume = records.volumes.get(change.volume);
+  if (volume === undefined || volume.record.state === 'removing') return unchanged();
+  return replace(records, volume, { state: 'removing' });
+}
+
+export function finishRemove(
+  records: ClusterRecords,
+  change: ChangeOf<'finish-remove'>,
+): RegistryResult {
+  const volume = records.volumes.get(change.volume);
+  if (volume === undefined) return unchanged();
+  if (volume.record.state !== 'removing') {
+    return refuse('CONFLICT', `volume '${volume.record.name}' is not being removed`);
+  }
+  records.deleteVolume(volume);
+  return changed();
+}
+
+export function attach(records: ClusterRecords, change: ChangeOf<'attach'>): RegistryResult {
+  const volume = records.volumeNamed(change.name);
+  if (volume === undefined) return noVolume(`'${change.name}'`);
+  const wrong = checkNodeName(change.host);
+  if (wrong !== undefined) return refuse('BAD_REQUEST', wrong);
+  const { attachedTo, state, name } = volume.record;
+  if (state !== 'ready' || volume.removal !== undefined) {
+    return refuse(
+      'CONFLICT',
+      `volume '${name}' is ${volume.removal === undefined ? state : 'being removed'}`,
+    );
+  }
+  if (attachedTo.includes(change.host)) return unchanged({ volume: volume.record });
+  if (attachedTo.length >= REGISTRY_LIMITS.attachmentsMax) {
+    return refuse('CONFLICT', `at most ${REGISTRY_LIMITS.attachmentsMax} hosts use one volume`);
+  }
+  return replace(records, volume, { attachedTo: [...attachedTo, change.host].sort() });
+}
+
+export function detach(records: ClusterRecords, change: ChangeOf<'detach'>): RegistryResult {
+  const volume = records.volumeNamed(change.name);
+  if (volume === undefined) return noVolume(`'${change.name}'`);
+  const { attachedTo } = volume.record;
+  if (!attachedTo.includes(change.host)) return unchanged({ volume: volume.record });
+  return replace(records, volume, {
+    attachedTo: attachedTo.filter((host) => host !== change.host),
+  });
+}
+
+export function setPolicy(records: ClusterRecords, change: ChangeOf<'set-policy'>): RegistryResult {
+  const volume = records.volumeNamed(change.name);
+  if (volume === undefined) return noVolume(`'${change.name}'`);
+  const policy = completePolicy(change.policy, volume.record.policy);
+  if (typeof policy === 'string') return refuse('BAD_REQUEST', policy);
+  if (samePolicy(policy, volume.record.policy)) return unchanged({ volume: volume.record });
+  return replace(records, volume, { policy });
+}
+
+function replace(
+  records: ClusterRecords,
+  volume: StoredVolume,
+  changes: Partial<VolumeRecord>,
+): RegistryResult {
+  const record = { ...volume.record, ...changes };
+  records.putVolume({ ...volume, record });
+  return done({ volume: record });
+}
+
+function noVolume(which: string): RegistryResult {
+  return refuse('NOT_FOUND', `there is no volume ${which}`);
+}
