@@ -1,0 +1,98 @@
+/** Where a peer listens, and what it tells others to dial. */
+import { createServer, isIPv6 } from 'node:net';
+import { networkInterfaces } from 'node:os';
+import { HoldfastError } from '@holdfast/protocol';
+
+/** First of the five ports of a peer. */
+export const DEFAULT_PORT = 7400;
+
+/** What each port of a peer is for, as an offset to its first. */
+export const PORT_OFFSETS = { grpc: 0, wire: 1, admin: 2, discovery: 3, probe: 4 } as const;
+
+/** A port's use. */
+export type PortName = keyof typeof PORT_OFFSETS;
+
+/** The five ports. */
+export type Ports = Readonly<Record<PortName, number>>;
+
+/** The ports of a peer whose first is `base`. */
+export function portsFrom(base: number): Ports {
+  const port = (name: PortName): number => base + PORT_OFFSETS[name];
+  return {
+    grpc: port('grpc'),
+    wire: port('wire'),
+    admin: port('admin'),
+    discovery: port('discovery'),
+    probe: port('probe'),
+  };
+}
+
+/** host:port, an IPv6 host in brackets. */
+export function joinAddress(host: string, port: number): string {
+  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** Takes host:port apart; `defaultPort` when there is none. Throws BAD_REQUEST. */
+export function splitAddress(
+  address: string,
+  defaultPort?: number,
+): { host: string; port: number } {
+  const parts = /^(?:\[([0-9a-fA-F:.]+)\]|([^\s:/[\]]+))(?::([0-9]{1,5}))?$/.exec(address.trim());
+  const host = parts?.[1] ?? parts?.[2];
+  const port = parts?.[3] === undefined ? defaultPort : Number(parts[3]);
+  if (host === undefined || port === undefined || port < 1 || port > 65_535) {
+    throw new HoldfastError(
+      'BAD_REQUEST',
+      `'${address}' is no address: HOST:PORT with a port from 1 to 65535, an IPv6 host in brackets`,
+    );
+  }
+  return { host, port };
+}
+
+/** The first address of this host that others may reach; the loopback when there is no other. */
+export function firstAddress(): string {
+  const all = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  const outer = all.filter((address) => !address.internal && !address.address.startsWith('fe80'));
+  const chosen = outer.find((address) => address.family === 'IPv4') ?? outer[0];
+  return chosen?.address ?? '127.0.0.1';
+}
+
+/** Throws PORT_IN_USE, or BAD_CONFIG when the host has no such address, unless all can be listened on now. */
+export async function checkPortsFree(host: string, ports: readonly number[]): Promise<void> {
+  for (const port of ports) {
+    const server = createServer();
+    try {
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject);
+        server.listen({ host, port, exclusive: true }, resolve);
+      });
+    } catch (cause) {
+      throw listenFailure(cause, host, port);
+    }
+    await new Promise((resolve) => server.close(resolve));
+  }
+}
+
+/** What to tell the user when listening failed. */
+export function listenFailure(cause: unknown, host: string, port: number): HoldfastError {
+  const code = (cause as NodeJS.ErrnoException).code;
+  if (code === 'EADDRINUSE') {
+    return new HoldfastError(
+      'PORT_IN_USE',
+      `port ${port} on ${host} is taken; choose five free ones with --port (HOLDFAST_PORT), or stop what uses it`,
+      { cause, detail: { port } },
+    );
+  }
+  if (code === 'EACCES') {
+    return new HoldfastError(
+      'BAD_CONFIG',
+      `not allowed to listen on port ${port}; choose one above 1023 with --port`,
+      { cause },
+    );
+  }
+  return new HoldfastError(
+    'BAD_CONFIG',
+    `cannot listen on ${joinAddress(host, port)} (${code}); correct --bind`,
+    { cause },
+  );
+}

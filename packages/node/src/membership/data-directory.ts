@@ -1,0 +1,124 @@
+/** The data directory as a whole: whose it is, of which version, and who uses it now. */
+import { existsSync } from 'node:fs';
+import { readdir, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { HoldfastError } from '@holdfast/protocol';
+import { Level } from 'level';
+import { makeDirectory, readIfPresent, writeDurably } from './durable-files.ts';
+
+/** Version of the layout of a data directory; a newer one is not touched. */
+export const DATA_FORMAT = 1;
+
+/** Names of what lies in a data directory. */
+export const DATA_NAMES = {
+  version: 'VERSION',
+  lock: 'LOCK',
+  identity: 'identity',
+  joining: 'joining.json',
+  map: 'map.json',
+  log: 'raft',
+  state: 'state',
+  chunks: 'chunks',
+  discovery: 'discovery',
+  adminSocket: 'admin.sock',
+} as const;
+
+/**
+ * Whether the directory is there and of this or an older format. Throws NEWER_FORMAT, CONFLICT when
+ * it holds something else, EACCES when it cannot be read. Changes nothing.
+ */
+export async function inspectDirectory(path: string): Promise<'absent' | 'empty' | 'ours'> {
+  const names = await namesIn(path);
+  if (names === undefined) return 'absent';
+  const version = await readIfPresent(join(path, DATA_NAMES.version));
+  if (version === undefined) {
+    // A file system's own directory does not make a fresh disk foreign.
+    const foreign = names.filter((name) => name !== 'lost+found' && name !== DATA_NAMES.lock);
+    if (foreign.length === 0) return 'empty';
+    throw new HoldfastError(
+      'CONFLICT',
+      `${path} holds files that are not Holdfast's (such as '${foreign[0]}'); name an empty directory with --data`,
+    );
+  }
+  const format = Number(version.trim());
+  if (!Number.isInteger(format) || format < 1) {
+    throw new HoldfastError(
+      'CORRUPT',
+      `${join(path, DATA_NAMES.version)} is damaged: it should hold a number`,
+    );
+  }
+  if (format > DATA_FORMAT) {
+    throw new HoldfastError(
+      'NEWER_FORMAT',
+      `${path} was written by a newer version of Holdfast (format ${format}, this one knows ${DATA_FORMAT}); upgrade this host`,
+    );
+  }
+  return 'ours';
+}
+
+async function namesIn(path: string): Promise<string[] | undefined> {
+  try {
+    if (!(await stat(path)).isDirectory()) {
+      throw new HoldfastError('BAD_CONFIG', `${path} is not a directory; name one with --data`);
+    }
+    return await readdir(path);
+  } catch (cause) {
+    if (cause instanceof HoldfastError) throw cause;
+    const code = (cause as NodeJS.ErrnoException).code;
+    if (code === 'ENOENT') return undefined;
+    throw new HoldfastError(
+      'EACCES',
+      `cannot read ${path} (${code}); run as root or name another with --data`,
+      { cause },
+    );
+  }
+}
+
+/** Makes the directory when it is absent, and marks it with our format. */
+export async function claimDirectory(path: string): Promise<void> {
+  try {
+    if (!existsSync(path)) await makeDirectory(path, 0o700);
+    const version = join(path, DATA_NAMES.version);
+    if (!existsSync(version)) await writeDurably(version, `${DATA_FORMAT}\n`);
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code ?? 'unknown';
+    const known = code === 'ENOSPC' ? 'ENOSPC' : 'EACCES';
+    throw new HoldfastError(
+      known,
+      `cannot write ${path} (${code}); make room, run as root, or name another with --data`,
+      { cause },
+    );
+  }
+}
+
+/** A data directory that nobody else uses until it is released; the kernel releases it when the process dies. */
+export interface DirectoryLock {
+  release(): Promise<void>;
+}
+
+/**
+ * Takes the directory for this process. Throws DIRECTORY_IN_USE. The lock is that of an otherwise
+ * empty LevelDB: Node has no call for fcntl(2) locks, and files with process numbers in them lie
+ * after a crash and between containers.
+ */
+export async function lockDirectory(path: string): Promise<DirectoryLock> {
+  const database = new Level(join(path, DATA_NAMES.lock));
+  try {
+    await database.open();
+  } catch (cause) {
+    const reason = (cause as Error).cause as { code?: string } | undefined;
+    if (reason?.code === 'LEVEL_LOCKED') {
+      throw new HoldfastError(
+        'DIRECTORY_IN_USE',
+        `another process uses ${path}; stop it ('holdfast status' tells whether a peer runs) or name another with --data`,
+        { cause },
+      );
+    }
+    throw new HoldfastError(
+      'EACCES',
+      `cannot lock ${path} (${reason?.code ?? 'unknown'}); run as root or name another with --data`,
+      { cause },
+    );
+  }
+  return { release: () => database.close() };
+}
