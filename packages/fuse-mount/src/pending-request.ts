@@ -62,15 +62,26 @@ export class PendingRequest implements RequestContext {
    * gives out even ones only.
    */
   secondStep(): RequestContext {
-    const request = this;
-    return {
-      uid: this.uid,
-      gid: this.gid,
-      pid: this.pid,
-      requestId: this.requestId + 1,
-      get signal() {
-        return request.signal;
-      },
-    };
+    return new SecondStep(this);
+  }
+}
+
+class SecondStep implements RequestContext {
+  readonly uid: number;
+  readonly gid: number;
+  readonly pid: number;
+  readonly requestId: number;
+  readonly #request: PendingRequest;
+
+  constructor(request: PendingRequest) {
+    this.uid = request.uid;
+    this.gid = request.gid;
+    this.pid = request.pid;
+    this.requestId = request.requestId + 1;
+    this.#request = request;
+  }
+
+  get signal(): AbortSignal {
+    return this.#request.signal;
   }
 }

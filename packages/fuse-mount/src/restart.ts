@@ -29,6 +29,8 @@ export const STATE_FILE = {
   init: 'init.json',
   handles: 'handles',
   watermark: 'watermark',
+  /** Directory of the client's session. */
+  session: 'session',
 } as const;
 
 /** Writes down what was agreed; on return a killed daemon's successor will find it. */
@@ -89,7 +91,9 @@ function readFields(text: string): Record<string, unknown> {
 
 /** Removes what belongs to an earlier connection, whose request ids mean nothing here. */
 export function clearState(directory: string): void {
-  for (const name of Object.values(STATE_FILE)) rmSync(join(directory, name), { force: true });
+  for (const name of Object.values(STATE_FILE)) {
+    rmSync(join(directory, name), { force: true, recursive: true });
+  }
 }
 
 /**

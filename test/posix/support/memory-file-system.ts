@@ -16,6 +16,7 @@ import {
 } from '@holdfast/protocol';
 import {
   attributesOf,
+  InodeTable,
   type MemoryInode,
   readBytes,
   resize,
@@ -34,11 +35,8 @@ const SET_ID = 0o6000;
  * keeps single-copy semantics and exactly-once; permissions are the kernel's (default_permissions).
  */
 export class MemoryFileSystem implements FileSystem {
-  readonly #inodes = new Map<InodeNumber, MemoryInode>();
+  readonly #table = new InodeTable();
   readonly #answers = new Map<string, Promise<unknown>>();
-  #next = 2;
-  #cookie = 0;
-  #clock = 1_700_000_000_000_000_000n;
   #invalidate: (what: Invalidation) => Promise<void> = async () => {};
   /** Milliseconds for which answers are valid. */
   validMs = 0;
@@ -46,17 +44,24 @@ export class MemoryFileSystem implements FileSystem {
   beforeRead: (context: RequestContext) => Promise<void> = async () => {};
 
   constructor() {
-    this.#make('directory', { mode: 0o777, uid: 0, gid: 0, rdev: 0, target: '', parent: ROOT });
+    this.#table.make('directory', {
+      mode: 0o777,
+      uid: 0,
+      gid: 0,
+      rdev: 0,
+      target: '',
+      parent: ROOT,
+    });
   }
 
   /** Opens that have not been released, of all inodes. */
   get opens(): number {
-    return [...this.#inodes.values()].reduce((sum, inode) => sum + inode.opens, 0);
+    return [...this.#table.all.values()].reduce((sum, inode) => sum + inode.opens, 0);
   }
 
   /** Inodes that exist, the volume's root among them. */
   get inodes(): number {
-    return this.#inodes.size;
+    return this.#table.all.size;
   }
 
   async lookup(parent: NodeReference, name: string): Promise<NodeAnswer> {
@@ -82,7 +87,7 @@ export class MemoryFileSystem implements FileSystem {
       const inode = this.#inode(node);
       if (change.size !== undefined && change.size !== inode.size) {
         resize(inode, change.size);
-        inode.mtimeNs = this.#now();
+        inode.mtimeNs = this.#table.now();
       }
       if (change.killPrivileges === true) killPrivileges(inode);
       inode.mode = change.mode ?? inode.mode;
@@ -90,7 +95,7 @@ export class MemoryFileSystem implements FileSystem {
       inode.gid = change.gid ?? inode.gid;
       inode.atimeNs = this.#time(change.atime, inode.atimeNs);
       inode.mtimeNs = this.#time(change.mtime, inode.mtimeNs);
-      inode.ctimeNs = this.#now();
+      inode.ctimeNs = this.#table.now();
       return this.#answer(inode);
     });
   }
@@ -139,14 +144,14 @@ export class MemoryFileSystem implements FileSystem {
         return { ...this.#answer(inode), created: false };
       }
       const inheritsGroup = (directory.mode & 0o2000) !== 0;
-      const inode = this.#make(options.kind, {
+      const inode = this.#table.make(options.kind, {
         ...options,
         mode: options.mode | (inheritsGroup && options.kind === 'directory' ? 0o2000 : 0),
         uid: context.uid,
         gid: inheritsGroup ? directory.gid : context.gid,
         parent: parent.ino,
       });
-      this.#enter(directory, name, inode);
+      this.#table.enter(directory, name, inode);
       return { ...this.#answer(inode), created: true };
     });
   }
@@ -163,7 +168,7 @@ export class MemoryFileSystem implements FileSystem {
       if (directory.children.has(name)) throw new HoldfastError('EEXIST');
       const inode = this.#inode(node);
       inode.nlink += 1;
-      this.#enter(directory, name, inode);
+      this.#table.enter(directory, name, inode);
       return this.#answer(inode);
     });
   }
@@ -172,7 +177,7 @@ export class MemoryFileSystem implements FileSystem {
     return this.#once('unlink', context, () => {
       const inode = this.#child(parent, name);
       if (inode.kind === 'directory') throw new HoldfastError('EISDIR');
-      this.#remove(this.#directory(parent), name, inode);
+      this.#table.remove(this.#directory(parent), name, inode);
     });
   }
 
@@ -185,7 +190,7 @@ export class MemoryFileSystem implements FileSystem {
       const inode = this.#child(parent, name);
       if (inode.kind !== 'directory') throw new HoldfastError('ENOTDIR');
       if (inode.children.size > 0) throw new HoldfastError('ENOTEMPTY');
-      this.#remove(this.#directory(parent), name, inode);
+      this.#table.remove(this.#directory(parent), name, inode);
     });
   }
 
@@ -208,11 +213,11 @@ export class MemoryFileSystem implements FileSystem {
         if (replaced === moved) return;
         if (replaced.kind === 'directory' && replaced.children.size > 0)
           throw new HoldfastError('ENOTEMPTY');
-        this.#remove(target, to.name, replaced);
+        this.#table.remove(target, to.name, replaced);
       }
       source.children.delete(from.name);
-      this.#leave(source, moved);
-      this.#enter(target, to.name, moved);
+      this.#table.leave(source, moved);
+      this.#table.enter(target, to.name, moved);
     });
   }
 
@@ -233,7 +238,7 @@ export class MemoryFileSystem implements FileSystem {
   async release(node: NodeReference): Promise<void> {
     const inode = this.#inode(node);
     inode.opens -= 1;
-    this.#drop(inode);
+    this.#table.drop(inode);
   }
 
   async read(
@@ -258,7 +263,7 @@ export class MemoryFileSystem implements FileSystem {
       const inode = this.#inode(node);
       writeBytes(inode, options.append ? inode.size : offset, bytes);
       if (options.killPrivileges) killPrivileges(inode);
-      inode.mtimeNs = this.#now();
+      inode.mtimeNs = this.#table.now();
       inode.ctimeNs = inode.mtimeNs;
     });
   }
@@ -375,65 +380,6 @@ export class MemoryFileSystem implements FileSystem {
     return answer;
   }
 
-  #make(
-    kind: FileKind,
-    fields: {
-      mode: number;
-      uid: number;
-      gid: number;
-      rdev: number;
-      target: string;
-      parent: InodeNumber;
-    },
-  ): MemoryInode {
-    const now = this.#now();
-    const { mode, uid, gid, rdev, target, parent } = fields;
-    const inode: MemoryInode = {
-      ...{
-        ino: (this.#inodes.size === 0 ? ROOT : this.#next++) as InodeNumber,
-        kind,
-        mode,
-        uid,
-        gid,
-        rdev,
-        target,
-        parent,
-      },
-      ...{ nlink: kind === 'directory' ? 2 : 0, size: target.length, opens: 0 },
-      ...{ atimeNs: now, mtimeNs: now, ctimeNs: now },
-      ...{ blocks: new Map(), children: new Map(), xattrs: new Map(), locks: [] },
-    };
-    this.#inodes.set(inode.ino, inode);
-    return inode;
-  }
-
-  #enter(directory: MemoryInode, name: string, inode: MemoryInode): void {
-    this.#cookie += 1;
-    directory.children.set(name, { ino: inode.ino, cookie: this.#cookie });
-    if (inode.kind === 'directory') {
-      directory.nlink += 1;
-      inode.parent = directory.ino;
-    } else if (inode.nlink === 0) inode.nlink = 1;
-    this.#touched(directory);
-  }
-
-  #leave(directory: MemoryInode, inode: MemoryInode): void {
-    if (inode.kind === 'directory') directory.nlink -= 1;
-    this.#touched(directory);
-  }
-
-  #remove(directory: MemoryInode, name: string, inode: MemoryInode): void {
-    directory.children.delete(name);
-    this.#leave(directory, inode);
-    inode.nlink -= inode.kind === 'directory' ? 2 : 1;
-    inode.ctimeNs = this.#now();
-    this.#drop(inode);
-  }
-
-  #drop(inode: MemoryInode): void {
-    if (inode.nlink === 0 && inode.opens === 0) this.#inodes.delete(inode.ino);
-  }
-
   #exchange(
     from: { parent: NodeReference; name: string },
     to: { parent: NodeReference; name: string },
@@ -441,14 +387,12 @@ export class MemoryFileSystem implements FileSystem {
     const [one, other] = [this.#child(from.parent, from.name), this.#child(to.parent, to.name)];
     this.#directory(from.parent).children.set(from.name, {
       ino: other.ino,
-      cookie: ++this.#cookie,
+      cookie: this.#table.nextCookie(),
     });
-    this.#directory(to.parent).children.set(to.name, { ino: one.ino, cookie: ++this.#cookie });
-  }
-
-  #touched(directory: MemoryInode): void {
-    directory.mtimeNs = this.#now();
-    directory.ctimeNs = directory.mtimeNs;
+    this.#directory(to.parent).children.set(to.name, {
+      ino: one.ino,
+      cookie: this.#table.nextCookie(),
+    });
   }
 
   #answer(inode: MemoryInode): NodeAnswer {
@@ -460,7 +404,7 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   #inode(node: NodeReference): MemoryInode {
-    const inode = node.volume === VOLUME ? this.#inodes.get(node.ino) : undefined;
+    const inode = node.volume === VOLUME ? this.#table.all.get(node.ino) : undefined;
     if (inode === undefined) throw new HoldfastError('ESTALE');
     return inode;
   }
@@ -479,14 +423,9 @@ export class MemoryFileSystem implements FileSystem {
     return this.#inode({ volume: VOLUME, ino: child.ino });
   }
 
-  #now(): bigint {
-    this.#clock += 1_000_000n;
-    return this.#clock;
-  }
-
   #time(stamp: TimeStamp | undefined, old: bigint): bigint {
     if (stamp === undefined) return old;
-    return stamp === 'now' ? this.#now() : stamp;
+    return stamp === 'now' ? this.#table.now() : stamp;
   }
 }
 

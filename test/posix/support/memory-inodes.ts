@@ -110,3 +110,88 @@ function eachBlock(
     at = number * BLOCK_BYTES + to;
   }
 }
+
+/** All inodes, and what links them. */
+export class InodeTable {
+  readonly all = new Map<InodeNumber, MemoryInode>();
+  #next = 1;
+  #cookie = 0;
+  #clock = 1_700_000_000_000_000_000n;
+
+  /** A clock that moves on by a millisecond each time it is looked at. */
+  now(): bigint {
+    this.#clock += 1_000_000n;
+    return this.#clock;
+  }
+
+  nextCookie(): number {
+    this.#cookie += 1;
+    return this.#cookie;
+  }
+
+  /** A new inode without a name. */
+  make(
+    kind: FileKind,
+    fields: Pick<MemoryInode, 'mode' | 'uid' | 'gid' | 'rdev' | 'target' | 'parent'>,
+  ): MemoryInode {
+    const now = this.now();
+    const { mode, uid, gid, rdev, target, parent } = fields;
+    const inode: MemoryInode = {
+      ino: this.#next++ as InodeNumber,
+      kind,
+      mode,
+      uid,
+      gid,
+      rdev,
+      target,
+      parent,
+      nlink: kind === 'directory' ? 2 : 0,
+      size: target.length,
+      opens: 0,
+      atimeNs: now,
+      mtimeNs: now,
+      ctimeNs: now,
+      blocks: new Map(),
+      children: new Map(),
+      xattrs: new Map(),
+      locks: [],
+    };
+    this.all.set(inode.ino, inode);
+    return inode;
+  }
+
+  /** Gives an inode a name. */
+  enter(directory: MemoryInode, name: string, inode: MemoryInode): void {
+    directory.children.set(name, { ino: inode.ino, cookie: this.nextCookie() });
+    if (inode.kind === 'directory') {
+      directory.nlink += 1;
+      inode.parent = directory.ino;
+    } else if (inode.nlink === 0) inode.nlink = 1;
+    this.#touch(directory);
+  }
+
+  /** Notes that an inode's name has gone from a directory. */
+  leave(directory: MemoryInode, inode: MemoryInode): void {
+    if (inode.kind === 'directory') directory.nlink -= 1;
+    this.#touch(directory);
+  }
+
+  /** Takes a name away, and the inode with its last one. */
+  remove(directory: MemoryInode, name: string, inode: MemoryInode): void {
+    directory.children.delete(name);
+    this.leave(directory, inode);
+    inode.nlink -= inode.kind === 'directory' ? 2 : 1;
+    inode.ctimeNs = this.now();
+    this.drop(inode);
+  }
+
+  /** Deletes an inode that has neither a name nor an open file. */
+  drop(inode: MemoryInode): void {
+    if (inode.nlink === 0 && inode.opens === 0) this.all.delete(inode.ino);
+  }
+
+  #touch(directory: MemoryInode): void {
+    directory.mtimeNs = this.now();
+    directory.ctimeNs = directory.mtimeNs;
+  }
+}
