@@ -1,0 +1,538 @@
+import { assert } from './assert.ts';
+import {
+  checkQuorum,
+  continueTransfer,
+  countOwnVote,
+  handlePreVote,
+  handlePreVoteReply,
+  handleTimeoutNow,
+  handleVote,
+  handleVoteReply,
+  resign,
+  startPreVote,
+} from './election.ts';
+import {
+  faultOf,
+  isJoint,
+  type Membership,
+  type MembershipTarget,
+  sameMembership,
+  toward,
+} from './membership.ts';
+import { checkMessage, type Message } from './messages.ts';
+import type { GroupOptions } from './options.ts';
+import { type ProgressStatus, progressStatus } from './progress.ts';
+import type { Ready, Role, SoftState } from './ready.ts';
+import { Replica } from './replica.ts';
+import {
+  advanceCommit,
+  appendMembership,
+  appendOwn,
+  handleAppend,
+  handleAppendReply,
+  handleHeartbeat,
+  handleHeartbeatReply,
+  handleInstallSnapshot,
+  hasAppends,
+  hasCommittedInTerm,
+  isLeaseValid,
+  isRemovedForGood,
+  leaveCommittedJoint,
+  sendAppends,
+  sendHeartbeats,
+} from './replication.ts';
+import {
+  ENTRY_OVERHEAD_BYTES,
+  entryBytes,
+  type HardState,
+  type LogIndex,
+  type ReplicaId,
+  type Term,
+} from './storage.ts';
+
+/** Where a proposal stands in the log; committed only if that index is committed with that term. */
+export interface Proposed {
+  readonly index: LogIndex;
+  readonly term: Term;
+}
+
+/** Ask `leader` (0: not known; wait for one). */
+export interface NotLeader {
+  readonly code: 'not-leader';
+  readonly leader: ReplicaId;
+}
+
+/** Nothing was done; try again soon: a limit is reached, or leadership is being transferred. */
+export interface Overloaded {
+  readonly code: 'overloaded';
+}
+
+/** The entry exceeds `entryBytesMax` and never will be taken. */
+export interface TooLarge {
+  readonly code: 'too-large';
+}
+
+/** A membership change was not begun. */
+export interface MembershipRefusal {
+  /**
+   * pending-change: another is not finished, or the leader is too new; try again soon.
+   * invalid: no voters, an id twice or not positive. unchanged: it is so already.
+   */
+  readonly code: 'pending-change' | 'invalid' | 'unchanged';
+  readonly message: string;
+}
+
+/** A transfer was not begun. */
+export interface TransferRefusal {
+  /** The target is not a voter of the membership in force, or leads already. */
+  readonly code: 'invalid-target';
+}
+
+/** What a group says about itself. */
+export interface GroupStatus {
+  readonly id: ReplicaId;
+  readonly term: Term;
+  readonly vote: ReplicaId;
+  readonly role: Role;
+  readonly leader: ReplicaId;
+  readonly firstIndex: LogIndex;
+  readonly lastIndex: LogIndex;
+  /** Durable here. */
+  readonly persisted: LogIndex;
+  readonly commit: LogIndex;
+  readonly applied: LogIndex;
+  /** In force, committed or not. */
+  readonly membership: Membership;
+  /** True when no change of membership is under way. */
+  readonly isMembershipSettled: boolean;
+  /** Where leadership is being transferred to; 0: nowhere. */
+  readonly transferTo: ReplicaId;
+  readonly isLeaseValid: boolean;
+  readonly uncommittedBytes: number;
+  readonly readsWaiting: number;
+  /** Of a leader: every other member. */
+  readonly followers: readonly ProgressStatus[];
+}
+
+/**
+ * One replica of one replicated log: a value machine. Input by `step`, `tick`, `propose` and their
+ * like, which return at once and do no I/O; output by `ready`; what the driver owes in return is
+ * told at {@link Ready}. Not reentrant. Throws RaftBug when an invariant breaks (stop the process) and
+ * BAD_REQUEST from `step` for a malformed message (drop it; nothing has changed).
+ */
+export class RaftGroup {
+  readonly #replica: Replica;
+  #readyNumber = 0;
+  /** Taken and not advanced, oldest first. */
+  #underWay: { number: number; hardState: HardState | undefined }[] = [];
+  #hardStateOut: HardState;
+  #softStateOut: SoftState;
+  /** Handed out for applying and not applied: last index and bytes of each Ready. */
+  #applying: { lastIndex: LogIndex; bytes: number }[] = [];
+  #applyingBytes = 0;
+
+  /** Throws CORRUPT when what the disk gave back does not fit together (see {@link GroupOptions}). */
+  constructor(options: GroupOptions) {
+    this.#replica = new Replica(options);
+    this.#hardStateOut = { ...this.#replica.hardState, commit: options.hardState?.commit ?? 0 };
+    this.#softStateOut = this.#softState();
+  }
+
+  /**
+   * The unit of time has passed. The driver calls it as often as its monotonic clock says, also for
+   * time it slept through, and before it asks for reads: the lease counts on that.
+   */
+  tick(): void {
+    const replica = this.#replica;
+    replica.now += 1;
+    replica.electionElapsed += 1;
+    if (replica.role === 'leader') {
+      this.#tickLeader();
+      return;
+    }
+    replica.leaderElapsed += 1;
+    if (replica.electionElapsed < replica.electionTimeout || !replica.mayCampaign) return;
+    replica.electionElapsed = 0;
+    this.campaign();
+  }
+
+  #tickLeader(): void {
+    const replica = this.#replica;
+    const { electionTicks, heartbeatTicks } = replica.settings;
+    replica.heartbeatElapsed += 1;
+    if (replica.transfer) {
+      replica.transfer.ticks += 1;
+      if (replica.transfer.ticks >= electionTicks) replica.transfer = undefined;
+    }
+    if (replica.electionElapsed >= electionTicks) {
+      replica.electionElapsed = 0;
+      checkQuorum(replica);
+      if (replica.role !== 'leader') return;
+    }
+    if (replica.heartbeatElapsed >= heartbeatTicks) sendHeartbeats(replica);
+  }
+
+  /**
+   * Starts a (pre-vote) campaign now instead of after the timeout. Does nothing when this replica
+   * may not be elected, leads already, or has heard a leader too recently.
+   */
+  campaign(): void {
+    const replica = this.#replica;
+    const { voters, votersOutgoing } = replica.memberships.latest;
+    const isAlone = voters.length === 1 && voters[0] === replica.id && votersOutgoing.length === 0;
+    if (replica.isBoundToLeader && !isAlone) return;
+    startPreVote(replica);
+  }
+
+  /** A message has arrived; in any order, any number of times. */
+  step(message: Message): void {
+    const replica = this.#replica;
+    checkMessage(message, replica.id);
+    if (message.term < replica.term) {
+      this.#answerStale(message);
+      return;
+    }
+    // Neither our vote nor our term for anyone while a leader may count on us (thesis section 4.2.3).
+    const isElection = message.kind === 'preVote' || message.kind === 'vote';
+    const isWanted = message.kind === 'vote' && message.transfer;
+    if (isElection && !isWanted && replica.isBoundToLeader) return;
+    if (message.term > replica.term) this.#followTerm(message);
+    this.#dispatch(message);
+  }
+
+  /** Someone is ahead of us. */
+  #followTerm(message: Message): void {
+    switch (message.kind) {
+      case 'preVote':
+        return;
+      case 'preVoteReply':
+        if (!message.granted) this.#replica.becomeFollower(message.term, 0);
+        return;
+      case 'append':
+      case 'heartbeat':
+      case 'installSnapshot':
+        this.#replica.becomeFollower(message.term, message.from);
+        return;
+      default:
+        this.#replica.becomeFollower(message.term, 0);
+    }
+  }
+
+  /** Someone is behind us; if it asks for something it should learn the term. */
+  #answerStale(message: Message): void {
+    const replica = this.#replica;
+    const to = message.from;
+    switch (message.kind) {
+      case 'preVote':
+        replica.send({ kind: 'preVoteReply', to, granted: false });
+        return;
+      case 'vote':
+        replica.send({ kind: 'voteReply', to, granted: false });
+        return;
+      case 'append':
+      case 'heartbeat':
+      case 'installSnapshot':
+        replica.send({ kind: 'heartbeatReply', to, round: 0 });
+        return;
+      default:
+    }
+  }
+
+  #dispatch(message: Message): void {
+    const replica = this.#replica;
+    switch (message.kind) {
+      case 'preVote':
+        handlePreVote(replica, message);
+        return;
+      case 'preVoteReply':
+        handlePreVoteReply(replica, message);
+        return;
+      case 'vote':
+        handleVote(replica, message);
+        return;
+      case 'voteReply':
+        handleVoteReply(replica, message);
+        this.#afterCommit();
+        return;
+      case 'append':
+        handleAppend(replica, message);
+        return;
+      case 'appendReply':
+        if (replica.role !== 'leader') return;
+        handleAppendReply(replica, message);
+        this.#afterCommit();
+        continueTransfer(replica);
+        return;
+      case 'heartbeat':
+        handleHeartbeat(replica, message);
+        return;
+      case 'heartbeatReply':
+        if (replica.role === 'leader') handleHeartbeatReply(replica, message);
+        return;
+      case 'installSnapshot':
+        handleInstallSnapshot(replica, message);
+        return;
+      case 'timeoutNow':
+        handleTimeoutNow(replica, message);
+        return;
+      default:
+        message satisfies never;
+    }
+  }
+
+  /** What follows from a moved commit index at the leader. */
+  #afterCommit(): void {
+    const replica = this.#replica;
+    if (replica.role !== 'leader') return;
+    while (leaveCommittedJoint(replica) && advanceCommit(replica));
+    if (isRemovedForGood(replica)) resign(replica);
+  }
+
+  /**
+   * Appends `data` to the log if this replica leads. The buffer belongs to the group from then on. What
+   * becomes of the proposal shows in `committed`: another term at that index means it was lost. When
+   * leadership is lost before, the outcome is not known yet.
+   */
+  propose(data: Uint8Array): Proposed | NotLeader | Overloaded | TooLarge {
+    const replica = this.#replica;
+    const { limits } = replica.settings;
+    const refusal = this.#refusal();
+    if (refusal) return refusal;
+    if (data.byteLength > limits.entryBytesMax) return { code: 'too-large' };
+    const bytes = replica.uncommittedBytes + data.byteLength + ENTRY_OVERHEAD_BYTES;
+    if (bytes > limits.uncommittedBytesMax && replica.uncommitted.length > 0) {
+      return { code: 'overloaded' };
+    }
+    assert(data.byteLength > 0, 'a proposal must not be empty: that is how a no-op is known');
+    const { index, term } = appendOwn(replica, 'normal', data);
+    return { index, term };
+  }
+
+  #refusal(): NotLeader | Overloaded | undefined {
+    const { role, leader, transfer } = this.#replica;
+    if (role !== 'leader') return { code: 'not-leader', leader };
+    return transfer ? { code: 'overloaded' } : undefined;
+  }
+
+  /**
+   * Begins to change the membership to `target`: through a joint membership when voters change, which is
+   * left without further ado once committed. Add a replica as a learner first and wait until its
+   * `match` is near the end, or the group may stand still while it catches up. The change is complete when
+   * `status().isMembershipSettled`; a new leader carries it on, or it vanishes with its entry.
+   */
+  proposeMembership(
+    target: MembershipTarget,
+  ): Proposed | NotLeader | Overloaded | MembershipRefusal {
+    const replica = this.#replica;
+    const refusal = this.#refusal();
+    if (refusal) return refusal;
+    const fault = faultOf(target);
+    if (fault) return { code: 'invalid', message: fault };
+    if (!this.#isMembershipSettled() || !hasCommittedInTerm(replica)) {
+      return { code: 'pending-change', message: 'another change is not finished' };
+    }
+    const { latest } = replica.memberships;
+    const next = toward(latest, target);
+    if (sameMembership(next, latest)) return { code: 'unchanged', message: 'it is so already' };
+    const { index, term } = appendMembership(replica, next);
+    return { index, term };
+  }
+
+  #isMembershipSettled(): boolean {
+    const { memberships, log } = this.#replica;
+    return memberships.latestIndex <= log.commit && !isJoint(memberships.latest);
+  }
+
+  /**
+   * Hands leadership to a voter: brings it up to date, then tells it to campaign. Given up after `electionTicks`.
+   * Proposals are refused meanwhile. See `softState` for the outcome.
+   */
+  transferLeadership(to: ReplicaId): 'accepted' | NotLeader | TransferRefusal {
+    const replica = this.#replica;
+    const { role, leader, memberships } = replica;
+    if (role !== 'leader') return { code: 'not-leader', leader };
+    if (to === replica.id || !memberships.latest.voters.includes(to)) {
+      return { code: 'invalid-target' };
+    }
+    if (replica.transfer?.to === to) return 'accepted';
+    replica.transfer = { to, ticks: 0, isSent: false };
+    continueTransfer(replica);
+    return 'accepted';
+  }
+
+  /**
+   * Asks for a linearizable read. `context` comes back in `readStates` with the index that must be
+   * applied before the answer, or in `readsDropped`.
+   */
+  readIndex(context: number): 'accepted' | NotLeader | Overloaded {
+    const replica = this.#replica;
+    const { role, leader, reads, settings } = replica;
+    if (role !== 'leader') return { code: 'not-leader', leader };
+    if (isLeaseValid(replica)) {
+      reads.answer(context, replica.log.commit);
+      return 'accepted';
+    }
+    if (reads.count >= settings.limits.readsMax) return { code: 'overloaded' };
+    reads.wait(context);
+    return 'accepted';
+  }
+
+  /** The connection to a follower broke, or a message to it was dropped. */
+  reportUnreachable(id: ReplicaId): void {
+    this.#replica.progress.get(id)?.unreachable();
+  }
+
+  /**
+   * The snapshot asked for by `installSnapshot` has been delivered, or not. Must be called for every
+   * such message in a Ready, sooner or later: until then the follower gets nothing.
+   */
+  reportSnapshot(id: ReplicaId, ok: boolean): void {
+    this.#replica.progress.get(id)?.snapshotDone(ok);
+  }
+
+  /** Would `ready()` hold anything? */
+  hasReady(): boolean {
+    const replica = this.#replica;
+    return (
+      replica.log.hasUnwritten() ||
+      replica.outbox.length > 0 ||
+      replica.outboxAfterPersist.length > 0 ||
+      replica.reads.hasOutput ||
+      this.#wantsReadRound() ||
+      hasAppends(replica) ||
+      this.#mayApply() ||
+      this.#newHardState() !== undefined ||
+      this.#newSoftState() !== undefined
+    );
+  }
+
+  /** All that is to be done since the last call. What the driver owes for it: {@link Ready}. */
+  ready(): Ready {
+    const replica = this.#replica;
+    if (this.#wantsReadRound()) sendHeartbeats(replica);
+    sendAppends(replica);
+    this.#readyNumber += 1;
+    const number = this.#readyNumber;
+    const hardState = this.#newHardState();
+    const softState = this.#newSoftState();
+    const termChanged =
+      hardState?.term !== this.#hardStateOut.term || hardState.vote !== this.#hardStateOut.vote;
+    const { snapshot, entries } = replica.log.handOut(number);
+    this.#underWay.push({ number, hardState });
+    if (hardState) this.#hardStateOut = hardState;
+    if (softState) this.#softStateOut = softState;
+    if (snapshot) this.#forgetApplying(snapshot.index);
+    const { outbox: messages, outboxAfterPersist: messagesAfterPersist } = replica;
+    replica.outbox = [];
+    replica.outboxAfterPersist = [];
+    return {
+      number,
+      ...(hardState && { hardState }),
+      mustSync: entries.length > 0 || snapshot !== undefined || (!!hardState && termChanged),
+      ...(snapshot && { snapshot }),
+      entries,
+      messages,
+      messagesAfterPersist,
+      committed: this.#takeCommitted(),
+      ...replica.reads.take(),
+      ...(softState && { softState }),
+    };
+  }
+
+  #wantsReadRound(): boolean {
+    const replica = this.#replica;
+    return replica.role === 'leader' && replica.reads.wantsRound && hasCommittedInTerm(replica);
+  }
+
+  #newHardState(): HardState | undefined {
+    const now = this.#replica.hardState;
+    const out = this.#hardStateOut;
+    const isSame = now.term === out.term && now.vote === out.vote && now.commit === out.commit;
+    return isSame ? undefined : now;
+  }
+
+  #softState(): SoftState {
+    return { leader: this.#replica.leader, role: this.#replica.role };
+  }
+
+  #newSoftState(): SoftState | undefined {
+    const now = this.#softState();
+    const out = this.#softStateOut;
+    return now.leader === out.leader && now.role === out.role ? undefined : now;
+  }
+
+  #mayApply(): boolean {
+    const { log, settings } = this.#replica;
+    return log.applying < log.applicable && this.#applyingBytes < settings.limits.applyingBytesMax;
+  }
+
+  #takeCommitted() {
+    if (!this.#mayApply()) return [];
+    const { log, settings } = this.#replica;
+    const entries = log.takeCommitted(settings.limits.applyingBytesMax - this.#applyingBytes);
+    const bytes = entries.reduce((sum, entry) => sum + entryBytes(entry), 0);
+    this.#applying.push({ lastIndex: log.applying, bytes });
+    this.#applyingBytes += bytes;
+    return entries;
+  }
+
+  #forgetApplying(index: LogIndex): void {
+    while (this.#applying.length > 0 && this.#applying[0]!.lastIndex <= index) {
+      this.#applyingBytes -= this.#applying.shift()!.bytes;
+    }
+  }
+
+  /**
+   * Everything in `ready` is durable (its snapshot installed, its entries and hard state on disk), and so is
+   * everything in the Readies before it. In order, each once.
+   */
+  advance(ready: Pick<Ready, 'number'>): void {
+    const replica = this.#replica;
+    const first = this.#underWay.shift();
+    assert(first?.number === ready.number, 'advance out of order', { number: ready.number });
+    replica.log.markPersisted(first.number);
+    if (first.hardState) {
+      const { term, vote } = first.hardState;
+      replica.durable = { term, vote };
+    }
+    countOwnVote(replica);
+    if (replica.role !== 'leader') return;
+    advanceCommit(replica);
+    this.#afterCommit();
+  }
+
+  /** The state machine has applied every entry up to `index`. */
+  applied(index: LogIndex): void {
+    this.#replica.log.markApplied(index);
+    this.#forgetApplying(index);
+  }
+
+  /** The membership to put into a snapshot taken at `index` (at or above `firstIndex - 1`). */
+  membershipAt(index: LogIndex): Membership {
+    return this.#replica.memberships.at(index);
+  }
+
+  status(): GroupStatus {
+    const replica = this.#replica;
+    const { log, memberships } = replica;
+    return {
+      id: replica.id,
+      term: replica.term,
+      vote: replica.vote,
+      role: replica.role,
+      leader: replica.leader,
+      firstIndex: log.firstIndex,
+      lastIndex: log.lastIndex,
+      persisted: log.persisted,
+      commit: log.commit,
+      applied: log.applied,
+      membership: memberships.latest,
+      isMembershipSettled: this.#isMembershipSettled(),
+      transferTo: replica.transfer?.to ?? 0,
+      isLeaseValid: isLeaseValid(replica),
+      uncommittedBytes: replica.uncommittedBytes,
+      readsWaiting: replica.reads.count,
+      followers: [...replica.progress.values()].map(progressStatus),
+    };
+  }
+}
