@@ -4,7 +4,7 @@
  * JSON on standard output, progress on standard error.
  */
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { cpus, totalmem, release } from 'node:os';
+import { cpus, release, totalmem } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { startLocalCluster } from '../demo/local-cluster.ts';
@@ -32,7 +32,9 @@ const { values: options } = parseArgs({
 
 if (options.help) {
   console.log('pnpm bench [--dir DIRECTORY] [--plain DIRECTORY] [--quick] [--only NAME,...]');
-  console.log(`Without --dir a three-peer cluster is started for the run. Names: ${Object.keys(WORKLOADS).join(', ')}`);
+  console.log(
+    `Without --dir a three-peer cluster is started for the run. Names: ${Object.keys(WORKLOADS).join(', ')}`,
+  );
 } else {
   await main();
 }
@@ -45,17 +47,30 @@ async function main(): Promise<void> {
     process.exitCode = 2;
     return;
   }
-  const cluster = options.dir === undefined ? await startLocalCluster({ peers: 3, report: console.error }) : undefined;
+  const cluster =
+    options.dir === undefined
+      ? await startLocalCluster({ peers: 3, report: console.error })
+      : undefined;
   try {
     const target = resolve(options.dir ?? (await cluster?.volume('bench')) ?? '');
     const rows = await compare(wanted, target, resolve(options.plain));
-    console.log(JSON.stringify({ machine: machine(), scale: options.quick ? 'quick' : 'full', rows }, null, 2));
+    console.log(
+      JSON.stringify(
+        { machine: machine(), scale: options.quick ? 'quick' : 'full', rows },
+        null,
+        2,
+      ),
+    );
   } finally {
     await cluster?.close();
   }
 }
 
-async function compare(wanted: readonly string[], target: string, plainRoot: string): Promise<Row[]> {
+async function compare(
+  wanted: readonly string[],
+  target: string,
+  plainRoot: string,
+): Promise<Row[]> {
   const held = mkdtempSync(join(target, 'bench-'));
   const plain = mkdtempSync(join(plainRoot, 'holdfast-bench-plain-'));
   const scale = SCALES[options.quick ? 'quick' : 'full'];
@@ -63,7 +78,9 @@ async function compare(wanted: readonly string[], target: string, plainRoot: str
   try {
     for (const directory of [held, plain]) mkdirSync(directory, { recursive: true });
     for (const [name, workload] of Object.entries(WORKLOADS)) {
-      const needed = wanted.includes(name) || (name === 'sequential' && wanted.some((w) => w.startsWith('random')));
+      const needed =
+        wanted.includes(name) ||
+        (name === 'sequential' && wanted.some((w) => w.startsWith('random')));
       if (!needed) continue;
       console.error(`bench: ${name}`);
       const reference = await workload(plain, scale);
@@ -81,8 +98,16 @@ function joined(measured: Record<string, Figure>, reference: Record<string, Figu
   return Object.entries(measured).map(([figure, held]) => {
     const plain = reference[figure]?.value ?? Number.NaN;
     const ratio = held.better === 'more' ? held.value / plain : plain / held.value;
-    const row = { figure, unit: held.unit, holdfast: round(held.value), plain: round(plain), ratio: round(ratio) };
-    console.error(`  ${figure}: ${row.holdfast} ${row.unit} (plain ${row.plain}, ratio ${row.ratio})`);
+    const row = {
+      figure,
+      unit: held.unit,
+      holdfast: round(held.value),
+      plain: round(plain),
+      ratio: round(ratio),
+    };
+    console.error(
+      `  ${figure}: ${row.holdfast} ${row.unit} (plain ${row.plain}, ratio ${row.ratio})`,
+    );
     return row;
   });
 }

@@ -1,9 +1,15 @@
 import { spawnSync } from 'node:child_process';
-import { constants, writeFileSync } from 'node:fs';
-import fs from 'node:fs';
+import fs, { constants, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { bytesPerSecond, type Figure, latency, operationsPerSecond, percentile, timed } from './statistics.ts';
+import {
+  bytesPerSecond,
+  type Figure,
+  latency,
+  operationsPerSecond,
+  percentile,
+  timed,
+} from './statistics.ts';
 
 /** How much each workload does. */
 export interface Scale {
@@ -14,7 +20,12 @@ export interface Scale {
 }
 
 export const SCALES: Readonly<Record<'full' | 'quick', Scale>> = {
-  full: { fileBytes: 256 * 2 ** 20, randomOperations: 2_000, smallFiles: 5_000, sqliteCommits: 500 },
+  full: {
+    fileBytes: 256 * 2 ** 20,
+    randomOperations: 2_000,
+    smallFiles: 5_000,
+    sqliteCommits: 500,
+  },
   quick: { fileBytes: 32 * 2 ** 20, randomOperations: 200, smallFiles: 500, sqliteCommits: 50 },
 };
 
@@ -74,7 +85,10 @@ async function sequential(directory: string, scale: Scale): Promise<Figures> {
   const warm = await read();
   return {
     'sequential write, fsync': bytesPerSecond(scale.fileBytes, write),
-    [cold ? 'sequential read, cold' : 'sequential read, first']: bytesPerSecond(scale.fileBytes, first),
+    [cold ? 'sequential read, cold' : 'sequential read, first']: bytesPerSecond(
+      scale.fileBytes,
+      first,
+    ),
     'sequential read, warm': bytesPerSecond(scale.fileBytes, warm),
   };
 }
@@ -87,7 +101,11 @@ async function randomRead(directory: string, scale: Scale): Promise<Figures> {
   const samples: number[] = [];
   dropCaches();
   for (let i = 0; i < scale.randomOperations; i++) {
-    samples.push(await timed(() => void fs.readSync(file, into, 0, BLOCK_BYTES, (random() % blocks) * BLOCK_BYTES)));
+    samples.push(
+      await timed(
+        () => void fs.readSync(file, into, 0, BLOCK_BYTES, (random() % blocks) * BLOCK_BYTES),
+      ),
+    );
   }
   fs.closeSync(file);
   return withPercentiles('random 4 KiB read', samples);

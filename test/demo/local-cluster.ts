@@ -1,6 +1,13 @@
 /** A cluster of real processes on this machine, in a temporary place: for the demo, the benchmark and tests. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { createWriteStream, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import {
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -49,7 +56,9 @@ export class LocalPeer {
       return stdout;
     } catch (error) {
       const { stderr } = error as { stderr?: string };
-      throw new Error(`holdfast ${args.join(' ')} on ${this.name}: ${stderr ?? String(error)}`, { cause: error });
+      throw new Error(`holdfast ${args.join(' ')} on ${this.name}: ${stderr ?? String(error)}`, {
+        cause: error,
+      });
     }
   }
 
@@ -74,7 +83,8 @@ export class LocalPeer {
     const child = this.#spawn('mount', ['mount', this.mountPath, '--foreground']);
     this.#mount = child;
     await until(`the mount of ${this.name}`, () => {
-      if (child.exitCode !== null) throw new Error(`mounting on ${this.name} failed:\n${this.log('mount')}`);
+      if (child.exitCode !== null)
+        throw new Error(`mounting on ${this.name} failed:\n${this.log('mount')}`);
       return isMounted(this.mountPath);
     });
   }
@@ -90,14 +100,17 @@ export class LocalPeer {
   /** Resolves when the peer says that it is ready. */
   async ready(): Promise<void> {
     await until(`peer ${this.name}`, async () => {
-      if (this.#node?.exitCode != null) throw new Error(`peer ${this.name} ended:\n${this.log('node')}`);
+      if (this.#node?.exitCode != null)
+        throw new Error(`peer ${this.name} ended:\n${this.log('node')}`);
       return this.isReady();
     });
   }
 
   async isReady(): Promise<boolean> {
     try {
-      const response = await fetch(`http://127.0.0.1:${this.port + 4}/readyz`, { signal: AbortSignal.timeout(2_000) });
+      const response = await fetch(`http://127.0.0.1:${this.port + 4}/readyz`, {
+        signal: AbortSignal.timeout(2_000),
+      });
       return response.ok;
     } catch {
       return false;
@@ -111,7 +124,9 @@ export class LocalPeer {
   }
 
   #spawn(part: string, args: readonly string[]): ChildProcess {
-    const child = spawn(LAUNCHER, ['--data', this.dataDirectory, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(LAUNCHER, ['--data', this.dataDirectory, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     const log = createWriteStream(join(this.#logPath, `${part}.log`), { flags: 'a' });
     child.stdout.pipe(log, { end: false });
     child.stderr.pipe(log, { end: false });
@@ -140,7 +155,9 @@ export class LocalCluster {
     const where = ['--name', peer.name, '--address', '127.0.0.1', '--port', String(peer.port)];
     const first = this.peers[0];
     if (first === undefined) {
-      const made = JSON.parse(await peer.holdfast('--json', 'init', ...where)) as { tokens: { node: string } };
+      const made = JSON.parse(await peer.holdfast('--json', 'init', ...where)) as {
+        tokens: { node: string };
+      };
       this.token = made.tokens.node;
     } else {
       await peer.holdfast('join', this.token, '--peer', `127.0.0.1:${first.port}`, ...where);
@@ -148,7 +165,9 @@ export class LocalCluster {
     this.peers.push(peer);
     peer.startNode();
     await peer.ready();
-    this.#report(`peer ${peer.name} runs (ports ${peer.port} to ${peer.port + PORTS_PER_PEER - 1}, data in ${peer.dataDirectory})`);
+    this.#report(
+      `peer ${peer.name} runs (ports ${peer.port} to ${peer.port + PORTS_PER_PEER - 1}, data in ${peer.dataDirectory})`,
+    );
     if (this.#mounts) {
       await peer.startMount();
       this.#report(`mount of ${peer.name}: ${peer.mountPath}`);
@@ -200,7 +219,11 @@ export function isMounted(path: string): boolean {
 }
 
 /** Polls a condition of another process until it holds; fails after a minute, naming it. */
-export async function until(what: string, holds: () => boolean | Promise<boolean>, limitMs = READY_MS_MAX): Promise<void> {
+export async function until(
+  what: string,
+  holds: () => boolean | Promise<boolean>,
+  limitMs = READY_MS_MAX,
+): Promise<void> {
   const deadline = performance.now() + limitMs;
   while (!(await holds())) {
     if (performance.now() > deadline) throw new Error(`${what}: not within ${limitMs / 1000} s`);

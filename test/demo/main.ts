@@ -23,7 +23,10 @@ function bar(label: string): Progress {
   let said = 0;
   return (done, total) => {
     const percent = Math.floor((100 * done) / total);
-    if (process.stdout.isTTY) process.stdout.write(`\r         ${label}: ${done} of ${total} files (${percent} %)${done === total ? '\n' : ''}`);
+    if (process.stdout.isTTY)
+      process.stdout.write(
+        `\r         ${label}: ${done} of ${total} files (${percent} %)${done === total ? '\n' : ''}`,
+      );
     else if (percent >= said + 25) {
       said = percent - (percent % 25);
       say(`${label}: ${said} %`);
@@ -31,16 +34,24 @@ function bar(label: string): Progress {
   };
 }
 
-async function check(cluster: LocalCluster, peer: number, target: string, manifest: Awaited<ReturnType<typeof makeManifest>>): Promise<void> {
+async function check(
+  cluster: LocalCluster,
+  peer: number,
+  target: string,
+  manifest: Awaited<ReturnType<typeof makeManifest>>,
+): Promise<void> {
   const name = cluster.peer(peer).name;
   const wrong = await verifyTree(join(target), manifest, bar(`reading back on ${name}`));
-  if (wrong.length > 0) throw new Error(`${wrong.length} files differ on ${name}, first: ${wrong[0]}`);
+  if (wrong.length > 0)
+    throw new Error(`${wrong.length} files differ on ${name}, first: ${wrong[0]}`);
   say(styleText('green', `every file reads with the right checksum on ${name}`));
 }
 
 async function demo(cluster: LocalCluster): Promise<void> {
   const manifest = await makeManifest('/usr', TREES);
-  say(`copying /usr/include and /usr/share/doc: ${manifest.files.length} files, ${Math.round(manifest.bytes / 2 ** 20)} MiB`);
+  say(
+    `copying /usr/include and /usr/share/doc: ${manifest.files.length} files, ${Math.round(manifest.bytes / 2 ** 20)} MiB`,
+  );
   const onFirst = await cluster.volume('demo');
   await copyTree('/usr', onFirst, manifest, PIPES, bar(`copying into ${onFirst}`));
 
@@ -66,7 +77,12 @@ async function statusOf(cluster: LocalCluster): Promise<{ caughtUp: boolean }> {
     health: string;
   };
   const up = status.nodes.every((node) => node.state === 'up');
-  return { caughtUp: up && status.health === 'ok' && status.shards.every((s) => s.leader !== 0 && s.applied === s.commit) };
+  return {
+    caughtUp:
+      up &&
+      status.health === 'ok' &&
+      status.shards.every((s) => s.leader !== 0 && s.applied === s.commit),
+  };
 }
 
 say('starting three peers, each with its own data directory and mount');
@@ -84,12 +100,19 @@ try {
   await demo(cluster);
   if (options.once) await stop(0);
   else {
-    say(`the cluster stays up: try ${cluster.peers.map((peer) => join(peer.mountPath, 'demo')).join(', ')}`);
-    say(`and: bin/holdfast --data ${cluster.peer(0).dataDirectory} status   (Ctrl-C ends it and cleans up)`);
+    say(
+      `the cluster stays up: try ${cluster.peers.map((peer) => join(peer.mountPath, 'demo')).join(', ')}`,
+    );
+    say(
+      `and: bin/holdfast --data ${cluster.peer(0).dataDirectory} status   (Ctrl-C ends it and cleans up)`,
+    );
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void stop(0));
   }
 } catch (error) {
-  console.error(styleText('red', `demo failed: ${error instanceof Error ? error.message : String(error)}`));
-  for (const peer of cluster.peers) console.error(`--- last lines of ${peer.name}\n${peer.log('node')}\n${peer.log('mount')}`);
+  console.error(
+    styleText('red', `demo failed: ${error instanceof Error ? error.message : String(error)}`),
+  );
+  for (const peer of cluster.peers)
+    console.error(`--- last lines of ${peer.name}\n${peer.log('node')}\n${peer.log('mount')}`);
   await stop(1);
 }

@@ -1,14 +1,18 @@
 import { spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
 import { appendFile, mkdir, readdir, stat } from 'node:fs/promises';
-import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
 /** Files of a tree with their size and checksum: what must still be there after a disaster. */
 export interface Manifest {
-  readonly files: readonly { readonly path: string; readonly bytes: number; readonly sha256: string }[];
+  readonly files: readonly {
+    readonly path: string;
+    readonly bytes: number;
+    readonly sha256: string;
+  }[];
   readonly bytes: number;
 }
 
@@ -32,12 +36,20 @@ export async function makeManifest(root: string, trees: readonly string[]): Prom
 }
 
 /** Copies the manifest's files with several tar pipes at once, keeping modes, owners and times. */
-export async function copyTree(root: string, target: string, manifest: Manifest, pipes: number, progress: Progress): Promise<void> {
+export async function copyTree(
+  root: string,
+  target: string,
+  manifest: Manifest,
+  pipes: number,
+  progress: Progress,
+): Promise<void> {
   await mkdir(target, { recursive: true });
   const shares: string[][] = Array.from({ length: pipes }, () => []);
   // Neighbours go to one pipe, so that pipes seldom make the same directory.
   const size = Math.ceil(manifest.files.length / (pipes * 16));
-  manifest.files.forEach((file, i) => shares[Math.floor(i / size) % pipes]?.push(file.path));
+  for (const [i, file] of manifest.files.entries()) {
+    shares[Math.floor(i / size) % pipes]?.push(file.path);
+  }
   let done = 0;
   await Promise.all(
     shares.map((share) =>
@@ -46,9 +58,18 @@ export async function copyTree(root: string, target: string, manifest: Manifest,
   );
 }
 
-async function tarPipe(root: string, target: string, paths: readonly string[], onFile: () => void): Promise<void> {
-  const pack = spawn('tar', ['-C', root, '-cf', '-', '--null', '--no-recursion', '-T', '-'], { stdio: ['pipe', 'pipe', 'inherit'] });
-  const unpack = spawn('tar', ['-C', target, '-xpf', '-', '-v'], { stdio: ['pipe', 'pipe', 'inherit'] });
+async function tarPipe(
+  root: string,
+  target: string,
+  paths: readonly string[],
+  onFile: () => void,
+): Promise<void> {
+  const pack = spawn('tar', ['-C', root, '-cf', '-', '--null', '--no-recursion', '-T', '-'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  const unpack = spawn('tar', ['-C', target, '-xpf', '-', '-v'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
   let partial = '';
   unpack.stdout.setEncoding('utf8').on('data', (text: string) => {
     const lines = (partial + text).split('\n');
@@ -64,7 +85,11 @@ async function tarPipe(root: string, target: string, paths: readonly string[], o
 }
 
 /** Reads every file back and compares; answers the paths that differ or cannot be read. */
-export async function verifyTree(target: string, manifest: Manifest, progress: Progress): Promise<string[]> {
+export async function verifyTree(
+  target: string,
+  manifest: Manifest,
+  progress: Progress,
+): Promise<string[]> {
   let done = 0;
   const wrong = await inParallel(16, manifest.files, async (file) => {
     const found = await checksum(join(target, file.path)).catch((error: Error) => error.message);
@@ -77,16 +102,22 @@ export async function verifyTree(target: string, manifest: Manifest, progress: P
 /** Appends a line to each of some files, as a sign of life. */
 export async function appendLines(directory: string, count: number): Promise<void> {
   await mkdir(directory, { recursive: true });
-  for (let i = 0; i < count; i++) await appendFile(join(directory, `note-${i}`), `written at ${new Date().toISOString()}\n`);
+  for (let i = 0; i < count; i++)
+    await appendFile(join(directory, `note-${i}`), `written at ${new Date().toISOString()}\n`);
 }
 
 async function checksum(path: string): Promise<string> {
   const hash = createHash('sha256');
-  for await (const part of createReadStream(path, { highWaterMark: 2 ** 20 })) hash.update(part as Buffer);
+  for await (const part of createReadStream(path, { highWaterMark: 2 ** 20 }))
+    hash.update(part as Buffer);
   return hash.digest('hex');
 }
 
-async function inParallel<T, R>(width: number, items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+async function inParallel<T, R>(
+  width: number,
+  items: readonly T[],
+  work: (item: T) => Promise<R>,
+): Promise<R[]> {
   const results: R[] = [];
   let next = 0;
   const worker = async (): Promise<void> => {

@@ -17,10 +17,21 @@ export interface AdminTarget {
 /**
  * One call of the admin API. Throws UNREACHABLE when no daemon answers, or the API's own error.
  */
-export async function callAdmin<T>(target: AdminTarget, method: string, path: string, body?: unknown): Promise<T> {
-  const options: RequestOptions = { method, path, timeout: CALL_MS_MAX, headers: { accept: 'application/json' } };
+export async function callAdmin<T>(
+  target: AdminTarget,
+  method: string,
+  path: string,
+  body?: unknown,
+): Promise<T> {
+  const options: RequestOptions = {
+    method,
+    path,
+    timeout: CALL_MS_MAX,
+    headers: { accept: 'application/json' },
+  };
   const payload = body === undefined ? undefined : JSON.stringify(body);
-  if (payload !== undefined) options.headers = { ...options.headers, 'content-type': 'application/json' };
+  if (payload !== undefined)
+    options.headers = { ...options.headers, 'content-type': 'application/json' };
   const { status, text } = await send(target, options, payload);
   const parsed = text === '' ? undefined : parse(text);
   if (status < 400) return parsed as T;
@@ -54,17 +65,31 @@ async function send(
   });
 }
 
-async function remote(dataDirectory: string, host: string): Promise<RequestOptions & Record<string, unknown>> {
+async function remote(
+  dataDirectory: string,
+  host: string,
+): Promise<RequestOptions & Record<string, unknown>> {
   const identity = join(dataDirectory, 'identity');
   const colon = host.lastIndexOf(':');
   if (colon < 1) throw new HoldfastError('BAD_REQUEST', `--host must be HOST:PORT, not '${host}'`);
   const [ca, cert, key] = await Promise.all(
     ['ca.pem', 'cert.pem', 'key.pem'].map((file) => readFile(join(identity, file), 'utf8')),
   ).catch((cause: unknown) => {
-    throw new HoldfastError('NOT_FOUND', `--host needs this host's certificate in ${identity}; run 'holdfast join TOKEN' first`, { cause });
+    throw new HoldfastError(
+      'NOT_FOUND',
+      `--host needs this host's certificate in ${identity}; run 'holdfast join TOKEN' first`,
+      { cause },
+    );
   });
   // Certificates name cluster and role by URI, not hosts: the CA is what is checked.
-  return { host: host.slice(0, colon), port: host.slice(colon + 1), ca, cert, key, checkServerIdentity: () => undefined };
+  return {
+    host: host.slice(0, colon),
+    port: host.slice(colon + 1),
+    ca,
+    cert,
+    key,
+    checkServerIdentity: () => undefined,
+  };
 }
 
 function unreachable(where: string, cause: Error): HoldfastError {

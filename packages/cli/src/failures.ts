@@ -1,7 +1,14 @@
 import { type ErrorCode, HoldfastError } from '@holdfast/protocol';
 
 /** Exit statuses of the command; part of its interface. */
-export const EXIT = { ok: 0, failure: 1, usage: 2, unreachable: 3, notFound: 4, conflict: 5 } as const;
+export const EXIT = {
+  ok: 0,
+  failure: 1,
+  usage: 2,
+  unreachable: 3,
+  notFound: 4,
+  conflict: 5,
+} as const;
 
 const BY_CODE: Partial<Record<ErrorCode, number>> = {
   BAD_REQUEST: EXIT.usage,
@@ -32,6 +39,9 @@ export function describeFailure(error: unknown): string {
 
 /** What scripts get on standard error with --json. */
 export function failureAsJson(error: unknown): string {
-  const known = error instanceof HoldfastError ? error : new HoldfastError('INTERNAL', describeFailure(error));
-  return JSON.stringify({ error: { code: known.code, message: known.message, detail: known.detail } });
+  const known =
+    error instanceof HoldfastError ? error : new HoldfastError('INTERNAL', describeFailure(error));
+  return JSON.stringify({
+    error: { code: known.code, message: known.message, detail: known.detail },
+  });
 }

@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander';
 import { addDoctor } from './commands/doctor.ts';
-import { addJoin } from './commands/join.ts';
 import { addInit } from './commands/init.ts';
+import { addJoin } from './commands/join.ts';
 import { addMount } from './commands/mount.ts';
 import { addNode } from './commands/node.ts';
 import { addRun } from './commands/run.ts';
@@ -20,15 +20,30 @@ export function makeProgram(): Command {
     .description('Keeps the data of containers wherever they are scheduled.')
     .version(VERSION, '-V, --version', 'print the version')
     .addOption(
-      new Option('--data <directory>', "this host's data directory").default('/var/lib/holdfast').env('HOLDFAST_DATA'),
+      new Option('--data <directory>', "this host's data directory")
+        .default('/var/lib/holdfast')
+        .env('HOLDFAST_DATA'),
     )
-    .addOption(new Option('--host <host:port>', "another peer's admin API instead of the local one").env('HOLDFAST_HOST'))
+    .addOption(
+      new Option('--host <host:port>', "another peer's admin API instead of the local one").env(
+        'HOLDFAST_HOST',
+      ),
+    )
     .option('--json', 'print results as JSON')
     .showSuggestionAfterError()
     .configureHelp({ showGlobalOptions: true })
     .exitOverride();
   for (const add of [
-    addInit, addJoin, addRun, addNode, addMount, addVolumeDriver, addStatus, addVolume, addToken, addDoctor,
+    addInit,
+    addJoin,
+    addRun,
+    addNode,
+    addMount,
+    addVolumeDriver,
+    addStatus,
+    addVolume,
+    addToken,
+    addDoctor,
   ]) {
     add(program);
   }

@@ -3,7 +3,8 @@ import { parseCount, parseMode, parseSize } from './sizes.ts';
 
 describe('sizes', () => {
   it('takes every spelling of a binary unit', () => {
-    for (const text of ['10G', '10g', '10Gi', '10GiB', '10GB', '10 GiB']) expect(parseSize(text)).toBe(10 * 2 ** 30);
+    for (const text of ['10G', '10g', '10Gi', '10GiB', '10GB', '10 GiB'])
+      expect(parseSize(text)).toBe(10 * 2 ** 30);
     expect(parseSize('1.5k')).toBe(1536);
     expect(parseSize('4096')).toBe(4096);
     expect(parseSize('7b')).toBe(7);
@@ -20,7 +21,8 @@ describe('counts and modes', () => {
   it('keeps counts in their range', () => {
     const replicas = parseCount('--replicas', 1, 7);
     expect(replicas('3')).toBe(3);
-    for (const text of ['0', '8', '', 'x', '2.5', '-1']) expect(() => replicas(text)).toThrow(/from 1 to 7/);
+    for (const text of ['0', '8', '', 'x', '2.5', '-1'])
+      expect(() => replicas(text)).toThrow(/from 1 to 7/);
   });
 
   it('reads octal modes', () => {

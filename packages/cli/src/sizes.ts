@@ -7,10 +7,16 @@ const POWERS: Readonly<Record<string, number>> = { '': 0, k: 1, m: 2, g: 3, t: 4
  * Throws BAD_REQUEST when malformed, negative, or beyond 2^53-1.
  */
 export function parseSize(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?$/i.exec(text.trim());
-  const bytes = match === null ? Number.NaN : Math.round(Number(match[1]) * 1024 ** (POWERS[(match[2] ?? '').toLowerCase()] ?? 0));
+  const match = /^(\d+(?:\.\d+)?)\s*([kmgtp]?)i?b?$/i.exec(text.trim());
+  const bytes =
+    match === null
+      ? Number.NaN
+      : Math.round(Number(match[1]) * 1024 ** (POWERS[(match[2] ?? '').toLowerCase()] ?? 0));
   if (!Number.isSafeInteger(bytes)) {
-    throw new HoldfastError('BAD_REQUEST', `'${text}' is not a size; write a number and a unit, such as 512M, 10G or 1.5T`);
+    throw new HoldfastError(
+      'BAD_REQUEST',
+      `'${text}' is not a size; write a number and a unit, such as 512M, 10G or 1.5T`,
+    );
   }
   return bytes;
 }
@@ -20,7 +26,10 @@ export function parseCount(option: string, min: number, max: number): (text: str
   return (text) => {
     const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
     if (!Number.isSafeInteger(value) || value < min || value > max) {
-      throw new HoldfastError('BAD_REQUEST', `${option} must be a whole number from ${min} to ${max}, not '${text}'`);
+      throw new HoldfastError(
+        'BAD_REQUEST',
+        `${option} must be a whole number from ${min} to ${max}, not '${text}'`,
+      );
     }
     return value;
   };
@@ -29,7 +38,10 @@ export function parseCount(option: string, min: number, max: number): (text: str
 /** Permission bits in octal, as chmod takes them. Throws BAD_REQUEST. */
 export function parseMode(text: string): number {
   if (!/^[0-7]{1,4}$/.test(text)) {
-    throw new HoldfastError('BAD_REQUEST', `'${text}' is not a mode; write octal digits, such as 0755`);
+    throw new HoldfastError(
+      'BAD_REQUEST',
+      `'${text}' is not a mode; write octal digits, such as 0755`,
+    );
   }
   return Number.parseInt(text, 8);
 }

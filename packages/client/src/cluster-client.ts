@@ -7,10 +7,10 @@ import {
   type SessionNotice,
   type ShardId,
 } from '@holdfast/protocol';
-import { Cluster } from './cluster/cluster.ts';
-import { type ClientIdentity, loadIdentity } from './cluster/identity.ts';
 import { ChunkReader } from './chunks/read.ts';
 import { ChunkWriter } from './chunks/write.ts';
+import { Cluster } from './cluster/cluster.ts';
+import { type ClientIdentity, loadIdentity } from './cluster/identity.ts';
 import { ClusterFileSystem } from './file-system/cluster-file-system.ts';
 import { FileData } from './file-system/file-data.ts';
 import { FileJournal, MemoryJournal } from './session/journal.ts';
@@ -65,7 +65,9 @@ export class ClusterClient {
     let client: ClusterClient | undefined;
     const cluster = new Cluster({
       identity: { ...loaded, addresses },
-      ...(options.operationWaitMs === undefined ? {} : { operationWaitMs: options.operationWaitMs }),
+      ...(options.operationWaitMs === undefined
+        ? {}
+        : { operationWaitMs: options.operationWaitMs }),
       onNotice: (method, header) => {
         if (client !== undefined) client.#notice(method, header);
       },
@@ -84,7 +86,8 @@ export class ClusterClient {
     const { journalDirectory, host, onExpired } = this.#options;
     const session = new Session({
       cluster: this.cluster,
-      journal: journalDirectory === undefined ? new MemoryJournal() : new FileJournal(journalDirectory),
+      journal:
+        journalDirectory === undefined ? new MemoryJournal() : new FileJournal(journalDirectory),
       host: host ?? hostname(),
       onNotice: (_shard, notice) => this.#sessionNotice(notice),
       onExpired: () => onExpired?.(),
@@ -110,11 +113,16 @@ export class ClusterClient {
     await this.cluster.ready();
     const nodes = this.cluster.map.nodes.filter((node) => node.state === 'up');
     const spaces = await Promise.allSettled(nodes.map((node) => this.#spaceOf(node.number)));
-    const known = spaces.filter((result) => result.status === 'fulfilled').map((result) => result.value);
+    const known = spaces
+      .filter((result) => result.status === 'fulfilled')
+      .map((result) => result.value);
     const copies = Math.max(1, Math.min(3, nodes.length));
     const sum = (pick: (space: Space) => number): number =>
       Math.floor(known.reduce((total, space) => total + pick(space), 0) / copies);
-    return { totalBytes: sum((space) => space.totalBytes), freeBytes: sum((space) => space.freeBytes) };
+    return {
+      totalBytes: sum((space) => space.totalBytes),
+      freeBytes: sum((space) => space.freeBytes),
+    };
   }
 
   async #spaceOf(node: NodeNumber): Promise<Space> {

@@ -19,7 +19,11 @@ export class Volumes {
 
   /** All volumes, linearizable. Volumes being removed are left out. */
   async list(signal?: AbortSignal): Promise<readonly VolumeRecord[]> {
-    const { volumes } = await this.#call<{ volumes: VolumeRecord[] }>('registry.volumes', {}, signal);
+    const { volumes } = await this.#call<{ volumes: VolumeRecord[] }>(
+      'registry.volumes',
+      {},
+      signal,
+    );
     this.#byName.clear();
     this.#byNumber.clear();
     for (const volume of volumes) this.#remember(volume);
@@ -33,7 +37,11 @@ export class Volumes {
 
   /** One volume, linearizable; undefined when there is none of that name. */
   async get(name: string, signal?: AbortSignal): Promise<VolumeRecord | undefined> {
-    const { volume } = await this.#call<{ volume?: VolumeRecord }>('registry.volume', { name }, signal);
+    const { volume } = await this.#call<{ volume?: VolumeRecord }>(
+      'registry.volume',
+      { name },
+      signal,
+    );
     if (volume === undefined || volume.state !== 'ready') {
       this.#forget(name);
       return undefined;
@@ -49,7 +57,11 @@ export class Volumes {
     signal?: AbortSignal,
   ): Promise<VolumeRecord> {
     const header = { name, policy };
-    const { volume } = await this.#call<{ volume: VolumeRecord }>('registry.volume-create', header, signal);
+    const { volume } = await this.#call<{ volume: VolumeRecord }>(
+      'registry.volume-create',
+      header,
+      signal,
+    );
     this.#remember(volume);
     return volume;
   }
@@ -85,7 +97,8 @@ export class Volumes {
     if (known !== undefined) return known;
     await this.list(signal);
     const volume = this.#byNumber.get(number);
-    if (volume === undefined) throw new HoldfastError('ESTALE', `volume number ${number} no longer exists`);
+    if (volume === undefined)
+      throw new HoldfastError('ESTALE', `volume number ${number} no longer exists`);
     return volume;
   }
 

@@ -25,31 +25,68 @@ export function addDoctor(program: Command): void {
     .option('--mount-path <path>', 'where the namespace is shown', '/mnt/cluster')
     .action(async (options: { mountPath: string }, command: Command) => {
       const context = contextOf(command);
-      const findings = [...machine(), ...data(context.dataDirectory), mount(options.mountPath), await cluster(context)];
+      const findings = [
+        ...machine(),
+        ...data(context.dataDirectory),
+        mount(options.mountPath),
+        await cluster(context),
+      ];
       context.output.result(findings, () =>
-        findings.map((finding) => `${finding.ok ? 'ok  ' : 'FAIL'}  ${finding.check}: ${finding.message}`),
+        findings.map(
+          (finding) => `${finding.ok ? 'ok  ' : 'FAIL'}  ${finding.check}: ${finding.message}`,
+        ),
       );
       const failed = findings.filter((finding) => !finding.ok).length;
-      if (failed > 0) throw new HoldfastError('CONFLICT', `${failed} of ${findings.length} checks failed`);
+      if (failed > 0)
+        throw new HoldfastError('CONFLICT', `${failed} of ${findings.length} checks failed`);
     });
 }
 
 function machine(): Finding[] {
   const major = Number(process.versions.node.split('.')[0]);
   return [
-    check('Node.js', major >= NODE_MAJOR_MIN, process.version, `${process.version}; run 'npm run setup' for ${NODE_MAJOR_MIN}`),
-    check('root', process.getuid?.() === 0, 'running as root', 'not root; mounting needs it: use sudo'),
-    check('/dev/fuse', usable('/dev/fuse'), 'can be opened', "missing or closed; run 'modprobe fuse', or give the container --device /dev/fuse"),
+    check(
+      'Node.js',
+      major >= NODE_MAJOR_MIN,
+      process.version,
+      `${process.version}; run 'npm run setup' for ${NODE_MAJOR_MIN}`,
+    ),
+    check(
+      'root',
+      process.getuid?.() === 0,
+      'running as root',
+      'not root; mounting needs it: use sudo',
+    ),
+    check(
+      '/dev/fuse',
+      usable('/dev/fuse'),
+      'can be opened',
+      "missing or closed; run 'modprobe fuse', or give the container --device /dev/fuse",
+    ),
   ];
 }
 
 function data(directory: string): Finding[] {
   const member = existsSync(join(directory, 'identity', 'identity.json'));
-  const findings = [check('membership', member, `identity in ${directory}`, `no cluster in ${directory}; run 'holdfast init' or 'holdfast join TOKEN'`)];
+  const findings = [
+    check(
+      'membership',
+      member,
+      `identity in ${directory}`,
+      `no cluster in ${directory}; run 'holdfast init' or 'holdfast join TOKEN'`,
+    ),
+  ];
   if (existsSync(directory)) {
     const { bavail, bsize } = statfsSync(directory);
     const free = bavail * bsize;
-    findings.push(check('room', free >= FREE_BYTES_MIN, `${bytesText(free)} free`, `only ${bytesText(free)} free in ${directory}; give it ${bytesText(FREE_BYTES_MIN)} or more`));
+    findings.push(
+      check(
+        'room',
+        free >= FREE_BYTES_MIN,
+        `${bytesText(free)} free`,
+        `only ${bytesText(free)} free in ${directory}; give it ${bytesText(FREE_BYTES_MIN)} or more`,
+      ),
+    );
   }
   return findings;
 }
@@ -58,14 +95,24 @@ function mount(path: string): Finding {
   const mounted = readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')
     .some((line) => line.split(' ')[1] === path && (line.split(' ')[2] ?? '').startsWith('fuse'));
-  return check('mount', mounted, `${path} is mounted`, `${path} is not mounted; run 'holdfast mount ${path}'`);
+  return check(
+    'mount',
+    mounted,
+    `${path} is mounted`,
+    `${path} is not mounted; run 'holdfast mount ${path}'`,
+  );
 }
 
 async function cluster(context: Context): Promise<Finding> {
   try {
     const status = await context.admin<ClusterStatus>('GET', '/v1/status');
     const reasons = status.reasons.map((reason) => reason.message).join('; ');
-    return check('cluster', status.health !== 'error', `health ${status.health}${reasons === '' ? '' : `: ${reasons}`}`, reasons);
+    return check(
+      'cluster',
+      status.health !== 'error',
+      `health ${status.health}${reasons === '' ? '' : `: ${reasons}`}`,
+      reasons,
+    );
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;
     return check('cluster', false, '', error.message);

@@ -15,18 +15,25 @@ export interface PeerOptions {
 export function withPeerOptions(command: Command): Command {
   return command
     .option('--name <name>', "the peer's name in the cluster (default: this host's name)")
-    .option('--address <host>', 'the address that other hosts reach it by (default: the first of this host)')
-    .option('--port <port>', 'first of the five ports it uses (default 7400)', parseCount('--port', 1, 65_531))
+    .option(
+      '--address <host>',
+      'the address that other hosts reach it by (default: the first of this host)',
+    )
+    .option(
+      '--port <port>',
+      'first of the five ports it uses (default 7400)',
+      parseCount('--port', 1, 65_531),
+    )
     .option('--zone <zone>', 'failure domain, such as a rack (default: its name)');
 }
 
 /** `holdfast init` */
 export function addInit(program: Command): void {
-  withPeerOptions(program.command('init').description('begin a cluster with this host as its first peer')).action(
-    async (options: PeerOptions, command: Command) => {
-      await initHere(command, options);
-    },
-  );
+  withPeerOptions(
+    program.command('init').description('begin a cluster with this host as its first peer'),
+  ).action(async (options: PeerOptions, command: Command) => {
+    await initHere(command, options);
+  });
 }
 
 /** Begins a cluster in the data directory of the command line and prints the tokens. */
@@ -42,7 +49,12 @@ export async function initHere(command: Command, options: PeerOptions): Promise<
 }
 
 /** The fields of a new peer, with defaults from environment and host. */
-export function peerFields(options: PeerOptions): { name: string; address?: string; port?: number; zone?: string } {
+export function peerFields(options: PeerOptions): {
+  name: string;
+  address?: string;
+  port?: number;
+  zone?: string;
+} {
   const address = options.address ?? process.env['HOLDFAST_ADDRESS'];
   const port = options.port ?? numberFrom(process.env['HOLDFAST_PORT']);
   const zone = options.zone ?? process.env['HOLDFAST_ZONE'];
@@ -55,5 +67,7 @@ export function peerFields(options: PeerOptions): { name: string; address?: stri
 }
 
 function numberFrom(text: string | undefined): number | undefined {
-  return text === undefined || text === '' ? undefined : parseCount('HOLDFAST_PORT', 1, 65_531)(text);
+  return text === undefined || text === ''
+    ? undefined
+    : parseCount('HOLDFAST_PORT', 1, 65_531)(text);
 }

@@ -28,12 +28,19 @@ export function addRun(program: Command): void {
     .action(async (options: RunOptions, command: Command) => {
       const context = contextOf(command);
       await becomeMember(context.dataDirectory, command);
-      const supervisor = new Supervisor((event, fields) => console.error(JSON.stringify({ event, ...fields })));
+      const supervisor = new Supervisor((event, fields) =>
+        console.error(JSON.stringify({ event, ...fields })),
+      );
       const part = (name: string, args: readonly string[]): void =>
-        supervisor.start({ name, command: LAUNCHER, args: ['--data', context.dataDirectory, ...args] });
+        supervisor.start({
+          name,
+          command: LAUNCHER,
+          args: ['--data', context.dataDirectory, ...args],
+        });
       part('node', ['node']);
       if (options.mount) part('mount', ['mount', options.mountPath, '--foreground']);
-      if (options.driver) part('volume-driver', ['volume-driver', '--mount-path', options.mountPath]);
+      if (options.driver)
+        part('volume-driver', ['volume-driver', '--mount-path', options.mountPath]);
       await stopSignal();
       await supervisor.stop();
     });

@@ -6,7 +6,11 @@ import { table } from '../output.ts';
 export interface ClusterStatus {
   readonly clusterId: string;
   readonly health: 'ok' | 'warning' | 'error';
-  readonly reasons: readonly { readonly code: string; readonly message: string; readonly fix?: string }[];
+  readonly reasons: readonly {
+    readonly code: string;
+    readonly message: string;
+    readonly fix?: string;
+  }[];
   readonly epoch: number;
   readonly nodes: readonly {
     readonly number: number;
@@ -40,14 +44,26 @@ export function addStatus(program: Command): void {
 }
 
 function describe(status: ClusterStatus): string[] {
-  const moving = status.partitions.moving === 0 ? 'all copies in place' : `${status.partitions.moving} partitions moving`;
+  const moving =
+    status.partitions.moving === 0
+      ? 'all copies in place'
+      : `${status.partitions.moving} partitions moving`;
   return [
     `cluster ${status.clusterId}: ${status.health}, map epoch ${status.epoch}, ${status.volumes} volumes, ${moving}`,
-    ...status.reasons.map((reason) => `  ${reason.code}: ${reason.message}${reason.fix === undefined ? '' : ` (${reason.fix})`}`),
+    ...status.reasons.map(
+      (reason) =>
+        `  ${reason.code}: ${reason.message}${reason.fix === undefined ? '' : ` (${reason.fix})`}`,
+    ),
     '',
     ...table(
       ['NODE', 'NAME', 'STATE', 'ZONE', 'ADDRESS'],
-      status.nodes.map((node) => [String(node.number), node.name, node.state, node.zone, node.wireAddress]),
+      status.nodes.map((node) => [
+        String(node.number),
+        node.name,
+        node.state,
+        node.zone,
+        node.wireAddress,
+      ]),
     ),
     '',
     ...table(

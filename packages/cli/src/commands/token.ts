@@ -9,7 +9,11 @@ export function addToken(program: Command): void {
   token
     .command('create')
     .description('make a token that admits a host; it is shown once')
-    .addOption(new Option('--role <role>', 'what its holder may become').choices(['node', 'client', 'admin']).default('node'))
+    .addOption(
+      new Option('--role <role>', 'what its holder may become')
+        .choices(['node', 'client', 'admin'])
+        .default('node'),
+    )
     .option('--expires <duration>', 'such as 30m, 12h or 7d; never by default')
     .action(async (options: { role: string; expires?: string }, command: Command) => {
       const { admin, output } = contextOf(command);
@@ -25,7 +29,13 @@ export function addToken(program: Command): void {
       output.result(tokens, () =>
         table(
           ['ID', 'ROLE', 'CREATED', 'EXPIRES', 'STATE'],
-          tokens.map((t) => [t.id, t.role, t.createdAt, t.expiresAt || 'never', t.revoked ? 'revoked' : 'valid']),
+          tokens.map((t) => [
+            t.id,
+            t.role,
+            t.createdAt,
+            t.expiresAt || 'never',
+            t.revoked ? 'revoked' : 'valid',
+          ]),
         ),
       );
     });

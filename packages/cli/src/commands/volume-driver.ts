@@ -17,7 +17,11 @@ export function addVolumeDriver(program: Command): void {
     .command('volume-driver')
     .description("serve Docker's volume plugin protocol in the foreground")
     .option('--mount-path <path>', 'where the namespace is shown', '/mnt/cluster')
-    .option('--socket <path>', "the plugin's socket; its base name is the driver's name", '/run/docker/plugins/holdfast.sock')
+    .option(
+      '--socket <path>',
+      "the plugin's socket; its base name is the driver's name",
+      '/run/docker/plugins/holdfast.sock',
+    )
     .option('--engine <path>', "the engine's socket, '' for none", '/run/docker.sock')
     .action(async (options: DriverOptions, command: Command) => {
       const { dataDirectory } = contextOf(command);

@@ -24,7 +24,9 @@ export function addVolume(program: Command): void {
     .action(async (_options: unknown, command: Command) => {
       const { admin, output } = contextOf(command);
       const { volumes } = await admin<{ volumes: VolumeRecord[] }>('GET', '/v1/volumes');
-      output.result(volumes, () => table(['NAME', 'SHARD', 'REPLICAS', 'QUOTA', 'STATE', 'USED ON'], volumes.map(row)));
+      output.result(volumes, () =>
+        table(['NAME', 'SHARD', 'REPLICAS', 'QUOTA', 'STATE', 'USED ON'], volumes.map(row)),
+      );
     });
   volume
     .command('inspect <name>')
@@ -52,15 +54,28 @@ function addCreate(volume: Command): void {
     .description('create a volume; success when it exists with the same options')
     .option('--size <size>', 'quota in bytes, such as 10G; none by default', parseSize)
     .option('--inodes <count>', 'quota of inodes', parseCount('--inodes', 1, 2 ** 40 - 1))
-    .option('--replicas <count>', 'copies of the data, 1 … 7 (default 3)', parseCount('--replicas', 1, 7))
-    .option('--min-replicas <count>', 'durable copies that an fsync waits for', parseCount('--min-replicas', 1, 7))
+    .option(
+      '--replicas <count>',
+      'copies of the data, 1 … 7 (default 3)',
+      parseCount('--replicas', 1, 7),
+    )
+    .option(
+      '--min-replicas <count>',
+      'durable copies that an fsync waits for',
+      parseCount('--min-replicas', 1, 7),
+    )
     .option('--uid <id>', "owner of the volume's root", parseCount('--uid', 0, 2 ** 32 - 2))
     .option('--gid <id>', "group of the volume's root", parseCount('--gid', 0, 2 ** 32 - 2))
     .option('--mode <octal>', "mode of the volume's root (default 0755)", parseMode)
     .action(async (name: string, options: CreateOptions, command: Command) => {
       const { admin, output } = contextOf(command);
-      const { volume: made } = await admin<{ volume: VolumeRecord }>('POST', '/v1/volumes', { name, policy: policyOf(options) });
-      output.result(made, () => [`volume ${made.name} is ready (number ${made.number}, shard ${made.shard})`]);
+      const { volume: made } = await admin<{ volume: VolumeRecord }>('POST', '/v1/volumes', {
+        name,
+        policy: policyOf(options),
+      });
+      output.result(made, () => [
+        `volume ${made.name} is ready (number ${made.number}, shard ${made.shard})`,
+      ]);
     });
 }
 

@@ -26,7 +26,12 @@ export class ChunkReader {
    * Bytes [offset, offset + length) of a chunk, verified against their checksums. Throws CORRUPT or
    * CHUNK_MISSING when every replica says so, NO_REPLICA when the bounded wait is over, EINTR.
    */
-  async read(chunk: ChunkId, offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array> {
+  async read(
+    chunk: ChunkId,
+    offset: number,
+    length: number,
+    signal?: AbortSignal,
+  ): Promise<Uint8Array> {
     await this.#cluster.ready(signal);
     const wait = new BoundedWait(this.#cluster.operationWaitMs, signal);
     let refused = false;
@@ -36,7 +41,9 @@ export class ChunkReader {
       const outcome = await this.#race(chunk, offset, length, nodes);
       if (outcome instanceof Uint8Array) return outcome;
       // Every replica has answered, and none has the bytes: only a newer map could know better.
-      const final = outcome.every((error) => error.code === 'CORRUPT' || error.code === 'CHUNK_MISSING');
+      const final = outcome.every(
+        (error) => error.code === 'CORRUPT' || error.code === 'CHUNK_MISSING',
+      );
       const failure = unreadable(chunk, nodes, outcome);
       if (final && refused) throw failure;
       refused = final;
@@ -77,15 +84,24 @@ export class ChunkReader {
     });
   }
 
-  async #readFrom(node: NodeNumber, chunk: ChunkId, offset: number, length: number): Promise<Uint8Array> {
+  async #readFrom(
+    node: NodeNumber,
+    chunk: ChunkId,
+    offset: number,
+    length: number,
+  ): Promise<Uint8Array> {
     const connection = this.#cluster.connections.to(node, 'bulk');
-    if (connection === undefined) throw new HoldfastError('UNREACHABLE', `node ${node} has no known address`);
+    if (connection === undefined)
+      throw new HoldfastError('UNREACHABLE', `node ${node} has no known address`);
     const start = performance.now();
     const { body } = await this.#load.during(node, () =>
       connection.call('chunk.read', { chunk, offset, length }, { deadlineMs: READ_MS_MAX }),
     );
     if (body.length !== length) {
-      throw new HoldfastError('CORRUPT', `node ${node} answered ${body.length} of ${length} bytes of chunk ${chunk}`);
+      throw new HoldfastError(
+        'CORRUPT',
+        `node ${node} answered ${body.length} of ${length} bytes of chunk ${chunk}`,
+      );
     }
     this.#usualMs += SMOOTHING * (performance.now() - start - this.#usualMs);
     return body;
@@ -98,13 +114,23 @@ export class ChunkReader {
 
 function asFailure(error: unknown): HoldfastError {
   if (error instanceof HoldfastError) return error;
-  return new HoldfastError('INTERNAL', error instanceof Error ? error.message : String(error), { cause: error });
+  return new HoldfastError('INTERNAL', error instanceof Error ? error.message : String(error), {
+    cause: error,
+  });
 }
 
-function unreadable(chunk: ChunkId, nodes: readonly NodeNumber[], failures: readonly HoldfastError[]): HoldfastError {
+function unreadable(
+  chunk: ChunkId,
+  nodes: readonly NodeNumber[],
+  failures: readonly HoldfastError[],
+): HoldfastError {
   const reasons = failures.map((failure) => failure.message).join('; ');
   const first = failures[0];
   const allDamaged = failures.every((failure) => failure.kind === 'damage');
   const code = allDamaged && first !== undefined ? first.code : 'NO_REPLICA';
-  return new HoldfastError(code, `chunk ${chunk} cannot be read from nodes ${nodes.join(', ')}: ${reasons}`, { cause: first });
+  return new HoldfastError(
+    code,
+    `chunk ${chunk} cannot be read from nodes ${nodes.join(', ')}: ${reasons}`,
+    { cause: first },
+  );
 }

@@ -1,4 +1,10 @@
-import { type ClusterMap, type NodeNumber, partitionOf, placementOf, type ChunkId } from '@holdfast/protocol';
+import {
+  type ChunkId,
+  type ClusterMap,
+  type NodeNumber,
+  partitionOf,
+  placementOf,
+} from '@holdfast/protocol';
 
 /** Calls in flight to each node, so that readers spread over the less busy replicas. */
 export class NodeLoad {

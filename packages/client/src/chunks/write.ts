@@ -55,7 +55,11 @@ export class ChunkWriter {
         await this.#send(chunk, own, nodes, Math.min(policy.minReplicas, nodes.length));
         return { chunk, chunkLength: own.length };
       } catch (error) {
-        if (!(error instanceof HoldfastError) || (error.kind === 'refusal' && error.code !== 'ENOSPC')) throw error;
+        if (
+          !(error instanceof HoldfastError) ||
+          (error.kind === 'refusal' && error.code !== 'ENOSPC')
+        )
+          throw error;
         await this.#cluster.refresh();
         await wait.pause(error);
       }
@@ -66,19 +70,32 @@ export class ChunkWriter {
   #place(map: ClusterMap, replicas: number): { chunk: ChunkId; nodes: readonly NodeNumber[] } {
     const up = new Set(map.nodes.filter((node) => node.state === 'up').map((node) => node.number));
     let best: { partition: number; nodes: readonly NodeNumber[]; up: number } | undefined;
-    for (let i = 0; i < PARTITION_TRIES && (best === undefined || best.up < best.nodes.length); i++) {
+    for (
+      let i = 0;
+      i < PARTITION_TRIES && (best === undefined || best.up < best.nodes.length);
+      i++
+    ) {
       this.#partition = (this.#partition + PARTITION_STRIDE) % PARTITION_COUNT;
       const nodes = placementOf(map, this.#partition as PartitionId).replicas.slice(0, replicas);
       const count = nodes.filter((node) => up.has(node)).length;
-      if (best === undefined || count > best.up) best = { partition: this.#partition, nodes, up: count };
+      if (best === undefined || count > best.up)
+        best = { partition: this.#partition, nodes, up: count };
     }
     if (best === undefined || best.nodes.length === 0) {
       throw new HoldfastError('NO_REPLICA', 'the cluster map places no replica for new chunks');
     }
-    return { chunk: makeChunkId(best.partition as PartitionId, this.#writer, this.#counter++), nodes: best.nodes };
+    return {
+      chunk: makeChunkId(best.partition as PartitionId, this.#writer, this.#counter++),
+      nodes: best.nodes,
+    };
   }
 
-  async #send(chunk: ChunkId, bytes: Uint8Array, nodes: readonly NodeNumber[], needed: number): Promise<void> {
+  async #send(
+    chunk: ChunkId,
+    bytes: Uint8Array,
+    nodes: readonly NodeNumber[],
+    needed: number,
+  ): Promise<void> {
     this.#unfinishedBytes += bytes.length;
     let durable = 0;
     let failed = 0;
@@ -99,7 +116,8 @@ export class ChunkWriter {
 
   async #copy(chunk: ChunkId, bytes: Uint8Array, node: NodeNumber): Promise<void> {
     const connection = this.#cluster.connections.to(node, 'bulk');
-    if (connection === undefined) throw new HoldfastError('UNREACHABLE', `node ${node} has no known address`);
+    if (connection === undefined)
+      throw new HoldfastError('UNREACHABLE', `node ${node} has no known address`);
     const header = { chunk, epoch: this.#cluster.map.epoch };
     await connection.call('chunk.write', header, { body: bytes, deadlineMs: WRITE_MS_MAX });
   }
@@ -120,5 +138,9 @@ function tooFew(chunk: ChunkId, durable: number, needed: number, cause: unknown)
   // A full disk is worth naming; everything else is a replica that cannot be reached.
   const code = cause instanceof HoldfastError && cause.code === 'ENOSPC' ? 'ENOSPC' : 'NO_REPLICA';
   const text = cause instanceof Error ? cause.message : String(cause);
-  return new HoldfastError(code, `chunk ${chunk}: ${durable} of ${needed} needed copies are durable (${text})`, { cause });
+  return new HoldfastError(
+    code,
+    `chunk ${chunk}: ${durable} of ${needed} needed copies are durable (${text})`,
+    { cause },
+  );
 }

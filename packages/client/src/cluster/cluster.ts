@@ -68,7 +68,9 @@ export class Cluster {
       await this.refresh();
       if (this.#map === undefined) {
         const tried = this.identity.addresses.join(', ') || 'none known';
-        await wait.pause(new HoldfastError('UNREACHABLE', `no peer of the cluster answers (tried: ${tried})`));
+        await wait.pause(
+          new HoldfastError('UNREACHABLE', `no peer of the cluster answers (tried: ${tried})`),
+        );
       }
     }
   }
@@ -99,7 +101,8 @@ export class Cluster {
         { sinceEpoch: this.#map?.epoch ?? 0 },
         { deadlineMs: CONNECT_MS_MAX },
       );
-      if (header.map !== undefined && header.map.epoch > (this.#map?.epoch ?? 0)) this.#map = header.map;
+      if (header.map !== undefined && header.map.epoch > (this.#map?.epoch ?? 0))
+        this.#map = header.map;
       return true;
     } catch {
       return false; // the next address is tried; the caller reports when none answers
@@ -115,7 +118,12 @@ export class Cluster {
    * bounded wait. Refusals are thrown at once; outages when the wait is over. Safe for reads and
    * for commands, which are exactly-once by (session, sequence).
    */
-  async callLeader<T>(shard: ShardId, method: string, header: unknown, signal?: AbortSignal): Promise<CallOutcome<T>> {
+  async callLeader<T>(
+    shard: ShardId,
+    method: string,
+    header: unknown,
+    signal?: AbortSignal,
+  ): Promise<CallOutcome<T>> {
     await this.ready(signal);
     const wait = new BoundedWait(this.operationWaitMs, signal);
     let retried = false;
@@ -123,8 +131,11 @@ export class Cluster {
       const node = this.#leaders.get(shard) ?? this.#candidate(shard, attempt);
       try {
         const client = node === undefined ? undefined : this.connections.to(node, 'meta');
-        if (client === undefined) throw new HoldfastError('NO_QUORUM', `shard ${shard} has no known member`);
-        const answer = await client.call<T>(method, header, { deadlineMs: wait.remainingMs(TRY_MS_MAX) });
+        if (client === undefined)
+          throw new HoldfastError('NO_QUORUM', `shard ${shard} has no known member`);
+        const answer = await client.call<T>(method, header, {
+          deadlineMs: wait.remainingMs(TRY_MS_MAX),
+        });
         if (node !== undefined) this.#leaders.set(shard, node);
         return { header: answer.header, retried };
       } catch (error) {
@@ -173,5 +184,9 @@ function asOutage(error: unknown): HoldfastError {
 
 function noQuorum(shard: ShardId, cause: HoldfastError): HoldfastError {
   if (cause.code === 'NO_QUORUM' || cause.code === 'OVERLOADED') return cause;
-  return new HoldfastError('NO_QUORUM', `shard ${shard} has no leader that can be reached (${cause.message})`, { cause });
+  return new HoldfastError(
+    'NO_QUORUM',
+    `shard ${shard} has no leader that can be reached (${cause.message})`,
+    { cause },
+  );
 }

@@ -79,6 +79,10 @@ function parseJson<T>(text: string, path: string): T {
   try {
     return JSON.parse(text) as T;
   } catch (cause) {
-    throw new HoldfastError('CORRUPT', `${path} is not JSON; restore it or join the cluster again`, { cause });
+    throw new HoldfastError(
+      'CORRUPT',
+      `${path} is not JSON; restore it or join the cluster again`,
+      { cause },
+    );
   }
 }

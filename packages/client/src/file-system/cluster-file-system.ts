@@ -74,9 +74,17 @@ export class ClusterFileSystem implements FileSystem {
     return answerFor(node.volume, attributes);
   }
 
-  async setAttributes(node: NodeReference, change: AttributeChange, context: RequestContext): Promise<NodeAnswer> {
+  async setAttributes(
+    node: NodeReference,
+    change: AttributeChange,
+    context: RequestContext,
+  ): Promise<NodeAnswer> {
     if (isRoot(node)) throw new HoldfastError('EPERM', 'the list of volumes has fixed attributes');
-    const answer = await this.#change(node, { op: 'set-attributes', ino: node.ino, ...change }, context);
+    const answer = await this.#change(
+      node,
+      { op: 'set-attributes', ino: node.ino, ...change },
+      context,
+    );
     return answerFor(node.volume, attributesOf(answer));
   }
 
@@ -119,7 +127,8 @@ export class ClusterFileSystem implements FileSystem {
     context: RequestContext,
   ): Promise<NodeAnswer & { created: boolean }> {
     if (isRoot(parent)) {
-      if (options.kind !== 'directory') throw new HoldfastError('EPERM', 'the list of volumes holds only volumes');
+      if (options.kind !== 'directory')
+        throw new HoldfastError('EPERM', 'the list of volumes holds only volumes');
       return { ...(await this.#list.make(name, options.mode, context)), created: true };
     }
     const { uid, gid } = context;
@@ -128,19 +137,33 @@ export class ClusterFileSystem implements FileSystem {
     return { ...answerFor(parent.volume, attributesOf(answer)), created: answer.created ?? true };
   }
 
-  async link(node: NodeReference, parent: NodeReference, name: string, context: RequestContext): Promise<NodeAnswer> {
+  async link(
+    node: NodeReference,
+    parent: NodeReference,
+    name: string,
+    context: RequestContext,
+  ): Promise<NodeAnswer> {
     refuseAcross(node.volume, parent.volume);
-    const answer = await this.#change(parent, { op: 'link', ino: node.ino, parent: parent.ino, name }, context);
+    const answer = await this.#change(
+      parent,
+      { op: 'link', ino: node.ino, parent: parent.ino, name },
+      context,
+    );
     return answerFor(parent.volume, attributesOf(answer));
   }
 
   async unlink(parent: NodeReference, name: string, context: RequestContext): Promise<void> {
-    if (isRoot(parent)) throw new HoldfastError('EISDIR', 'a volume is removed with rmdir or holdfast volume rm');
+    if (isRoot(parent))
+      throw new HoldfastError('EISDIR', 'a volume is removed with rmdir or holdfast volume rm');
     const answer = await this.#change(parent, { op: 'unlink', parent: parent.ino, name }, context);
     this.#orphaned(parent.volume, answer);
   }
 
-  async removeDirectory(parent: NodeReference, name: string, context: RequestContext): Promise<void> {
+  async removeDirectory(
+    parent: NodeReference,
+    name: string,
+    context: RequestContext,
+  ): Promise<void> {
     if (isRoot(parent)) return this.#list.remove(name);
     await this.#change(parent, { op: 'rmdir', parent: parent.ino, name }, context);
   }
@@ -171,7 +194,8 @@ export class ClusterFileSystem implements FileSystem {
   ): Promise<void> {
     this.#open.opened(node); // counted first: an orphan notice in between must see it
     try {
-      if (options.truncate) await this.setAttributes(node, { size: 0, killPrivileges: true }, context);
+      if (options.truncate)
+        await this.setAttributes(node, { size: 0, killPrivileges: true }, context);
       else await this.getAttributes(node, context);
     } catch (error) {
       this.#open.closed(node);
@@ -189,7 +213,12 @@ export class ClusterFileSystem implements FileSystem {
     if (this.#open.closed(node)) await this.#releaseOrphans(node.volume, [node.ino]);
   }
 
-  async read(node: NodeReference, offset: number, length: number, context: RequestContext): Promise<Uint8Array> {
+  async read(
+    node: NodeReference,
+    offset: number,
+    length: number,
+    context: RequestContext,
+  ): Promise<Uint8Array> {
     return this.#data.read(await this.#volume(node, context), node, offset, length, context);
   }
 
@@ -201,7 +230,14 @@ export class ClusterFileSystem implements FileSystem {
     context: RequestContext,
   ): Promise<void> {
     try {
-      await this.#data.write(await this.#volume(node, context), node, offset, bytes, options, context);
+      await this.#data.write(
+        await this.#volume(node, context),
+        node,
+        offset,
+        bytes,
+        options,
+        context,
+      );
     } finally {
       this.#session.finished(context);
     }
@@ -216,13 +252,23 @@ export class ClusterFileSystem implements FileSystem {
 
   async allocate(
     node: NodeReference,
-    options: { mode: 'allocate' | 'punch' | 'zero'; keepSize: boolean; offset: number; length: number },
+    options: {
+      mode: 'allocate' | 'punch' | 'zero';
+      keepSize: boolean;
+      offset: number;
+      length: number;
+    },
     context: RequestContext,
   ): Promise<void> {
     await this.#change(node, { op: 'fallocate', ino: node.ino, ...options }, context);
   }
 
-  async seek(node: NodeReference, offset: number, whence: 'data' | 'hole', context: RequestContext): Promise<number> {
+  async seek(
+    node: NodeReference,
+    offset: number,
+    whence: 'data' | 'hole',
+    context: RequestContext,
+  ): Promise<number> {
     const volume = await this.#volume(node, context);
     const view = { view: 'seek', ino: node.ino, offset, whence } as const;
     return (await this.#session.view(addressOf(volume), view, context.signal)).offset;
@@ -256,7 +302,11 @@ export class ClusterFileSystem implements FileSystem {
     await this.#change(node, { op: 'remove-xattr', ino: node.ino, name }, context);
   }
 
-  async testLock(node: NodeReference, lock: LockRequest, context: RequestContext): Promise<LockRequest | undefined> {
+  async testLock(
+    node: NodeReference,
+    lock: LockRequest,
+    context: RequestContext,
+  ): Promise<LockRequest | undefined> {
     const volume = await this.#volume(node, context);
     const view = { view: 'test-lock', ino: node.ino, lock } as const;
     return (await this.#session.view(addressOf(volume), view, context.signal)).conflict;
@@ -278,12 +328,17 @@ export class ClusterFileSystem implements FileSystem {
   }
 
   async releaseLocks(node: NodeReference, family: 'posix' | 'flock', owner: string): Promise<void> {
-    await this.#change(node, { op: 'release-locks', ino: node.ino, family, owner }, this.#session.internalContext());
+    await this.#change(
+      node,
+      { op: 'release-locks', ino: node.ino, family, owner },
+      this.#session.internalContext(),
+    );
   }
 
   async space(node: NodeReference, context: RequestContext): Promise<SpaceAnswer> {
     const cluster = await this.#options.clusterSpace();
-    if (isRoot(node)) return { ...cluster, totalInodes: INODES_UNLIMITED, freeInodes: INODES_UNLIMITED };
+    if (isRoot(node))
+      return { ...cluster, totalInodes: INODES_UNLIMITED, freeInodes: INODES_UNLIMITED };
     const volume = await this.#volume(node, context);
     const used = await this.#session.view(addressOf(volume), { view: 'space' }, context.signal);
     const totalBytes = used.quotaBytes === 0 ? used.usedBytes + cluster.freeBytes : used.quotaBytes;
@@ -324,7 +379,11 @@ export class ClusterFileSystem implements FileSystem {
     }
   }
 
-  async #change(node: NodeReference, operation: Operation, context: RequestContext): Promise<OperationAnswer> {
+  async #change(
+    node: NodeReference,
+    operation: Operation,
+    context: RequestContext,
+  ): Promise<OperationAnswer> {
     if (isRoot(node)) throw new HoldfastError('EPERM', 'the list of volumes holds only volumes');
     try {
       const volume = await this.#volume(node, context);
@@ -344,7 +403,8 @@ function answerFor(volume: VolumeNumber, attributes: Attributes): NodeAnswer {
 }
 
 function attributesOf(answer: OperationAnswer): Attributes {
-  if (answer.attributes === undefined) throw new HoldfastError('INTERNAL', 'an answer without attributes');
+  if (answer.attributes === undefined)
+    throw new HoldfastError('INTERNAL', 'an answer without attributes');
   return answer.attributes;
 }
 

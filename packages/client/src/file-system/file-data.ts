@@ -56,7 +56,11 @@ export class FileData {
     context: RequestContext,
   ): Promise<Uint8Array> {
     const view = { view: 'extents', ino: node.ino, offset, length } as const;
-    const { extents, attributes } = await this.#session.view(addressOf(volume), view, context.signal);
+    const { extents, attributes } = await this.#session.view(
+      addressOf(volume),
+      view,
+      context.signal,
+    );
     const available = Math.max(0, Math.min(length, attributes.size - offset));
     const only = extents[0];
     if (extents.length === 1 && only !== undefined && only.length === available) {
@@ -65,7 +69,8 @@ export class FileData {
     const bytes = new Uint8Array(available);
     await Promise.all(
       extents.map(async (extent) => {
-        if (extent.source.kind !== 'zero') bytes.set(await this.#extentBytes(extent, context), extent.offset - offset);
+        if (extent.source.kind !== 'zero')
+          bytes.set(await this.#extentBytes(extent, context), extent.offset - offset);
       }),
     );
     return bytes;
@@ -96,7 +101,13 @@ export class FileData {
     const extents = await this.#store(volume, base, bytes, context);
     const answer = await this.#session.execute(
       addressOf(volume),
-      { op: 'write-extents', ino: node.ino, extents, append: options.append, killPrivileges: options.killPrivileges },
+      {
+        op: 'write-extents',
+        ino: node.ino,
+        extents,
+        append: options.append,
+        killPrivileges: options.killPrivileges,
+      },
       context,
     );
     return answer.attributes;
@@ -113,7 +124,9 @@ export class FileData {
     }
     const parts: Promise<ExtentWrite>[] = [];
     for (let at = 0; at < bytes.length; at += LIMITS.chunkBytesMax) {
-      parts.push(this.#storeChunk(volume, base + at, bytes.subarray(at, at + LIMITS.chunkBytesMax), context));
+      parts.push(
+        this.#storeChunk(volume, base + at, bytes.subarray(at, at + LIMITS.chunkBytesMax), context),
+      );
     }
     return Promise.all(parts);
   }
@@ -125,7 +138,11 @@ export class FileData {
     context: RequestContext,
   ): Promise<ExtentWrite> {
     const { chunk, chunkLength } = await this.#sink.write(bytes, volume.policy, context.signal);
-    return { offset, length: bytes.length, source: { kind: 'chunk', chunk, chunkOffset: 0, chunkLength } };
+    return {
+      offset,
+      length: bytes.length,
+      source: { kind: 'chunk', chunk, chunkOffset: 0, chunkLength },
+    };
   }
 }
 

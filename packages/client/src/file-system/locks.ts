@@ -20,7 +20,8 @@ export async function waitForLock(
       return;
     } catch (error) {
       if (!(error instanceof HoldfastError) || error.code !== 'EAGAIN') throw error;
-      if (context.signal?.aborted === true) throw new HoldfastError('EINTR', undefined, { cause: error });
+      if (context.signal?.aborted === true)
+        throw new HoldfastError('EINTR', undefined, { cause: error });
     }
     await pause(pollMs, context.signal);
     pollMs = Math.min(pollMs * 2, POLL_MS_MAX);
@@ -39,4 +40,3 @@ async function pause(ms: number, signal: AbortSignal | undefined): Promise<void>
   });
   if (signal?.aborted === true) throw new HoldfastError('EINTR');
 }
-

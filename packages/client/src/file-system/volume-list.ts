@@ -1,8 +1,8 @@
 import {
   type Attributes,
   HoldfastError,
-  type ListedEntry,
   LIMITS,
+  type ListedEntry,
   type NodeAnswer,
   type NodeReference,
   type RequestContext,
@@ -60,22 +60,32 @@ export class VolumeList {
       if (!isGone(error)) throw error;
       // Remembered, but removed meanwhile; perhaps made again under the same name.
       this.#volumes.forget(volume);
-      return this.#rootOf(await this.#volumes.byName(fileNameToText(name), context.signal), context);
+      return this.#rootOf(
+        await this.#volumes.byName(fileNameToText(name), context.signal),
+        context,
+      );
     }
   }
 
   /** Volumes after the cookie, which is a volume's number. */
-  async read(cookie: number, count: number, context: RequestContext): Promise<{ entries: ListedEntry[]; end: boolean }> {
+  async read(
+    cookie: number,
+    count: number,
+    context: RequestContext,
+  ): Promise<{ entries: ListedEntry[]; end: boolean }> {
     const all = [...(await this.#volumes.list(context.signal))].sort((a, b) => a.number - b.number);
     const rest = all.filter((volume) => volume.number > cookie);
-    const answers = await Promise.all(rest.slice(0, count).map((volume) => this.#entry(volume, context)));
+    const answers = await Promise.all(
+      rest.slice(0, count).map((volume) => this.#entry(volume, context)),
+    );
     return { entries: answers.filter((entry) => entry !== undefined), end: rest.length <= count };
   }
 
   /** mkdir: a volume with the default policy and the caller as its owner. EEXIST. */
   async make(name: string, mode: number, context: RequestContext): Promise<NodeAnswer> {
     const text = fileNameToText(name);
-    if ((await this.#volumes.get(text, context.signal)) !== undefined) throw new HoldfastError('EEXIST');
+    if ((await this.#volumes.get(text, context.signal)) !== undefined)
+      throw new HoldfastError('EEXIST');
     const policy = { mode: mode & 0o7777, uid: context.uid, gid: context.gid };
     return this.#rootOf(await this.#volumes.create(text, policy), context);
   }

@@ -57,10 +57,15 @@ export class MemoryJournal implements RequestJournal {
   }
 
   /** Takes over what a file journal found. */
-  restore(session: SessionId, next: number, outstanding: readonly (readonly [number, number])[]): void {
+  restore(
+    session: SessionId,
+    next: number,
+    outstanding: readonly (readonly [number, number])[],
+  ): void {
     this.session = session;
     this.#next = next;
-    for (const [id, base] of [...outstanding].sort((a, b) => a[1] - b[1])) this.#outstanding.set(id, base);
+    for (const [id, base] of [...outstanding].sort((a, b) => a[1] - b[1]))
+      this.#outstanding.set(id, base);
   }
 
   close(): void {}
@@ -112,7 +117,13 @@ export class FileJournal implements RequestJournal {
     this.#slots.clear();
     this.#free.length = 0;
     for (let slot = SLOTS - 1; slot >= 0; slot--) this.#free.push(slot);
-    writeSync(this.#descriptor, Buffer.alloc(SLOTS * SLOT_BYTES), 0, SLOTS * SLOT_BYTES, SLOTS_OFFSET);
+    writeSync(
+      this.#descriptor,
+      Buffer.alloc(SLOTS * SLOT_BYTES),
+      0,
+      SLOTS * SLOT_BYTES,
+      SLOTS_OFFSET,
+    );
     this.#writeHeader();
   }
 
@@ -125,7 +136,8 @@ export class FileJournal implements RequestJournal {
     }
     if (requestId < 0) return base; // the client's own: it ends with the process
     const slot = this.#free.pop();
-    if (slot === undefined) throw new HoldfastError('INTERNAL', 'no free slot in the request journal');
+    if (slot === undefined)
+      throw new HoldfastError('INTERNAL', 'no free slot in the request journal');
     this.#slots.set(requestId, slot);
     this.#writeSlot(slot, requestId, base);
     return base;
@@ -168,7 +180,10 @@ export class FileJournal implements RequestJournal {
     if (length === 0) return;
     const session = bytes.toString('latin1', 8, 24);
     if (bytes.toString('latin1', 0, 8) !== MAGIC || !isSessionId(session)) {
-      throw new HoldfastError('CORRUPT', `${path} is not a request journal; remove it while nothing is mounted`);
+      throw new HoldfastError(
+        'CORRUPT',
+        `${path} is not a request journal; remove it while nothing is mounted`,
+      );
     }
     this.#reservedUpTo = Number(bytes.readBigUInt64LE(24));
     const outstanding: [number, number][] = [];

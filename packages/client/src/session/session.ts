@@ -83,7 +83,8 @@ export class Session {
     context: RequestContext,
     index = 0,
   ): Promise<OperationAnswer> {
-    if (index >= SEQUENCES_PER_REQUEST) throw new HoldfastError('INTERNAL', 'too many operations in one request');
+    if (index >= SEQUENCES_PER_REQUEST)
+      throw new HoldfastError('INTERNAL', 'too many operations in one request');
     const { journal } = this.#options;
     const base = journal.reserve(context.requestId);
     try {
@@ -122,10 +123,14 @@ export class Session {
     };
     if (signal?.aborted === true) throw new HoldfastError('EINTR');
     // Once sent, a command is followed to its end: an interrupt could not take it back.
-    const outcome = await this.#options.cluster.callLeader<CommandResult>(address.shard, 'meta.execute', {
-      shard: address.shard,
-      command,
-    });
+    const outcome = await this.#options.cluster.callLeader<CommandResult>(
+      address.shard,
+      'meta.execute',
+      {
+        shard: address.shard,
+        command,
+      },
+    );
     const result = outcome.header;
     if (result.ok) return result.answer;
     const refusal = fromWireError({
@@ -136,7 +141,11 @@ export class Session {
     if (refusal.code !== 'SESSION_EXPIRED') throw refusal;
     this.#fenced(session);
     if (outcome.retried) {
-      throw new HoldfastError('UNKNOWN_OUTCOME', 'the session was fenced while the change was under way', { cause: refusal });
+      throw new HoldfastError(
+        'UNKNOWN_OUTCOME',
+        'the session was fenced while the change was under way',
+        { cause: refusal },
+      );
     }
     return this.#executeAs(address, operation, sequence, signal);
   }
@@ -187,8 +196,12 @@ export class Session {
         volume: ROOT_VOLUME,
         operation: { op: 'open-session', host },
       };
-      const { header } = await cluster.callLeader<CommandResult>(shard, 'meta.execute', { shard, command });
-      if (!header.ok) throw fromWireError({ code: header.code, message: header.message ?? header.code });
+      const { header } = await cluster.callLeader<CommandResult>(shard, 'meta.execute', {
+        shard,
+        command,
+      });
+      if (!header.ok)
+        throw fromWireError({ code: header.code, message: header.message ?? header.code });
     } finally {
       journal.done(context.requestId);
     }
@@ -235,7 +248,11 @@ export class Session {
     const shards = [...this.#leases.keys()];
     await Promise.allSettled(
       shards.map((shard) =>
-        this.execute({ shard, volume: ROOT_VOLUME }, { op: 'close-session' }, this.internalContext()),
+        this.execute(
+          { shard, volume: ROOT_VOLUME },
+          { op: 'close-session' },
+          this.internalContext(),
+        ),
       ),
     );
     this.#closed = true;
