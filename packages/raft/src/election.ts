@@ -3,7 +3,7 @@ import { votersOf } from './membership.ts';
 import type { PreVote, PreVoteReply, TimeoutNow, Vote, VoteReply } from './messages.ts';
 import { quorumVote } from './quorum.ts';
 import type { Replica } from './replica.ts';
-import { advanceCommit, appendOwn, freshProgress, sendHeartbeats } from './replication.ts';
+import { appendOwn, freshProgress, sendHeartbeats } from './replication.ts';
 
 /** Asks whether an election could be won, before it costs anyone a term. */
 export function startPreVote(replica: Replica): void {
@@ -66,7 +66,6 @@ function takeOffice(replica: Replica): void {
   replica.becomeLeader(freshProgress(replica));
   sendHeartbeats(replica);
   appendOwn(replica, 'normal', new Uint8Array(0));
-  advanceCommit(replica);
 }
 
 export function handlePreVote(replica: Replica, message: PreVote): void {

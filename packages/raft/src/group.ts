@@ -1,118 +1,43 @@
 import { assert } from './assert.ts';
-import {
-  checkQuorum,
-  continueTransfer,
-  countOwnVote,
-  handlePreVote,
-  handlePreVoteReply,
-  handleTimeoutNow,
-  handleVote,
-  handleVoteReply,
-  resign,
-  startPreVote,
-} from './election.ts';
+import { checkQuorum, continueTransfer, countOwnVote, startPreVote } from './election.ts';
 import {
   faultOf,
-  isJoint,
   type Membership,
   type MembershipTarget,
   sameMembership,
   toward,
 } from './membership.ts';
-import { checkMessage, type Message } from './messages.ts';
+import type { Message } from './messages.ts';
 import type { GroupOptions } from './options.ts';
-import { type ProgressStatus, progressStatus } from './progress.ts';
-import type { Ready, Role, SoftState } from './ready.ts';
+import type { Ready, SoftState } from './ready.ts';
+import type {
+  MembershipRefusal,
+  NotLeader,
+  Overloaded,
+  Proposed,
+  TooLarge,
+  TransferRefusal,
+} from './refusals.ts';
 import { Replica } from './replica.ts';
 import {
   advanceCommit,
   appendMembership,
   appendOwn,
-  handleAppend,
-  handleAppendReply,
-  handleHeartbeat,
-  handleHeartbeatReply,
-  handleInstallSnapshot,
   hasAppends,
   hasCommittedInTerm,
   isLeaseValid,
-  isRemovedForGood,
-  leaveCommittedJoint,
   sendAppends,
   sendHeartbeats,
 } from './replication.ts';
+import { type GroupStatus, isMembershipSettled, statusOf } from './status.ts';
+import { afterCommit, stepMessage } from './step.ts';
 import {
   ENTRY_OVERHEAD_BYTES,
   entryBytes,
   type HardState,
   type LogIndex,
   type ReplicaId,
-  type Term,
 } from './storage.ts';
-
-/** Where a proposal stands in the log; committed only if that index is committed with that term. */
-export interface Proposed {
-  readonly index: LogIndex;
-  readonly term: Term;
-}
-
-/** Ask `leader` (0: not known; wait for one). */
-export interface NotLeader {
-  readonly code: 'not-leader';
-  readonly leader: ReplicaId;
-}
-
-/** Nothing was done; try again soon: a limit is reached, or leadership is being transferred. */
-export interface Overloaded {
-  readonly code: 'overloaded';
-}
-
-/** The entry exceeds `entryBytesMax` and never will be taken. */
-export interface TooLarge {
-  readonly code: 'too-large';
-}
-
-/** A membership change was not begun. */
-export interface MembershipRefusal {
-  /**
-   * pending-change: another is not finished, or the leader is too new; try again soon.
-   * invalid: no voters, an id twice or not positive. unchanged: it is so already.
-   */
-  readonly code: 'pending-change' | 'invalid' | 'unchanged';
-  readonly message: string;
-}
-
-/** A transfer was not begun. */
-export interface TransferRefusal {
-  /** The target is not a voter of the membership in force, or leads already. */
-  readonly code: 'invalid-target';
-}
-
-/** What a group says about itself. */
-export interface GroupStatus {
-  readonly id: ReplicaId;
-  readonly term: Term;
-  readonly vote: ReplicaId;
-  readonly role: Role;
-  readonly leader: ReplicaId;
-  readonly firstIndex: LogIndex;
-  readonly lastIndex: LogIndex;
-  /** Durable here. */
-  readonly persisted: LogIndex;
-  readonly commit: LogIndex;
-  readonly applied: LogIndex;
-  /** In force, committed or not. */
-  readonly membership: Membership;
-  /** True when no change of membership is under way. */
-  readonly isMembershipSettled: boolean;
-  /** Where leadership is being transferred to; 0: nowhere. */
-  readonly transferTo: ReplicaId;
-  readonly isLeaseValid: boolean;
-  readonly uncommittedBytes: number;
-  readonly readsWaiting: number;
-  /** Of a leader: every other member. */
-  readonly followers: readonly ProgressStatus[];
-}
 
 /**
  * One replica of one replicated log: a value machine. Input by `step`, `tick`, `propose` and their
@@ -186,106 +111,7 @@ export class RaftGroup {
 
   /** A message has arrived; in any order, any number of times. */
   step(message: Message): void {
-    const replica = this.#replica;
-    checkMessage(message, replica.id);
-    if (message.term < replica.term) {
-      this.#answerStale(message);
-      return;
-    }
-    // Neither our vote nor our term for anyone while a leader may count on us (thesis section 4.2.3).
-    const isElection = message.kind === 'preVote' || message.kind === 'vote';
-    const isWanted = message.kind === 'vote' && message.transfer;
-    if (isElection && !isWanted && replica.isBoundToLeader) return;
-    if (message.term > replica.term) this.#followTerm(message);
-    this.#dispatch(message);
-  }
-
-  /** Someone is ahead of us. */
-  #followTerm(message: Message): void {
-    switch (message.kind) {
-      case 'preVote':
-        return;
-      case 'preVoteReply':
-        if (!message.granted) this.#replica.becomeFollower(message.term, 0);
-        return;
-      case 'append':
-      case 'heartbeat':
-      case 'installSnapshot':
-        this.#replica.becomeFollower(message.term, message.from);
-        return;
-      default:
-        this.#replica.becomeFollower(message.term, 0);
-    }
-  }
-
-  /** Someone is behind us; if it asks for something it should learn the term. */
-  #answerStale(message: Message): void {
-    const replica = this.#replica;
-    const to = message.from;
-    switch (message.kind) {
-      case 'preVote':
-        replica.send({ kind: 'preVoteReply', to, granted: false });
-        return;
-      case 'vote':
-        replica.send({ kind: 'voteReply', to, granted: false });
-        return;
-      case 'append':
-      case 'heartbeat':
-      case 'installSnapshot':
-        replica.send({ kind: 'heartbeatReply', to, round: 0 });
-        return;
-      default:
-    }
-  }
-
-  #dispatch(message: Message): void {
-    const replica = this.#replica;
-    switch (message.kind) {
-      case 'preVote':
-        handlePreVote(replica, message);
-        return;
-      case 'preVoteReply':
-        handlePreVoteReply(replica, message);
-        return;
-      case 'vote':
-        handleVote(replica, message);
-        return;
-      case 'voteReply':
-        handleVoteReply(replica, message);
-        this.#afterCommit();
-        return;
-      case 'append':
-        handleAppend(replica, message);
-        return;
-      case 'appendReply':
-        if (replica.role !== 'leader') return;
-        handleAppendReply(replica, message);
-        this.#afterCommit();
-        continueTransfer(replica);
-        return;
-      case 'heartbeat':
-        handleHeartbeat(replica, message);
-        return;
-      case 'heartbeatReply':
-        if (replica.role === 'leader') handleHeartbeatReply(replica, message);
-        return;
-      case 'installSnapshot':
-        handleInstallSnapshot(replica, message);
-        return;
-      case 'timeoutNow':
-        handleTimeoutNow(replica, message);
-        return;
-      default:
-        message satisfies never;
-    }
-  }
-
-  /** What follows from a moved commit index at the leader. */
-  #afterCommit(): void {
-    const replica = this.#replica;
-    if (replica.role !== 'leader') return;
-    while (leaveCommittedJoint(replica) && advanceCommit(replica));
-    if (isRemovedForGood(replica)) resign(replica);
+    stepMessage(this.#replica, message);
   }
 
   /**
@@ -328,7 +154,7 @@ export class RaftGroup {
     if (refusal) return refusal;
     const fault = faultOf(target);
     if (fault) return { code: 'invalid', message: fault };
-    if (!this.#isMembershipSettled() || !hasCommittedInTerm(replica)) {
+    if (!isMembershipSettled(replica) || !hasCommittedInTerm(replica)) {
       return { code: 'pending-change', message: 'another change is not finished' };
     }
     const { latest } = replica.memberships;
@@ -336,11 +162,6 @@ export class RaftGroup {
     if (sameMembership(next, latest)) return { code: 'unchanged', message: 'it is so already' };
     const { index, term } = appendMembership(replica, next);
     return { index, term };
-  }
-
-  #isMembershipSettled(): boolean {
-    const { memberships, log } = this.#replica;
-    return memberships.latestIndex <= log.commit && !isJoint(memberships.latest);
   }
 
   /**
@@ -415,8 +236,8 @@ export class RaftGroup {
     const number = this.#readyNumber;
     const hardState = this.#newHardState();
     const softState = this.#newSoftState();
-    const termChanged =
-      hardState?.term !== this.#hardStateOut.term || hardState.vote !== this.#hardStateOut.vote;
+    const out = this.#hardStateOut;
+    const mustFlush = hardState?.term !== out.term || hardState.vote !== out.vote;
     const { snapshot, entries } = replica.log.handOut(number);
     this.#underWay.push({ number, hardState });
     if (hardState) this.#hardStateOut = hardState;
@@ -428,7 +249,8 @@ export class RaftGroup {
     return {
       number,
       ...(hardState && { hardState }),
-      mustSync: entries.length > 0 || snapshot !== undefined || (!!hardState && termChanged),
+      mustSync:
+        entries.length > 0 || snapshot !== undefined || (hardState !== undefined && mustFlush),
       ...(snapshot && { snapshot }),
       entries,
       messages,
@@ -496,9 +318,7 @@ export class RaftGroup {
       replica.durable = { term, vote };
     }
     countOwnVote(replica);
-    if (replica.role !== 'leader') return;
-    advanceCommit(replica);
-    this.#afterCommit();
+    if (replica.role === 'leader' && advanceCommit(replica)) afterCommit(replica);
   }
 
   /** The state machine has applied every entry up to `index`. */
@@ -512,27 +332,8 @@ export class RaftGroup {
     return this.#replica.memberships.at(index);
   }
 
+  /** How things stand; a copy. */
   status(): GroupStatus {
-    const replica = this.#replica;
-    const { log, memberships } = replica;
-    return {
-      id: replica.id,
-      term: replica.term,
-      vote: replica.vote,
-      role: replica.role,
-      leader: replica.leader,
-      firstIndex: log.firstIndex,
-      lastIndex: log.lastIndex,
-      persisted: log.persisted,
-      commit: log.commit,
-      applied: log.applied,
-      membership: memberships.latest,
-      isMembershipSettled: this.#isMembershipSettled(),
-      transferTo: replica.transfer?.to ?? 0,
-      isLeaseValid: isLeaseValid(replica),
-      uncommittedBytes: replica.uncommittedBytes,
-      readsWaiting: replica.reads.count,
-      followers: [...replica.progress.values()].map(progressStatus),
-    };
+    return statusOf(this.#replica);
   }
 }

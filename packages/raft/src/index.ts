@@ -1,14 +1,5 @@
 export { RaftBug } from './assert.ts';
-export {
-  type GroupStatus,
-  type MembershipRefusal,
-  type NotLeader,
-  type Overloaded,
-  type Proposed,
-  RaftGroup,
-  type TooLarge,
-  type TransferRefusal,
-} from './group.ts';
+export { RaftGroup } from './group.ts';
 export {
   decodeMembership,
   EMPTY_MEMBERSHIP,
@@ -30,6 +21,15 @@ export {
 export { DEFAULT_LIMITS, type GroupLimits, type GroupOptions, leaseTicksOf } from './options.ts';
 export type { ProgressState, ProgressStatus } from './progress.ts';
 export type { ReadState, Ready, Role, SoftState } from './ready.ts';
+export type {
+  MembershipRefusal,
+  NotLeader,
+  Overloaded,
+  Proposed,
+  TooLarge,
+  TransferRefusal,
+} from './refusals.ts';
+export type { GroupStatus } from './status.ts';
 export {
   ENTRY_OVERHEAD_BYTES,
   type Entry,

@@ -150,6 +150,8 @@ export function isLeaseValid(replica: Replica): boolean {
   return reads.confirmedAge(replica.now) < settings.leaseTicks;
 }
 
+// A replica that does not lead has no progress of anyone, and so passes over replies.
+
 export function handleHeartbeatReply(replica: Replica, message: HeartbeatReply): void {
   const progress = replica.progress.get(message.from);
   if (!progress) return;
