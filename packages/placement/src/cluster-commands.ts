@@ -75,9 +75,9 @@ export type RegistryChange =
   | { readonly op: 'begin-remove'; readonly name: string; readonly force: boolean }
   /** The shard refused: the volume is as before. */
   | { readonly op: 'cancel-remove'; readonly volume: VolumeNumber }
-  /** The shard has dropped the volume's names; its space is being given back. */
+  /** The shard has dropped what the volume held: its name is free again, its space is being given back. */
   | { readonly op: 'volume-destroyed'; readonly volume: VolumeNumber }
-  /** Nothing of the volume is left; its name is free again, its number never. */
+  /** Nothing of the volume is left. Its number is never used again. */
   | { readonly op: 'finish-remove'; readonly volume: VolumeNumber }
   | { readonly op: 'attach'; readonly name: string; readonly host: string }
   | { readonly op: 'detach'; readonly name: string; readonly host: string }

@@ -138,14 +138,20 @@ export class ClusterRecords {
   }
 
   putVolume(volume: StoredVolume): void {
-    this.#volumes.set(volume.record.number, volume);
-    this.#volumeByName.set(volume.record.name, volume.record.number);
+    this.#placeVolume(volume);
     this.#dirty.add(`volume/${volume.record.number}`);
+  }
+
+  /** A volume that gives its space back has no name any more: another may have it. */
+  #placeVolume(volume: StoredVolume): void {
+    const { number, name, state } = volume.record;
+    this.#volumes.set(number, volume);
+    if (state !== 'removing') this.#volumeByName.set(name, number);
+    else if (this.#volumeByName.get(name) === number) this.#volumeByName.delete(name);
   }
 
   deleteVolume(volume: StoredVolume): void {
     this.#volumes.delete(volume.record.number);
-    this.#volumeByName.delete(volume.record.name);
     this.#dirty.add(`volume/${volume.record.number}`);
   }
 
@@ -290,9 +296,7 @@ export class ClusterRecords {
         break;
       }
       case 'volume': {
-        const volume = decode<StoredVolume>(bytes);
-        this.#volumes.set(volume.record.number, volume);
-        this.#volumeByName.set(volume.record.name, volume.record.number);
+        this.#placeVolume(decode<StoredVolume>(bytes));
         break;
       }
       case 'token': {

@@ -47,8 +47,8 @@ function nameCode(name: string): 'ENAMETOOLONG' | 'EINVAL' {
 }
 
 function createAgain(existing: StoredVolume, policy: VolumePolicy): RegistryResult {
-  const { name, state } = existing.record;
-  if (state === 'removing' || existing.removal !== undefined) {
+  const { name } = existing.record;
+  if (existing.removal !== undefined) {
     return refuse('CONFLICT', `volume '${name}' is being removed; try again when it is gone`);
   }
   if (samePolicy(existing.record.policy, policy)) return unchanged({ volume: existing.record });
@@ -99,7 +99,7 @@ export function beginRemove(
     );
   }
   const force = change.force || volume.removal?.force === true;
-  if (record.state === 'removing' || volume.removal?.force === force) {
+  if (volume.removal?.force === force) {
     return unchanged({ volume: record });
   }
   records.putVolume({ record, removal: { force } });

@@ -1,3 +1,4 @@
+export { balance } from './balance.ts';
 export * from './cluster-commands.ts';
 export {
   checkAddress,
