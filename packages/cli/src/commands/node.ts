@@ -1,0 +1,68 @@
+import type { Command } from 'commander';
+import { contextOf } from '../context.ts';
+import { table } from '../output.ts';
+import { stopSignal } from '../stop-signal.ts';
+import type { ClusterStatus } from './status.ts';
+
+/** Flags of the peer that are handed to its configuration as they are. */
+const FLAGS = {
+  '--config <file>': 'configuration file (default: /etc/holdfast/holdfast.yaml if there)',
+  '--bind <ip>': 'IP address to listen on (default: all)',
+  '--probe-bind <ip>':
+    'IP address of /healthz, /readyz and /metrics in plain HTTP (default: 127.0.0.1)',
+  '--log-level <level>': 'error, warn, info (default), debug, trace or silent',
+  '--down-after <duration>': 'silence after which a peer is down (default: 5s)',
+  '--out-after <duration>': 'time down after which its data is copied elsewhere (default: 10m)',
+  '--capacity <size>': 'bytes that chunks may take (default: all of the disk)',
+  '--no-discovery': 'do without kad-dht: peers are found by the addresses on disk only',
+} as const;
+
+/** `holdfast node`: alone it runs the peer; its sub-commands ask about peers. */
+export function addNode(program: Command): void {
+  const node = program
+    .command('node')
+    .description('run the storage peer of this host in the foreground');
+  for (const [flags, description] of Object.entries(FLAGS)) node.option(flags, description);
+  node.action(async (options: Record<string, unknown>, command: Command) => {
+    const { dataDirectory } = contextOf(command);
+    const { loadConfig, startNode } = await import('@holdfast/node');
+    const peer = await startNode(
+      loadConfig({
+        flags: { ...flagsOf(options), data: dataDirectory },
+        environment: process.env,
+        ...(typeof options['config'] === 'string' ? { file: options['config'] } : {}),
+      }),
+    );
+    await stopSignal();
+    await peer.close();
+  });
+  node
+    .command('ls')
+    .description('list the peers')
+    .action(async (_options: unknown, command: Command) => {
+      const { admin, output } = contextOf(command);
+      const { nodes } = await admin<ClusterStatus>('GET', '/v1/status');
+      output.result(nodes, () =>
+        table(
+          ['NODE', 'NAME', 'STATE', 'ZONE', 'ADDRESS'],
+          nodes.map((peer) => [
+            String(peer.number),
+            peer.name,
+            peer.state,
+            peer.zone,
+            peer.wireAddress,
+          ]),
+        ),
+      );
+    });
+}
+
+/** Commander's names back to the configuration's; `--no-discovery` is `discovery: false`. */
+function flagsOf(options: Record<string, unknown>): Record<string, unknown> {
+  const { config: _config, discovery, ...rest } = options;
+  const flags = Object.entries(rest).map(([name, value]) => [
+    name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
+    value,
+  ]);
+  return { ...Object.fromEntries(flags), ...(discovery === false ? { discovery: false } : {}) };
+}
