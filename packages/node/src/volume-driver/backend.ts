@@ -1,0 +1,30 @@
+import type { VolumePolicy } from '@holdfast/protocol';
+
+/** A volume as the driver shows it. */
+export interface VolumeInfo {
+  readonly name: string;
+  /** ISO 8601. */
+  readonly createdAt: string;
+  /** Facts for `docker volume inspect`: size, replicas, health. JSON values only. */
+  readonly status: Readonly<Record<string, unknown>>;
+  /** Names of the hosts whose engine has it attached. */
+  readonly inUseBy: readonly string[];
+}
+
+/**
+ * The cluster as the driver needs it. Every method gives up when `signal` fires; what it had begun
+ * may still happen, so all of them must be safe to repeat. Errors are HoldfastErrors; those of kind
+ * `outage` mean that the cluster could not be asked.
+ */
+export interface VolumeBackend {
+  list(signal?: AbortSignal): Promise<readonly VolumeInfo[]>;
+  /** undefined: the cluster says that there is none of that name. */
+  get(name: string, signal?: AbortSignal): Promise<VolumeInfo | undefined>;
+  /** Success when it exists with this policy; CONFLICT when it exists with another one. */
+  create(name: string, policy: Partial<VolumePolicy>, signal?: AbortSignal): Promise<void>;
+  /** With all its data. CONFLICT while a host has it attached; NOT_FOUND or ENOENT when unknown. */
+  remove(name: string, signal?: AbortSignal): Promise<void>;
+  /** Notes that this host's engine uses the volume, so that no other host removes it. */
+  attach(name: string, host: string, signal?: AbortSignal): Promise<void>;
+  detach(name: string, host: string, signal?: AbortSignal): Promise<void>;
+}

@@ -1,0 +1,182 @@
+import { HoldfastError } from '@holdfast/protocol';
+import type { VolumeBackend, VolumeInfo } from './backend.ts';
+import type { Catalogue } from './catalogue.ts';
+import { type KeyedQueue, withDeadline } from './deadlines.ts';
+import type { DriverLog } from './log.ts';
+import type { MountRoot } from './mount-root.ts';
+import type { Mounts } from './mounts.ts';
+import { checkVolumeName, parseVolumeOptions } from './options.ts';
+
+/** Milliseconds for one call to the cluster; the engine itself waits 60 to 120 s. */
+const CLUSTER_DEADLINE_MS = 10_000;
+
+/** A volume as the engine wants it. */
+export interface DockerVolume {
+  readonly Name: string;
+  /** '' when it is not mounted on this host. */
+  readonly Mountpoint: string;
+  readonly CreatedAt: string;
+  readonly Status: Readonly<Record<string, unknown>>;
+}
+
+/** What {@link VolumeDriver} works with. */
+export interface DriverParts {
+  readonly backend: VolumeBackend;
+  readonly catalogue: Catalogue;
+  readonly mounts: Mounts;
+  readonly mountRoot: MountRoot;
+  readonly host: string;
+  readonly queue: KeyedQueue;
+  readonly log: DriverLog;
+  /** Told when the cluster's record of use may be wrong. */
+  readonly onUnsettled: () => void;
+}
+
+/**
+ * The calls of Docker's volume protocol. Each may come again (the engine repeats a call whose
+ * connection broke), and each answers within seconds, with a HoldfastError if need be. Calls for one
+ * volume run one after the other; volumes do not wait for each other.
+ */
+export class VolumeDriver {
+  readonly #parts: DriverParts;
+
+  constructor(parts: DriverParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Makes the volume; success when it exists. BAD_REQUEST for a name or option that cannot be,
+   * CONFLICT when it exists and the options given here ask for another kind of volume.
+   */
+  async create(name: string, options: Readonly<Record<string, string>>): Promise<void> {
+    checkVolumeName(name);
+    const policy = parseVolumeOptions(options);
+    await this.#parts.queue.run(name, async () => {
+      try {
+        await this.#cluster(`creating '${name}'`, (signal) => {
+          return this.#parts.backend.create(name, policy, signal);
+        });
+      } catch (error) {
+        const exists =
+          error instanceof HoldfastError && ['CONFLICT', 'EEXIST'].includes(error.code);
+        if (!exists || Object.keys(policy).length > 0) throw error;
+      }
+      await this.#parts.catalogue.get(name); // so that it is known when the cluster goes away
+    });
+  }
+
+  /** NOT_FOUND only when the cluster says so, never because it cannot be asked. */
+  async get(name: string): Promise<DockerVolume> {
+    const { value, isFresh } = await this.#parts.catalogue.get(name);
+    if (value === undefined) throw new HoldfastError('NOT_FOUND', `no volume '${name}'`);
+    return this.#dockerVolume(value, isFresh);
+  }
+
+  /** The same answers as {@link get} for all volumes of the cluster. */
+  async list(): Promise<DockerVolume[]> {
+    const { value, isFresh } = await this.#parts.catalogue.list();
+    return value.map((volume) => this.#dockerVolume(volume, isFresh));
+  }
+
+  /** Where the volume is on this host; '' when no caller has it mounted. Never asks the cluster. */
+  path(name: string): string {
+    const { mounts, mountRoot } = this.#parts;
+    return mounts.count(name) > 0 ? mountRoot.mountpointOf(name) : '';
+  }
+
+  /**
+   * Counts a caller and answers where the volume is, once that place has been seen to be the live
+   * mount. The cluster must be reachable for the first caller of this host. When it throws, nothing
+   * is counted: the engine sends no Unmount then.
+   */
+  async mount(name: string, id: string): Promise<string> {
+    const { mounts, mountRoot, host, backend, queue } = this.#parts;
+    checkVolumeName(name);
+    return queue.run(name, async () => {
+      const isFirst = mounts.count(name) === 0;
+      try {
+        if (isFirst) {
+          await this.#cluster(`attaching '${name}'`, (signal) =>
+            backend.attach(name, host, signal),
+          );
+        }
+        const folder = await mountRoot.requireFolder(name);
+        mounts.add(name, id);
+        return folder;
+      } catch (error) {
+        if (isFirst) this.#parts.onUnsettled(); // the attach may have happened all the same
+        throw error;
+      }
+    });
+  }
+
+  /**
+   * Takes one Mount of this caller back; success when it has none. For the last one of this host,
+   * what was written is stored first. An error tells that this could not be done; the count is gone.
+   */
+  async unmount(name: string, id: string): Promise<void> {
+    const { mounts, queue } = this.#parts;
+    await queue.run(name, async () => {
+      if (!mounts.release(name, id)) return;
+      if (mounts.count(name) > 0) return;
+      try {
+        await this.#parts.mountRoot.flush(name);
+      } finally {
+        await this.#detach(name).catch((error: unknown) => {
+          // The record of use stays for now: it only keeps others from removing the volume.
+          this.#parts.log.warn({ event: 'detach.postponed', volume: name, reason: String(error) });
+          this.#parts.onUnsettled();
+        });
+      }
+    });
+  }
+
+  /** Removes the volume and its data; success when there is none. CONFLICT while any host uses it. */
+  async remove(name: string): Promise<void> {
+    const { mounts, catalogue, backend, host, queue } = this.#parts;
+    await queue.run(name, async () => {
+      const count = mounts.count(name);
+      if (count > 0) throw inUse(name, [`${host} (${count} mounts)`]);
+      const known = await this.#cluster(`volume '${name}'`, (signal) => backend.get(name, signal));
+      const users = known?.inUseBy ?? [];
+      if (users.some((user) => user !== host)) throw inUse(name, users);
+      if (users.length > 0) await this.#detach(name); // a detach that failed before
+      await this.#cluster(`removing '${name}'`, (signal) => backend.remove(name, signal)).catch(
+        (error: unknown) => {
+          const isGone =
+            error instanceof HoldfastError && ['ENOENT', 'NOT_FOUND'].includes(error.code);
+          if (!isGone) throw error;
+        },
+      );
+      catalogue.forget(name);
+    });
+  }
+
+  #dockerVolume(volume: VolumeInfo, isFresh: boolean): DockerVolume {
+    const { mounts } = this.#parts;
+    return {
+      Name: volume.name,
+      Mountpoint: this.path(volume.name),
+      CreatedAt: volume.createdAt,
+      Status: {
+        ...volume.status,
+        inUseBy: volume.inUseBy,
+        mountsOnThisHost: mounts.count(volume.name),
+        cluster: isFresh ? 'reachable' : 'not reachable: as last known',
+      },
+    };
+  }
+
+  async #detach(name: string): Promise<void> {
+    const { backend, host } = this.#parts;
+    await this.#cluster(`detaching '${name}'`, (signal) => backend.detach(name, host, signal));
+  }
+
+  #cluster<T>(what: string, ask: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return withDeadline(what, CLUSTER_DEADLINE_MS, ask);
+  }
+}
+
+function inUse(name: string, users: readonly string[]): HoldfastError {
+  return new HoldfastError('CONFLICT', `volume '${name}' is in use on ${users.join(', ')}`);
+}

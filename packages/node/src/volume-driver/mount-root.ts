@@ -1,0 +1,131 @@
+import { open, readFile, stat, statfs } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { HoldfastError } from '@holdfast/protocol';
+import { withDeadline } from './deadlines.ts';
+
+/** linux/magic.h FUSE_SUPER_MAGIC, as statfs(2) tells it. */
+const FUSE_SUPER_MAGIC = 0x65735546;
+
+/** Milliseconds that the mounted file system has for one answer. */
+const ANSWER_MS = 5_000;
+
+/** Milliseconds to store what was written; below the 60,000 that the engine waits for an Unmount. */
+const FLUSH_MS = 40_000;
+
+/** Questions to the mount in flight. A mount that hangs must not take all threads of the process. */
+const QUESTIONS_MAX = 2;
+
+/** One line of /proc/PID/mountinfo, proc(5). */
+export interface MountEntry {
+  /** major:minor */
+  readonly device: string;
+  /** The folder of the file system that is mounted. */
+  readonly root: string;
+  readonly mountPoint: string;
+  readonly type: string;
+}
+
+/** Parses a mountinfo file; blanks and the like are written there as \\040 (octal). */
+export function parseMountinfo(text: string): MountEntry[] {
+  const plain = (field: string): string => {
+    return field.replace(/\\([0-7]{3})/g, (_, octal: string) => {
+      return String.fromCharCode(Number.parseInt(octal, 8));
+    });
+  };
+  return text.split('\n').flatMap((line) => {
+    const [head = '', tail = ''] = line.split(' - ');
+    const [, , device, root, mountPoint] = head.split(' ');
+    const [type] = tail.split(' ');
+    if (device === undefined || root === undefined || mountPoint === undefined || !type) return [];
+    return [{ device, root: plain(root), mountPoint: plain(mountPoint), type }];
+  });
+}
+
+/** The place where the cluster's volumes are folders, by default /mnt/cluster. */
+export class MountRoot {
+  readonly path: string;
+  #questions = 0;
+
+  constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Where the volume is when the file system is mounted. */
+  mountpointOf(volume: string): string {
+    return join(this.path, volume);
+  }
+
+  /** The uppermost mount at the root, as this process sees it; undefined when there is none. */
+  async entry(): Promise<MountEntry | undefined> {
+    const entries = parseMountinfo(await readFile('/proc/self/mountinfo', 'utf8'));
+    return entries.findLast(({ mountPoint }) => mountPoint === this.path);
+  }
+
+  /**
+   * The volume's folder, only when it really is one of the live mount. A container that got the bare
+   * folder below a missing mount would write to this host's own disk and lose it. UNREACHABLE when
+   * there is no live mount, DEADLINE when it does not answer, ENOENT without the folder.
+   */
+  async requireFolder(volume: string): Promise<string> {
+    const folder = this.mountpointOf(volume);
+    await this.#ask(`the mount at ${this.path}`, ANSWER_MS, async () => {
+      await this.#requireLive();
+      const found = await stat(folder).catch((cause: unknown) => refuse(folder, cause));
+      if (!found.isDirectory()) throw new HoldfastError('ENOTDIR', `${folder} is not a directory`);
+    });
+    return folder;
+  }
+
+  /** Stores what was written to the volume through this mount, as far as it is not stored yet. */
+  async flush(volume: string): Promise<void> {
+    await this.#ask(`flushing volume '${volume}'`, FLUSH_MS, async () => {
+      const folder = await open(this.mountpointOf(volume), 'r').catch((cause: unknown) => {
+        return refuse(this.mountpointOf(volume), cause);
+      });
+      try {
+        await folder.sync();
+      } finally {
+        await folder.close();
+      }
+    });
+  }
+
+  async #requireLive(): Promise<void> {
+    const entry = await this.entry();
+    if (entry === undefined || !entry.type.startsWith('fuse')) {
+      const found = entry === undefined ? 'nothing is' : `a ${entry.type} file system is`;
+      const advice = "is 'holdfast run' running?";
+      throw new HoldfastError('UNREACHABLE', `${found} mounted at ${this.path}: ${advice}`);
+    }
+    const [system, own, parent] = await Promise.all([
+      statfs(this.path).catch((cause: unknown) => refuse(this.path, cause)),
+      stat(this.path).catch((cause: unknown) => refuse(this.path, cause)),
+      stat(dirname(this.path)),
+    ]);
+    if (system.type !== FUSE_SUPER_MAGIC || own.dev === parent.dev) {
+      throw new HoldfastError('UNREACHABLE', `${this.path} is not the cluster's mount`);
+    }
+  }
+
+  async #ask(what: string, limitMs: number, question: () => Promise<void>): Promise<void> {
+    if (this.#questions >= QUESTIONS_MAX) {
+      throw new HoldfastError(
+        'DEADLINE',
+        `${this.path} does not answer: is the mount process alive?`,
+      );
+    }
+    this.#questions += 1;
+    // The place is taken until the kernel has really answered, not only until the caller has gone.
+    const answer = question().finally(() => {
+      this.#questions -= 1;
+    });
+    answer.catch(() => {});
+    await withDeadline(what, limitMs, () => answer);
+  }
+}
+
+function refuse(path: string, cause: unknown): never {
+  const code = (cause as NodeJS.ErrnoException).code ?? 'unknown error';
+  if (code === 'ENOENT') throw new HoldfastError('ENOENT', `no ${path}`, { cause });
+  throw new HoldfastError('UNREACHABLE', `${path} does not answer: ${code}`, { cause });
+}
