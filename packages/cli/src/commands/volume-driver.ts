@@ -31,7 +31,7 @@ export function addVolumeDriver(program: Command): void {
         backend: new ClusterBackend(client),
         host: client.cluster.identity.name,
         stateDirectory: join(dataDirectory, 'volume-driver'),
-        log: createLog('volume-driver'),
+        log: createLog('info').child({ part: 'volume-driver' }),
         mountRoot: options.mountPath,
         socketPath: options.socket,
         engineSocket: options.engine,
