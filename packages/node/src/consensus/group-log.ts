@@ -4,7 +4,6 @@ import {
   type HardState,
   type LogIndex,
   type LogStorage,
-  type Membership,
   type SnapshotMeta,
   type Term,
 } from '@holdfast/raft';
