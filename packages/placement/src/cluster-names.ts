@@ -7,7 +7,7 @@ const NODE_NAME = /^[a-zA-Z0-9]([a-zA-Z0-9_.-]*[a-zA-Z0-9])?$/;
 const HOST_AND_PORT = /^(\[[0-9a-fA-F:.]+\]|[^\s:/[\]]+):([0-9]{1,5})$/;
 
 /** Most copies of one chunk. */
-export const REPLICAS_MAX = 3;
+export const REPLICAS_MAX = 7;
 const UID_MAX = 2 ** 32 - 2;
 
 /** A volume as it is kept when nothing else is asked for. */

@@ -14,6 +14,7 @@ import {
 } from './cluster-commands.ts';
 import { checkFacts } from './cluster-names.ts';
 import type { ClusterRecords, StoredNode } from './cluster-records.ts';
+import { BALANCED_WIDTH } from './layered-table.ts';
 import { markSynced } from './partition-moves.ts';
 import { changed, done, refuse, unchanged } from './registry-results.ts';
 
@@ -46,6 +47,7 @@ export function initCluster(
     epoch: 0 as never,
     nextNode: 1 as NodeNumber,
     nextVolume: 1 as never,
+    tableWidth: BALANCED_WIDTH,
     answered: 0,
   };
   const record = addNode(records, change.node, change.serial, 'up');

@@ -24,6 +24,8 @@ export interface ClusterRecord {
   readonly epoch: Epoch;
   readonly nextNode: NodeNumber;
   readonly nextVolume: VolumeNumber;
+  /** Replicas of each partition: as many as the volume that wants most, at least those by default. */
+  readonly tableWidth: number;
   /** Commands answered so far; the answer of command i lies in slot i mod answersMax. */
   readonly answered: number;
 }

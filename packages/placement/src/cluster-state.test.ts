@@ -4,19 +4,14 @@ import {
   type NodeRecord,
   PARTITION_COUNT,
   type PartitionId,
+  type PartitionPlacement,
   type ShardId,
   type VolumeNumber,
   type VolumePolicy,
 } from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
 import type { NodeFacts, RegistryChange, RegistryResult } from './cluster-commands.ts';
-import { type Balance, ClusterState } from './cluster-state.ts';
-
-/** Everyone with a weight, in order of number, `width` at most: enough to see what moves. */
-const everyone: Balance = (nodes, _present, width) => {
-  const holders = nodes.filter((node) => node.weight > 0).map((node) => node.number);
-  return Array.from({ length: PARTITION_COUNT }, () => holders.slice(0, width));
-};
+import { ClusterState } from './cluster-state.ts';
 
 function facts(name: string, incarnation = name): NodeFacts {
   return {
@@ -32,7 +27,7 @@ function facts(name: string, incarnation = name): NodeFacts {
 }
 
 class Bench {
-  readonly state = new ClusterState(everyone);
+  readonly state = new ClusterState();
   #next = 0;
 
   try(change: RegistryChange, id = `c${this.#next++}`): RegistryResult {
@@ -53,6 +48,16 @@ class Bench {
   node(number: number): NodeRecord | undefined {
     return this.map.nodes.find((node) => node.number === number);
   }
+}
+
+/** A placement with its peers in order of number: which stands first is the table's own affair. */
+function holders(bench: Bench, index: number): PartitionPlacement {
+  const { replicas, previous } = bench.map.partitions[index] ?? { replicas: [] };
+  const sorted = (nodes: readonly NodeNumber[]): NodeNumber[] => [...nodes].sort((a, b) => a - b);
+  return {
+    replicas: sorted(replicas),
+    ...(previous === undefined ? {} : { previous: sorted(previous) }),
+  };
 }
 
 function begun(): Bench {
@@ -117,7 +122,7 @@ describe('peers', () => {
     expect(node).toMatchObject({ number: 2, state: 'out' });
     expect(bench.map.partitions[0]).toEqual({ replicas: [1] });
     bench.do({ op: 'set-node-state', node: 2 as NodeNumber, state: 'up' });
-    expect(bench.map.partitions[0]).toEqual({ replicas: [1, 2], previous: [1] });
+    expect(holders(bench, 0)).toEqual({ replicas: [1, 2], previous: [1] });
   });
 
   it('that repeat a join keep their number; a lost disk gives a new one and revokes the old certificates', () => {
@@ -139,10 +144,10 @@ describe('peers', () => {
   it('down keep their data; out lose it to the others, who know where it was', () => {
     const bench = withNodes(3);
     bench.do({ op: 'set-node-state', node: 3 as NodeNumber, state: 'down' });
-    expect(bench.map.partitions[5]?.replicas).toEqual([1, 2, 3]);
+    expect(holders(bench, 5).replicas).toEqual([1, 2, 3]);
     bench.do({ op: 'set-node-state', node: 3 as NodeNumber, state: 'out', from: ['down'] });
     expect(bench.node(3)).toMatchObject({ state: 'out', weight: 0 });
-    expect(bench.map.partitions[5]?.replicas).toEqual([1, 2]);
+    expect(holders(bench, 5).replicas).toEqual([1, 2]);
     expect(bench.map.partitions[5]?.previous).toContain(3);
     bench.do({ op: 'set-node-state', node: 3 as NodeNumber, state: 'up' });
     expect(bench.node(3)).toMatchObject({ state: 'up', weight: 1 });
@@ -216,10 +221,10 @@ describe('partitions', () => {
     const { epoch } = bench.map;
     bench.do(synced(2, epoch, 8, 9));
     expect(bench.map.epoch).toBe(epoch);
-    expect(bench.map.partitions[8]?.previous).toEqual([1]);
+    expect(holders(bench, 8).previous).toEqual([1]);
     bench.do(synced(1, epoch, 8));
     expect(bench.map.epoch).toBe(epoch + 1);
-    expect(bench.map.partitions[8]).toEqual({ replicas: [1, 2] });
+    expect(holders(bench, 8)).toEqual({ replicas: [1, 2] });
     expect(bench.map.partitions[9]?.previous).toEqual([1]);
     expect(bench.state.movingPartitions).toBe(PARTITION_COUNT - 1);
   });
@@ -229,11 +234,11 @@ describe('partitions', () => {
     const before = bench.map.epoch;
     bench.do({ op: 'register-node', node: facts('c'), serial: 'c1' });
     bench.do({ op: 'set-node-state', node: 3 as NodeNumber, state: 'up' });
-    expect(bench.map.partitions[8]).toEqual({ replicas: [1, 2, 3], previous: [1, 2] });
+    expect(holders(bench, 8)).toEqual({ replicas: [1, 2, 3], previous: [1, 2] });
     for (const node of [1, 2, 3]) bench.do(synced(node, before, 8));
-    expect(bench.map.partitions[8]?.previous).toEqual([1, 2]);
+    expect(holders(bench, 8).previous).toEqual([1, 2]);
     for (const node of [1, 2, 3]) bench.do(synced(node, bench.map.epoch, 8));
-    expect(bench.map.partitions[8]).toEqual({ replicas: [1, 2, 3] });
+    expect(holders(bench, 8)).toEqual({ replicas: [1, 2, 3] });
   });
 });
 
@@ -342,6 +347,15 @@ describe('volumes', () => {
     expect(bench.do({ op: 'begin-remove', name: 'v', force: true }).changed).toBe(true);
   });
 
+  it('that want more replicas than any before widen the table', () => {
+    const bench = withNodes(5);
+    expect(bench.map.partitions[3]?.replicas).toHaveLength(3);
+    const { epoch } = bench.map;
+    bench.do(create('v', { replicas: 5 }));
+    expect(bench.map.epoch).toBe(epoch + 1);
+    expect(bench.map.partitions[3]?.replicas).toHaveLength(5);
+  });
+
   it('take a new policy as a whole or not at all', () => {
     const bench = begun();
     bench.do(create('v', { replicas: 3, quotaBytes: 10 }));
@@ -437,7 +451,7 @@ describe('the state', () => {
     bench.do({ op: 'finish-remove', volume: 1 as VolumeNumber });
     bench.do({ op: 'remove-node', node: 3 as NodeNumber, force: true });
     keep();
-    const restored = new ClusterState(everyone);
+    const restored = new ClusterState();
     for (const [key, value] of disk) restored.load(key, value);
     expect(restored.all()).toEqual(bench.state.all());
     expect(new Set(disk.keys())).toEqual(new Set(bench.state.all().map(({ key }) => key)));

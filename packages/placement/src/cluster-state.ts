@@ -2,7 +2,6 @@
 import type {
   ClusterMap,
   NodeNumber,
-  NodeRecord,
   ShardRecord,
   TokenRecord,
   VolumeNumber,
@@ -14,7 +13,6 @@ import {
   type RegistryCommand,
   type RegistryResult,
 } from './cluster-commands.ts';
-import { REPLICAS_MAX } from './cluster-names.ts';
 import * as nodes from './cluster-nodes.ts';
 import {
   type ClusterRecord,
@@ -23,15 +21,9 @@ import {
   type StoredVolume,
 } from './cluster-records.ts';
 import * as volumes from './cluster-volumes.ts';
+import { layeredTable } from './layered-table.ts';
 import { moveTo } from './partition-moves.ts';
 import { changed, done, refuse, unchanged } from './registry-results.ts';
-
-/** The partition table for these peers that moves least from the present one; up to `width` replicas each. */
-export type Balance = (
-  nodes: readonly NodeRecord[],
-  present: readonly (readonly NodeNumber[])[],
-  width: number,
-) => readonly (readonly NodeNumber[])[];
 
 /**
  * The registry. Equal commands in equal order give equal states on every replica. The caller owns
@@ -39,12 +31,6 @@ export type Balance = (
  */
 export class ClusterState {
   readonly #records = new ClusterRecords();
-  readonly #balance: Balance;
-
-  /** `balance` must give equal tables for equal inputs, on every replica. */
-  constructor(balance: Balance) {
-    this.#balance = balance;
-  }
 
   /** Undefined before init-cluster. */
   get cluster(): ClusterRecord | undefined {
@@ -114,15 +100,15 @@ export class ClusterState {
     const records = this.#records;
     switch (change.op) {
       case 'init-cluster':
-        return this.#afterNodes(nodes.initCluster(records, change, time));
+        return this.#onNodes(() => nodes.initCluster(records, change, time));
       case 'register-node':
-        return this.#afterNodes(nodes.registerNode(records, change));
+        return this.#onNodes(() => nodes.registerNode(records, change));
       case 'set-node-state':
-        return this.#afterNodes(nodes.setNodeState(records, change));
+        return this.#onNodes(() => nodes.setNodeState(records, change));
       case 'update-node':
-        return this.#afterNodes(nodes.updateNode(records, change));
+        return this.#onNodes(() => nodes.updateNode(records, change));
       case 'remove-node':
-        return this.#afterNodes(nodes.removeNode(records, change));
+        return this.#onNodes(() => nodes.removeNode(records, change));
       case 'note-certificate':
         return nodes.noteCertificate(records, change);
       case 'set-shard-members':
@@ -133,7 +119,7 @@ export class ClusterState {
         return result;
       }
       case 'create-volume':
-        return volumes.createVolume(records, change, time);
+        return this.#afterPolicy(volumes.createVolume(records, change, time));
       case 'volume-ready':
         return volumes.volumeReady(records, change);
       case 'begin-remove':
@@ -149,7 +135,7 @@ export class ClusterState {
       case 'detach':
         return volumes.detach(records, change);
       case 'set-policy':
-        return volumes.setPolicy(records, change);
+        return this.#afterPolicy(volumes.setPolicy(records, change));
       case 'create-token':
         return this.#createToken(change.token, time);
       case 'revoke-token':
@@ -167,20 +153,43 @@ export class ClusterState {
     return result;
   }
 
-  /** Peers changed: so does the map, and with it, where that matters, the partition table. */
-  #afterNodes(result: RegistryResult): RegistryResult {
+  /** Peers changed: so does the map, and when their shares of data did, the partition table. */
+  #onNodes(operate: () => RegistryResult): RegistryResult {
+    const before = this.#shares();
+    const result = operate();
     if (!result.ok || !result.answer.changed) return result;
-    const records = this.#records;
-    records.advanceEpoch();
-    const shares = records.map?.nodes ?? [];
-    // With no peer to hold anything, what there is stays where it was.
-    if (shares.some((node) => node.weight > 0)) {
-      const present = records.partitions.map((partition) => partition.replicas);
-      const wanted = this.#balance(shares, present, REPLICAS_MAX);
-      moveTo(records, wanted, records.present.epoch, (node) => records.nodes.has(node));
-      records.forgetMap();
+    this.#records.advanceEpoch();
+    if (this.#shares() !== before) this.#placePartitions();
+    return result;
+  }
+
+  /** All that the table depends on. */
+  #shares(): string {
+    const nodes = this.#records.map?.nodes ?? [];
+    return nodes.map(({ number, weight, zone }) => `${number}/${weight}/${zone}`).join();
+  }
+
+  /** A volume that wants more replicas than any before widens the table. */
+  #afterPolicy(result: RegistryResult): RegistryResult {
+    const replicas = result.ok ? (result.answer.volume?.policy.replicas ?? 0) : 0;
+    if (replicas > this.#records.present.tableWidth) {
+      this.#records.setCluster({ tableWidth: replicas });
+      this.#records.advanceEpoch();
+      this.#placePartitions();
     }
     return result;
+  }
+
+  #placePartitions(): void {
+    const records = this.#records;
+    const nodes = records.map?.nodes ?? [];
+    // With no peer to hold anything, what there is stays where it was.
+    if (nodes.every((node) => node.weight === 0)) return;
+    const present = records.partitions.map((partition) => partition.replicas);
+    const { epoch, tableWidth } = records.present;
+    const wanted = layeredTable(nodes, present, tableWidth);
+    moveTo(records, wanted, epoch, (node) => records.nodes.has(node));
+    records.forgetMap();
   }
 
   #createToken(token: Omit<TokenRecord, 'revoked' | 'createdAt'>, time: string): RegistryResult {

@@ -9,5 +9,5 @@ export {
   REPLICAS_MAX,
 } from './cluster-names.ts';
 export type { ClusterRecord, RecordChange, StoredVolume } from './cluster-records.ts';
-export { type Balance, ClusterState } from './cluster-state.ts';
+export { ClusterState } from './cluster-state.ts';
 export { chooseMembers, type MembersInput } from './shard-members.ts';

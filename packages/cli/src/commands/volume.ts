@@ -56,13 +56,13 @@ function addCreate(volume: Command): void {
     .option('--inodes <count>', 'quota of inodes', parseCount('--inodes', 1, 2 ** 40 - 1))
     .option(
       '--replicas <count>',
-      'copies of the data, 1 … 3 (default 3)',
-      parseCount('--replicas', 1, 3),
+      'copies of the data, 1 … 7 (default 3)',
+      parseCount('--replicas', 1, 7),
     )
     .option(
       '--min-replicas <count>',
       'durable copies that an fsync waits for',
-      parseCount('--min-replicas', 1, 3),
+      parseCount('--min-replicas', 1, 7),
     )
     .option('--uid <id>', "owner of the volume's root", parseCount('--uid', 0, 2 ** 32 - 2))
     .option('--gid <id>', "group of the volume's root", parseCount('--gid', 0, 2 ** 32 - 2))

@@ -4,7 +4,14 @@
  * …/client/<name>, …/admin/<name>.
  */
 import 'reflect-metadata';
-import { createHash, hkdfSync, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
+import {
+  createHash,
+  createPublicKey,
+  hkdfSync,
+  randomBytes,
+  webcrypto,
+  X509Certificate,
+} from 'node:crypto';
 import { isIP } from 'node:net';
 import { HoldfastError, type NodeNumber, type TokenRole } from '@holdfast/protocol';
 import type { PeerIdentity } from '@holdfast/wire';
@@ -67,11 +74,11 @@ export async function createRequest(): Promise<{ readonly request: string; reado
 
 /** A request for another certificate of a key at hand: renewal changes one file only. */
 export async function renewalRequest(key: string): Promise<string> {
-  const der = x509.PemConverter.decodeFirst(key);
-  const privateKey = await webcrypto.subtle.importKey('pkcs8', der, ALGORITHM, true, ['sign']);
-  const { kty, crv, x, y } = await webcrypto.subtle.exportKey('jwk', privateKey);
-  const point = { kty, crv, x, y };
-  const publicKey = await webcrypto.subtle.importKey('jwk', point, ALGORITHM, true, ['verify']);
+  const privateDer = x509.PemConverter.decodeFirst(key);
+  const publicDer = createPublicKey(key).export({ type: 'spki', format: 'der' });
+  const { subtle } = webcrypto;
+  const privateKey = await subtle.importKey('pkcs8', privateDer, ALGORITHM, false, ['sign']);
+  const publicKey = await subtle.importKey('spki', publicDer, ALGORITHM, true, ['verify']);
   return requestOf({ privateKey, publicKey });
 }
 

@@ -1,6 +1,6 @@
 /** The control calls between hosts: their names and what they carry (MessagePack over gRPC). */
 import type { RegistryAnswer, RegistryChange, RegistryCommand } from '@holdfast/placement';
-import type { ClusterMap, Epoch, NodeNumber, TokenRecord } from '@holdfast/protocol';
+import type { ClusterMap, Epoch, NodeNumber, TokenRecord, VolumeRecord } from '@holdfast/protocol';
 import { z } from 'zod';
 
 /** gRPC paths. */
@@ -9,8 +9,9 @@ export const RPC = {
   renew: '/holdfast.v1.Membership/Renew',
   heartbeat: '/holdfast.v1.Membership/Heartbeat',
   map: '/holdfast.v1.Membership/Map',
-  token: '/holdfast.v1.Membership/Token',
+  view: '/holdfast.v1.Membership/View',
   execute: '/holdfast.v1.Membership/Execute',
+  run: '/holdfast.v1.Shards/Run',
 } as const;
 
 const FACTS = z.strictObject({
@@ -87,14 +88,19 @@ export interface MapAnswer {
   readonly map?: ClusterMap;
 }
 
-/** Asks the leader of the system shard for a token's record. */
-export interface TokenRequest {
-  readonly id: string;
-}
+/** A linearizable look at the registry, by the leader of the system shard. */
+export type RegistryView =
+  | { readonly view: 'token'; readonly id: string }
+  | { readonly view: 'tokens' }
+  | { readonly view: 'volume'; readonly name: string }
+  | { readonly view: 'volumes' };
 
-/** See {@link TokenRequest}. */
-export interface TokenAnswer {
-  readonly token?: TokenRecord;
+/** Answers of {@link RegistryView}, by name. */
+export interface RegistryViewAnswers {
+  token: { readonly token?: TokenRecord };
+  tokens: { readonly tokens: readonly TokenRecord[] };
+  volume: { readonly volume?: VolumeRecord };
+  volumes: { readonly volumes: readonly VolumeRecord[] };
 }
 
 /** A change to be made by the leader of the system shard. */

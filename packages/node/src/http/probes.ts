@@ -1,0 +1,44 @@
+/** What orchestrators and Prometheus ask: is it alive, is it ready, how is it. */
+import fastify, { type FastifyInstance } from 'fastify';
+import { register } from 'prom-client';
+import { listenFailure } from '../membership/addresses.ts';
+import type { StatusReason } from '../membership/status.ts';
+import type { Listening } from './server.ts';
+
+/** What the probes ask the peer. */
+export interface ProbeOperations {
+  /** Why the peer cannot serve now; empty when it can. */
+  readonly notReady: () => readonly StatusReason[];
+}
+
+type AnyServer = Pick<FastifyInstance, 'get'>;
+
+/** Adds /healthz, /readyz and /metrics. */
+export function addProbes(server: AnyServer, { notReady }: ProbeOperations): void {
+  const schema = { hide: true } as object;
+  server.get('/healthz', { schema }, () => ({ alive: true }));
+  server.get('/readyz', { schema }, (_request, reply) => {
+    const reasons = notReady();
+    return reply
+      .code(reasons.length === 0 ? 200 : 503)
+      .send({ ready: reasons.length === 0, reasons });
+  });
+  server.get('/metrics', { schema }, async (_request, reply) =>
+    reply.type(register.contentType).send(await register.metrics()),
+  );
+}
+
+/** The probes alone, in plain HTTP, for those on the same host that have no certificate. Throws PORT_IN_USE, BAD_CONFIG. */
+export async function listenProbes(
+  operations: ProbeOperations,
+  at: { readonly host: string; readonly port: number },
+): Promise<Listening> {
+  const server = fastify({ requestTimeout: 10_000 });
+  addProbes(server, operations);
+  try {
+    await server.listen(at);
+  } catch (cause) {
+    throw listenFailure(cause, at.host, at.port);
+  }
+  return { close: () => server.close() };
+}

@@ -1,0 +1,220 @@
+/** Routes of the admin API. */
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import {
+  type ClusterMap,
+  HoldfastError,
+  type NodeNumber,
+  type TokenRecord,
+  type TokenRole,
+} from '@holdfast/protocol';
+import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
+import type { ZodTypeProvider } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import { parseDuration } from '../config.ts';
+import type { Registry } from '../membership/registry.ts';
+import type { ClusterStatus } from '../membership/status.ts';
+import type { VolumeLifecycle } from '../membership/volumes.ts';
+import { addProbes, type ProbeOperations } from './probes.ts';
+
+/** A server of the API before it listens. */
+export type Api = FastifyInstance<
+  Server,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>;
+
+/** What the routes call. */
+export interface AdminOperations extends ProbeOperations {
+  readonly registry: Registry;
+  readonly volumes: VolumeLifecycle;
+  readonly status: () => Promise<ClusterStatus>;
+  /** Throws NO_QUORUM while there is none. */
+  readonly map: () => ClusterMap;
+  /** Makes a token; its text is shown once. `expiresAt` ISO 8601, '' never. */
+  readonly createToken: (
+    role: TokenRole,
+    expiresAt: string,
+  ) => Promise<{ token: string; record: TokenRecord }>;
+}
+
+const ADMINS = ['node', 'admin'] as const;
+const COUNT = z.int().min(0);
+const POLICY = z
+  .strictObject({
+    replicas: z.int().min(1).max(7),
+    minReplicas: z.int().min(1).max(7),
+    quotaBytes: COUNT,
+    quotaInodes: COUNT,
+    uid: COUNT,
+    gid: COUNT,
+    mode: z.int().min(0).max(0o7777),
+  })
+  .partial();
+const NAME = z.object({ name: z.string() });
+const NUMBER = z.object({ number: z.coerce.number().int().min(1) });
+const FORCE = z.object({ force: z.stringbool().default(false) });
+const NEW_TOKEN = z.strictObject({
+  role: z.enum(['node', 'client', 'admin']).default('node'),
+  expires: z.string().optional().describe('such as 30m, 12h or 7d; never when absent'),
+});
+
+/** Adds them all. */
+export async function addRoutes(api: Api, operations: AdminOperations): Promise<void> {
+  addProbes(api, operations);
+  addCluster(api, operations);
+  addNodes(api, operations);
+  addVolumes(api, operations);
+  addTokens(api, operations);
+}
+
+function addCluster(api: Api, operations: AdminOperations): void {
+  const { status, map } = operations;
+  const about = (summary: string): object => ({ summary, tags: ['cluster'] });
+  api.get('/v1/status', { schema: about('Health of the cluster, its peers and shards') }, () =>
+    status(),
+  );
+  api.get('/v1/map', { schema: about('The cluster map as this peer knows it') }, () => map());
+  const hidden = { schema: { hide: true } };
+  api.get('/v1/openapi.json', hidden, () => (api as unknown as { swagger(): object }).swagger());
+}
+
+function addNodes(api: Api, { map, registry }: AdminOperations): void {
+  const tags = ['nodes'];
+  api.get('/v1/nodes', { schema: { summary: 'All peers', tags } }, () => ({ nodes: map().nodes }));
+  api.get(
+    '/v1/nodes/:number',
+    { schema: { summary: 'One peer', tags, params: NUMBER } },
+    (request) => {
+      const { number } = request.params;
+      const node = map().nodes.find((known) => known.number === number);
+      if (node === undefined) throw new HoldfastError('NOT_FOUND', `there is no peer ${number}`);
+      return { node };
+    },
+  );
+  const remove = {
+    summary: 'Forget a peer for good and revoke its certificates',
+    tags,
+    params: NUMBER,
+    querystring: FORCE,
+  };
+  api.delete(
+    '/v1/nodes/:number',
+    { schema: remove, config: { roles: ADMINS } },
+    async (request) => {
+      const node = request.params.number as NodeNumber;
+      await registry.execute({ op: 'remove-node', node, force: request.query.force });
+      return {};
+    },
+  );
+  const revoke = {
+    summary: 'Revoke a certificate by its serial number',
+    tags,
+    params: z.object({ serial: z.string() }),
+  };
+  api.delete(
+    '/v1/certificates/:serial',
+    { schema: revoke, config: { roles: ADMINS } },
+    async (request) => {
+      await registry.execute({
+        op: 'revoke-certificate',
+        serial: request.params.serial.toLowerCase(),
+      });
+      return {};
+    },
+  );
+}
+
+function addVolumes(api: Api, { registry, volumes }: AdminOperations): void {
+  const tags = ['volumes'];
+  api.get('/v1/volumes', { schema: { summary: 'All volumes', tags } }, () =>
+    registry.view({ view: 'volumes' }),
+  );
+  api.get(
+    '/v1/volumes/:name',
+    { schema: { summary: 'One volume', tags, params: NAME } },
+    async (request) => {
+      const { name } = request.params;
+      const { volume } = await registry.view({ view: 'volume', name });
+      if (volume === undefined)
+        throw new HoldfastError('NOT_FOUND', `there is no volume '${name}'`);
+      return { volume };
+    },
+  );
+  const body = z.strictObject({ name: z.string(), policy: POLICY.default({}) });
+  const create = {
+    summary: 'Make a volume; success when it exists with the same policy',
+    tags,
+    body,
+  };
+  api.post('/v1/volumes', { schema: create }, async (request) => {
+    const { name, policy } = request.body;
+    return { volume: await volumes.create(name, defined(policy)) };
+  });
+  const update = {
+    summary: "Change a volume's policy",
+    tags,
+    params: NAME,
+    body: z.strictObject({ policy: POLICY }),
+  };
+  api.patch(
+    '/v1/volumes/:name',
+    { schema: update, config: { roles: ADMINS } },
+    async (request) => ({
+      volume: await volumes.update(request.params.name, defined(request.body.policy)),
+    }),
+  );
+  const remove = { summary: 'Remove a volume', tags, params: NAME, querystring: FORCE };
+  api.delete('/v1/volumes/:name', { schema: remove }, async (request) => {
+    await volumes.remove(request.params.name, request.query.force);
+    return {};
+  });
+}
+
+function addTokens(api: Api, { registry, createToken }: AdminOperations): void {
+  const tags = ['tokens'];
+  const config = { roles: ADMINS };
+  api.get(
+    '/v1/tokens',
+    { schema: { summary: 'All tokens, without their secrets', tags }, config },
+    async () => {
+      const { tokens } = await registry.view({ view: 'tokens' });
+      return { tokens: tokens.map(({ secretDigest: _, ...shown }) => shown) };
+    },
+  );
+  const create = { summary: 'Make a join token; its text is shown once', tags, body: NEW_TOKEN };
+  api.post('/v1/tokens', { schema: create, config }, async (request) => {
+    const { role, expires } = request.body;
+    const { token, record } = await createToken(role, expiryOf(expires));
+    return { token, id: record.id, role: record.role, expiresAt: record.expiresAt };
+  });
+  const revoke = {
+    summary: 'Make a token worthless; hosts that joined with it stay',
+    tags,
+    params: z.object({ id: z.string() }),
+  };
+  api.delete('/v1/tokens/:id', { schema: revoke, config }, async (request) => {
+    await registry.execute({ op: 'revoke-token', id: request.params.id });
+    return {};
+  });
+}
+
+function expiryOf(expires: string | undefined): string {
+  if (expires === undefined || expires === '' || expires === 'never') return '';
+  const durationMs = parseDuration(expires);
+  if (durationMs === undefined || durationMs === 0) {
+    throw new HoldfastError(
+      'BAD_REQUEST',
+      `'${expires}' is no duration; write 30m, 12h, 7d or never`,
+    );
+  }
+  return new Date(Date.now() + durationMs).toISOString();
+}
+
+/** Without keys whose value is undefined: absent and undefined are not the same to the registry. */
+function defined<T extends object>(values: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  return Object.fromEntries(
+    Object.entries(values).filter(([, value]) => value !== undefined),
+  ) as never;
+}

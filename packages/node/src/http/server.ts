@@ -1,0 +1,198 @@
+/** The admin API: how its servers are made, who may call, and how errors look. */
+import { chmod, rm, stat } from 'node:fs/promises';
+import { connect } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import fastifySwagger from '@fastify/swagger';
+import {
+  ERROR_TABLE,
+  type ErrorCode,
+  HoldfastError,
+  type TokenRole,
+  toWireError,
+} from '@holdfast/protocol';
+import type { TlsMaterial } from '@holdfast/wire';
+import fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
+import {
+  hasZodFastifySchemaValidationErrors,
+  jsonSchemaTransform,
+  validatorCompiler,
+  type ZodTypeProvider,
+} from 'fastify-type-provider-zod';
+import { listenFailure } from '../membership/addresses.ts';
+import { verifyCertificate } from '../membership/certificates.ts';
+import { type AdminOperations, type Api, addRoutes } from './routes.ts';
+
+/** Bytes of a request's body. */
+const BODY_BYTES_MAX = 64 * 1024;
+/** Milliseconds for receiving a request. */
+const REQUEST_MS_MAX = 30_000;
+/** sun_path of unix(7) with its final zero. */
+const SOCKET_PATH_BYTES_MAX = 107;
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Roles that may call the route besides the local administrator; all of them when absent. */
+    readonly roles?: readonly TokenRole[];
+  }
+}
+
+/** A listening server. */
+export interface Listening {
+  close(): Promise<void>;
+}
+
+/** Who may call over TLS. */
+export interface TlsAccess {
+  readonly tls: TlsMaterial;
+  readonly clusterId: string;
+  readonly isRevoked: (serial: string) => boolean;
+}
+
+/** The API for hosts with a certificate of the cluster. Throws PORT_IN_USE, BAD_CONFIG. */
+export async function listenTls(
+  operations: AdminOperations,
+  access: TlsAccess,
+  at: { readonly host: string; readonly port: number },
+): Promise<Listening & { renew(tls: TlsMaterial): void }> {
+  const { ca, cert, key } = access.tls;
+  const https = {
+    ca,
+    cert,
+    key,
+    requestCert: true,
+    rejectUnauthorized: true,
+    minVersion: 'TLSv1.2',
+  } as const;
+  const server = fastify({ https, bodyLimit: BODY_BYTES_MAX, requestTimeout: REQUEST_MS_MAX });
+  const api = server.withTypeProvider<ZodTypeProvider>() as unknown as Api;
+  await complete(api, operations, (request) => roleByCertificate(request, access));
+  try {
+    await api.listen(at);
+  } catch (cause) {
+    throw listenFailure(cause, at.host, at.port);
+  }
+  const renew = (tls: TlsMaterial): void =>
+    server.server.setSecureContext({ ca: tls.ca, cert: tls.cert, key: tls.key });
+  return { close: () => api.close(), renew };
+}
+
+/** The API for the local administrator: whoever may open the socket, which is root. Throws PORT_IN_USE, BAD_CONFIG. */
+export async function listenSocket(operations: AdminOperations, path: string): Promise<Listening> {
+  await claimSocket(path);
+  const api = fastify({
+    bodyLimit: BODY_BYTES_MAX,
+    requestTimeout: REQUEST_MS_MAX,
+  }).withTypeProvider<ZodTypeProvider>();
+  await complete(api as unknown as Api, operations, () => 'admin');
+  try {
+    await api.listen({ path });
+    await chmod(path, 0o600);
+  } catch (cause) {
+    throw new HoldfastError(
+      'BAD_CONFIG',
+      `cannot listen on ${path}; name another data directory with --data`,
+      { cause },
+    );
+  }
+  return { close: () => api.close() };
+}
+
+/** Removes the socket of a process that died; one that is served is left alone. */
+async function claimSocket(path: string): Promise<void> {
+  if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) {
+    throw new HoldfastError(
+      'BAD_CONFIG',
+      `the path ${path} has more than ${SOCKET_PATH_BYTES_MAX} bytes, too long for a socket; name a shorter one with --data`,
+    );
+  }
+  const isThere = await stat(path).then(
+    () => true,
+    () => false,
+  );
+  if (!isThere) return;
+  const isServed = await new Promise<boolean>((resolve) => {
+    const probe = connect(path, () => {
+      probe.destroy();
+      resolve(true);
+    });
+    probe.once('error', () => resolve(false));
+  });
+  if (isServed)
+    throw new HoldfastError('PORT_IN_USE', `another process serves ${path}; stop it first`);
+  await rm(path, { force: true });
+}
+
+async function complete(
+  api: Api,
+  operations: AdminOperations,
+  roleOf: (request: FastifyRequest) => TokenRole,
+): Promise<void> {
+  api.setValidatorCompiler(validatorCompiler);
+  // Answers are made by our own types: checked by the compiler, not again for each request.
+  api.setSerializerCompiler(() => (data) => JSON.stringify(data));
+  api.setErrorHandler((error, _request, reply) => sendError(reply, asKnown(error)));
+  api.setNotFoundHandler((request, reply) =>
+    sendError(
+      reply,
+      new HoldfastError(
+        'NOT_FOUND',
+        `there is no ${request.method} ${request.url}; see /v1/openapi.json`,
+      ),
+    ),
+  );
+  api.addHook('onRequest', async (request) => {
+    const { roles } = request.routeOptions.config;
+    const role = roleOf(request);
+    if (roles !== undefined && !roles.includes(role)) {
+      throw new HoldfastError(
+        'FORBIDDEN',
+        `role ${role} may not do this; it takes ${roles.join(' or ')}`,
+      );
+    }
+  });
+  await api.register(fastifySwagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Holdfast admin API',
+        version: '1',
+        description: 'Peers, volumes and tokens of a Holdfast cluster.',
+      },
+    },
+    transform: jsonSchemaTransform,
+  });
+  await addRoutes(api, operations);
+  await api.ready();
+}
+
+function roleByCertificate(request: FastifyRequest, access: TlsAccess): TokenRole {
+  const { raw } = (request.raw.socket as TLSSocket).getPeerCertificate();
+  const peer = verifyCertificate(access.tls.ca, raw, Date.now());
+  if (access.isRevoked(peer.serial))
+    throw new HoldfastError('FORBIDDEN', `the certificate of '${peer.name}' was revoked`);
+  return peer.role;
+}
+
+function asKnown(error: unknown): HoldfastError {
+  if (error instanceof HoldfastError) return error;
+  if (hasZodFastifySchemaValidationErrors(error)) {
+    const [first] = error.validation;
+    const where = `${error.validationContext}${first?.instancePath.replaceAll('/', '.') ?? ''}`;
+    return new HoldfastError(
+      'BAD_REQUEST',
+      `${where}: ${first?.message ?? 'malformed'}; see /v1/openapi.json`,
+    );
+  }
+  const { statusCode, message } = error as { statusCode?: number; message?: string };
+  if (statusCode !== undefined && statusCode < 500)
+    return new HoldfastError('BAD_REQUEST', message);
+  return new HoldfastError('INTERNAL', message, { cause: error });
+}
+
+function sendError(reply: FastifyReply, error: HoldfastError): FastifyReply {
+  const wire = toWireError(error);
+  return reply
+    .code(ERROR_TABLE[wire.code as ErrorCode].http)
+    .type('application/json')
+    .send({ code: wire.code, message: wire.message, detail: wire.detail ?? {} });
+}

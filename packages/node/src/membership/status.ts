@@ -1,0 +1,112 @@
+/** The state of the cluster as one answer: what is there, and what is wrong with the way out. */
+import type { ClusterMap, NodeNumber, NodeRecord, ShardId } from '@holdfast/protocol';
+
+/** A shard as some member of it sees it; `leader` 0 when there is none. */
+export interface ShardStatus {
+  readonly shard: ShardId;
+  readonly leader: NodeNumber | 0;
+  readonly term: number;
+  readonly commit: number;
+  readonly applied: number;
+  readonly members: readonly NodeNumber[];
+}
+
+/** Something an operator should know. */
+export interface StatusReason {
+  readonly code: string;
+  readonly message: string;
+  readonly fix?: string;
+}
+
+/** ok: all promises hold with all copies; warning: they hold; error: some operations fail. */
+export type Health = 'ok' | 'warning' | 'error';
+
+/** The whole of it. */
+export interface ClusterStatus {
+  readonly clusterId: string;
+  readonly clusterName: string;
+  readonly health: Health;
+  readonly reasons: readonly StatusReason[];
+  readonly epoch: number;
+  /** The peer that answers. */
+  readonly answeredBy: NodeNumber;
+  readonly nodes: readonly NodeRecord[];
+  readonly shards: readonly ShardStatus[];
+  readonly partitions: { readonly settled: number; readonly moving: number };
+  readonly volumes: number;
+}
+
+/** What {@link describeCluster} looks at. */
+export interface StatusInput {
+  readonly clusterName: string;
+  readonly self: NodeNumber;
+  readonly map: ClusterMap;
+  readonly shards: readonly ShardStatus[];
+  readonly volumes: number;
+}
+
+/** Makes the answer. */
+export function describeCluster(input: StatusInput): ClusterStatus {
+  const { map, shards } = input;
+  const moving = map.partitions.filter((partition) => partition.previous !== undefined).length;
+  const errors = leaderless(shards);
+  const warnings = [...absent(map), ...movingReasons(moving), ...thin(map)];
+  return {
+    clusterId: map.clusterId,
+    clusterName: input.clusterName,
+    health: errors.length > 0 ? 'error' : warnings.length > 0 ? 'warning' : 'ok',
+    reasons: [...errors, ...warnings],
+    epoch: map.epoch,
+    answeredBy: input.self,
+    nodes: map.nodes,
+    shards,
+    partitions: { settled: map.partitions.length - moving, moving },
+    volumes: input.volumes,
+  };
+}
+
+function leaderless(shards: readonly ShardStatus[]): StatusReason[] {
+  return shards
+    .filter((shard) => shard.leader === 0)
+    .map(({ shard, members }) => ({
+      code: 'shard.leaderless',
+      message: `shard ${shard} has no leader among its members ${members.join(', ')}`,
+      fix: 'start the members that are down',
+    }));
+}
+
+function absent(map: ClusterMap): StatusReason[] {
+  return map.nodes
+    .filter((node) => node.state !== 'up')
+    .map((node) => ({
+      code: `node.${node.state}`,
+      message: `peer ${node.number} '${node.name}' is ${node.state}`,
+      ...(node.state === 'draining' ? {} : { fix: `start it with 'holdfast run' on ${node.name}` }),
+    }));
+}
+
+function movingReasons(moving: number): StatusReason[] {
+  if (moving === 0) return [];
+  return [
+    {
+      code: 'partitions.moving',
+      message: `${moving} partitions are being copied to their new replicas`,
+    },
+  ];
+}
+
+/** Fewer than three peers keep fewer copies than the default asks for. */
+function thin(map: ClusterMap): StatusReason[] {
+  const holders = map.nodes.filter((node) => node.weight > 0).length;
+  if (holders >= 3) return [];
+  return [
+    {
+      code: 'peers.few',
+      message:
+        holders === 2
+          ? 'only two peers keep data: writes stop when one of them is lost'
+          : 'only one peer keeps data: losing its disk loses everything',
+      fix: "add peers with 'holdfast join TOKEN'",
+    },
+  ];
+}

@@ -1,0 +1,116 @@
+/** Volumes from their making to their end, across the system shard and their own shard. */
+import type { RegistryAnswer, StoredVolume } from '@holdfast/placement';
+import {
+  HoldfastError,
+  type Operation,
+  type OperationAnswer,
+  type ShardId,
+  type VolumeNumber,
+  type VolumePolicy,
+  type VolumeRecord,
+} from '@holdfast/protocol';
+import type { Registry } from './registry.ts';
+
+/** Runs an operation in a volume's shard, wherever that is led. Throws the shard's refusal, or an outage. */
+export type RunInShard = (
+  shard: ShardId,
+  volume: VolumeNumber,
+  operation: Operation,
+) => Promise<OperationAnswer>;
+
+/**
+ * Each step is idempotent, and the registry knows which was last: whoever leads the system shard can
+ * go on after another leader fell over in the middle.
+ */
+export class VolumeLifecycle {
+  readonly #registry: Registry;
+  readonly #run: RunInShard;
+
+  constructor(registry: Registry, run: RunInShard) {
+    this.#registry = registry;
+    this.#run = run;
+  }
+
+  /** Makes a volume; it is ready when this resolves. Success when it exists with the same policy, else CONFLICT. */
+  async create(name: string, policy: Partial<VolumePolicy>): Promise<VolumeRecord> {
+    const made = recordOf(await this.#registry.execute({ op: 'create-volume', name, policy }));
+    return made.state === 'creating' ? this.#finishCreate(made) : made;
+  }
+
+  async #finishCreate(volume: VolumeRecord): Promise<VolumeRecord> {
+    const { name, policy } = volume;
+    const { mode, uid, gid, quotaBytes, quotaInodes } = policy;
+    await this.#run(volume.shard, volume.number, {
+      op: 'init-volume',
+      name,
+      mode,
+      uid,
+      gid,
+      quotaBytes,
+      quotaInodes,
+    });
+    return recordOf(await this.#registry.execute({ op: 'volume-ready', volume: volume.number }));
+  }
+
+  /**
+   * Removes a volume; when this resolves its names fail on every host. Its space is given back behind
+   * that. Throws NOT_FOUND, CONFLICT while a host uses it, ENOTEMPTY without `force`.
+   */
+  async remove(name: string, force: boolean): Promise<void> {
+    const volume = recordOf(await this.#registry.execute({ op: 'begin-remove', name, force }));
+    await this.#destroy(volume, force);
+  }
+
+  async #destroy(volume: VolumeRecord, force: boolean): Promise<void> {
+    try {
+      await this.#run(volume.shard, volume.number, { op: 'destroy-volume', force });
+    } catch (error) {
+      const isRefused = error instanceof HoldfastError && error.kind === 'refusal';
+      // The shard has dropped it before: the answer of an earlier try was lost.
+      const isGone = isRefused && (error.code === 'ENOENT' || error.code === 'ESTALE');
+      if (isRefused && !isGone)
+        await this.#registry.execute({ op: 'cancel-remove', volume: volume.number });
+      if (!isGone) throw error;
+    }
+    await this.#registry.execute({ op: 'volume-destroyed', volume: volume.number });
+    await this.#finishRemove(volume);
+  }
+
+  /** The shard gives the space back by itself, and the number is never used again: the registry may forget it. */
+  async #finishRemove(volume: VolumeRecord): Promise<void> {
+    await this.#registry.execute({ op: 'finish-remove', volume: volume.number });
+  }
+
+  /** Changes a volume's policy; quota holds from now on, replicas for what is written from now on. */
+  async update(name: string, policy: Partial<VolumePolicy>): Promise<VolumeRecord> {
+    const volume = recordOf(await this.#registry.execute({ op: 'set-policy', name, policy }));
+    const { quotaBytes, quotaInodes } = volume.policy;
+    await this.#run(volume.shard, volume.number, { op: 'set-quota', quotaBytes, quotaInodes });
+    return volume;
+  }
+
+  /** Takes the next step of every volume that is neither ready nor gone; for the leader of the system shard. */
+  async rollForward(volumes: Iterable<StoredVolume>): Promise<void> {
+    // Copied: the registry's own collection changes while we await.
+    for (const { record, removal } of [...volumes]) {
+      if (record.state === 'creating') await this.#finishCreate(record);
+      else if (record.state === 'removing') await this.#finishRemove(record);
+      else if (removal !== undefined) await this.#resumeRemove(record, removal.force);
+    }
+  }
+
+  /** Whoever asked for it is gone: what the shard says now is the end of it. */
+  async #resumeRemove(record: VolumeRecord, force: boolean): Promise<void> {
+    try {
+      await this.#destroy(record, force);
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || error.code !== 'ENOTEMPTY') throw error;
+    }
+  }
+}
+
+function recordOf(answer: RegistryAnswer): VolumeRecord {
+  if (answer.volume === undefined)
+    throw new HoldfastError('INTERNAL', 'the registry answered without a volume');
+  return answer.volume;
+}

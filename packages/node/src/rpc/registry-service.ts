@@ -1,0 +1,106 @@
+/** The registry as the framed protocol serves it: to clients, and to peers on behalf of theirs. */
+import { checkVolumeName, type RegistryCommand } from '@holdfast/placement';
+import {
+  type ClusterMap,
+  HoldfastError,
+  type VolumePolicy,
+  type VolumeRecord,
+} from '@holdfast/protocol';
+import type { WireConnection, WireHandler, WireServer } from '@holdfast/wire';
+import { z } from 'zod';
+import type { MapCache } from '../membership/map-cache.ts';
+import type { Registry } from '../membership/registry.ts';
+import type { ClusterStatus } from '../membership/status.ts';
+import type { VolumeLifecycle } from '../membership/volumes.ts';
+
+/** What the methods work on. */
+export interface RegistryServiceOptions {
+  readonly registry: Registry;
+  readonly map: MapCache;
+  readonly volumes: VolumeLifecycle;
+  readonly status: () => Promise<ClusterStatus>;
+}
+
+const EVERYONE = ['node', 'client', 'admin'] as const;
+const POLICY = z
+  .strictObject({
+    replicas: z.number(),
+    minReplicas: z.number(),
+    quotaBytes: z.number(),
+    quotaInodes: z.number(),
+    uid: z.number(),
+    gid: z.number(),
+    mode: z.number(),
+  })
+  .partial();
+const NAMED = z.object({ name: z.string() });
+const CREATE = z.object({ name: z.string(), policy: POLICY });
+const REMOVE = z.object({ name: z.string(), force: z.boolean() });
+const ATTACH = z.object({ name: z.string(), host: z.string() });
+const SINCE = z.object({ sinceEpoch: z.number() });
+
+/** Adds the methods `registry.*`; also tells every connection of newer maps by the notice `map.epoch`. */
+export function serveRegistry(server: WireServer, options: RegistryServiceOptions): void {
+  const { registry, map, volumes } = options;
+  const on = <T>(
+    method: string,
+    schema: z.ZodType<T>,
+    work: (header: T) => Promise<unknown>,
+  ): void => server.handle(method, EVERYONE, answering(schema, work));
+  server.handle('registry.execute', ['node'], async ({ header }) => ({
+    header: await registry.executeHere((header as { command: RegistryCommand }).command),
+  }));
+  on('registry.map', SINCE, async ({ sinceEpoch }) => newerMap(map, sinceEpoch));
+  on('registry.volumes', z.unknown(), () => registry.viewHere({ view: 'volumes' }));
+  on('registry.volume', NAMED, ({ name }) => registry.viewHere({ view: 'volume', name }));
+  on('registry.volume-create', CREATE, ({ name, policy }) => {
+    registry.assertLeader();
+    return created(volumes, name, policy as Partial<VolumePolicy>);
+  });
+  on('registry.volume-remove', REMOVE, async ({ name, force }) => {
+    registry.assertLeader();
+    await volumes.remove(name, force);
+    return {};
+  });
+  on('registry.volume-attach', ATTACH, async ({ name, host }) => {
+    registry.assertLeader();
+    return { volume: (await registry.execute({ op: 'attach', name, host })).volume };
+  });
+  on('registry.volume-detach', ATTACH, async ({ name, host }) => {
+    registry.assertLeader();
+    return { volume: (await registry.execute({ op: 'detach', name, host })).volume };
+  });
+  on('registry.status', z.unknown(), options.status);
+  map.onChange((newer) => announce(server.connections, newer));
+}
+
+function answering<T>(schema: z.ZodType<T>, work: (header: T) => Promise<unknown>): WireHandler {
+  return async ({ header, method }) => {
+    const parsed = schema.safeParse(header);
+    if (!parsed.success) {
+      throw new HoldfastError('BAD_REQUEST', `${method}: ${z.prettifyError(parsed.error)}`);
+    }
+    return { header: await work(parsed.data) };
+  };
+}
+
+async function created(
+  volumes: VolumeLifecycle,
+  name: string,
+  policy: Partial<VolumePolicy>,
+): Promise<{ volume: VolumeRecord }> {
+  // Before it costs a log entry.
+  const wrong = checkVolumeName(name);
+  if (wrong !== undefined)
+    throw new HoldfastError(name.length > 255 ? 'ENAMETOOLONG' : 'EINVAL', wrong);
+  return { volume: await volumes.create(name, policy) };
+}
+
+function newerMap(map: MapCache, sinceEpoch: number): { map?: ClusterMap } {
+  const current = map.current;
+  return current !== undefined && current.epoch > sinceEpoch ? { map: current } : {};
+}
+
+function announce(connections: Iterable<WireConnection>, map: ClusterMap): void {
+  for (const connection of connections) connection.notify('map.epoch', { epoch: map.epoch });
+}

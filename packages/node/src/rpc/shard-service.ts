@@ -1,0 +1,113 @@
+/** Operations that the cluster itself runs in volume shards, from any peer to the shard's leader. */
+import {
+  type Command,
+  type CommandResult,
+  type ErrorCode,
+  encode,
+  HoldfastError,
+  INTERNAL_SESSION,
+  type NodeNumber,
+  type Operation,
+  type OperationAnswer,
+  type ShardId,
+  type VolumeNumber,
+} from '@holdfast/protocol';
+import type { ShardHost } from '../consensus/shard-host.ts';
+import type { MapCache } from '../membership/map-cache.ts';
+import type { RunInShard } from '../membership/volumes.ts';
+import { RPC } from './messages.ts';
+import type { Peers } from './peers.ts';
+import type { RpcServer } from './server.ts';
+
+/** Milliseconds for all tries, for one, and between two. */
+const WAIT_MS = 15_000;
+const TRY_MS = 5_000;
+const PAUSE_MS = 100;
+
+interface RunRequest {
+  readonly shard: ShardId;
+  readonly volume: VolumeNumber;
+  readonly operation: Operation;
+}
+
+/** What {@link shardRunner} works with. */
+export interface ShardRunnerOptions {
+  readonly self: NodeNumber;
+  readonly host: Pick<ShardHost, 'propose' | 'leaderOf' | 'isLeader'>;
+  readonly map: MapCache;
+  readonly peers: Peers;
+}
+
+/** Adds the call to the server. Peers only: it acts in the cluster's own name. */
+export function serveShards(server: RpcServer, host: ShardRunnerOptions['host']): void {
+  server.handle(RPC.run, ['node'], ({ request }) => runHere(host, request as RunRequest));
+}
+
+/** Runs operations wherever their shard is led. They must be repeatable: a try may have taken effect unseen. */
+export function shardRunner(options: ShardRunnerOptions): RunInShard {
+  return async (shard, volume, operation) => {
+    const request: RunRequest = { shard, volume, operation };
+    const deadline = performance.now() + WAIT_MS;
+    let hint: NodeNumber | 0 = 0;
+    for (let attempt = 0; ; attempt++) {
+      const leader = candidate(options, shard, { hint, attempt });
+      try {
+        if (leader === undefined)
+          throw new HoldfastError('NO_QUORUM', `no member of shard ${shard} is known`);
+        if (leader === options.self) return await runHere(options.host, request);
+        return await options.peers
+          .to(leader)
+          .call<OperationAnswer>(RPC.run, request, { deadlineMs: TRY_MS });
+      } catch (error) {
+        if (!isPassing(error) || performance.now() > deadline) throw error;
+        hint = Number(error.detail['leader'] ?? 0) as NodeNumber;
+        if (hint === leader) hint = 0;
+        if (hint === 0) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+      }
+    }
+  };
+}
+
+function candidate(
+  options: ShardRunnerOptions,
+  shard: ShardId,
+  o: { readonly hint: NodeNumber | 0; readonly attempt: number },
+): NodeNumber | undefined {
+  if (o.hint !== 0) return o.hint;
+  const known = options.host.leaderOf(shard);
+  if (known !== 0 && o.attempt % 2 === 0) return known;
+  const members =
+    options.map.current?.shards.find((record) => record.shard === shard)?.members ?? [];
+  return members[o.attempt % Math.max(1, members.length)];
+}
+
+async function runHere(
+  host: ShardRunnerOptions['host'],
+  request: RunRequest,
+): Promise<OperationAnswer> {
+  const { shard, volume, operation } = request;
+  if (!host.isLeader(shard)) {
+    throw new HoldfastError('NOT_LEADER', undefined, { detail: { leader: host.leaderOf(shard) } });
+  }
+  const timeNs = BigInt(Date.now()) * 1_000_000n;
+  const command: Command = {
+    v: 1,
+    session: INTERNAL_SESSION,
+    sequence: 1,
+    answeredBelow: 1,
+    timeNs,
+    volume,
+    operation,
+  };
+  const result = (await host.propose(shard, encode(command))) as CommandResult;
+  if (result.ok) return result.answer;
+  throw new HoldfastError(result.code as ErrorCode, result.message, {
+    detail: result.detail ?? {},
+  });
+}
+
+function isPassing(error: unknown): error is HoldfastError {
+  return (
+    error instanceof HoldfastError && (error.kind === 'outage' || error.code === 'UNKNOWN_OUTCOME')
+  );
+}
