@@ -1,1 +1,14 @@
-export {};
+export { apply } from './apply.ts';
+export {
+  type FreedChunk,
+  filesWithInline,
+  freedChunks,
+  type InodeOfShard,
+  type OpenSession,
+  openSessions,
+  orphansToAnnounce,
+  planReclaim,
+} from './background.ts';
+export { MemoryState } from './memory-state.ts';
+export type { StateReader, StateScanner, StateSource, StateWriter } from './state.ts';
+export { type ViewRequest, view } from './views.ts';

@@ -79,7 +79,12 @@ export type Operation =
       readonly target: string;
       readonly exclusive: boolean;
     }
-  | { readonly op: 'link'; readonly ino: InodeNumber; readonly parent: InodeNumber; readonly name: string }
+  | {
+      readonly op: 'link';
+      readonly ino: InodeNumber;
+      readonly parent: InodeNumber;
+      readonly name: string;
+    }
   /** Removes a name of anything but a directory. At zero links the inode lives on as an orphan until every session has let go. */
   | { readonly op: 'unlink'; readonly parent: InodeNumber; readonly name: string }
   | { readonly op: 'rmdir'; readonly parent: InodeNumber; readonly name: string }
@@ -157,7 +162,12 @@ export type Operation =
    */
   | { readonly op: 'set-lock'; readonly ino: InodeNumber; readonly lock: LockRequest }
   /** Drops all locks that (session, owner) holds on the inode: close(2), process exit. */
-  | { readonly op: 'release-locks'; readonly ino: InodeNumber; readonly family: 'posix' | 'flock'; readonly owner: string }
+  | {
+      readonly op: 'release-locks';
+      readonly ino: InodeNumber;
+      readonly family: 'posix' | 'flock';
+      readonly owner: string;
+    }
   /** The session holds none of these orphans open (any more). */
   | { readonly op: 'release-orphans'; readonly inos: readonly InodeNumber[] }
   /**
@@ -180,8 +190,8 @@ export type Operation =
    * packages/metadata). Each is judged again before it is deleted, so that a stale look does no harm.
    */
   | { readonly op: 'reclaim'; readonly keys: readonly Uint8Array[] }
-  /** Internal, by the leader: these chunks are gone from all replicas. */
-  | { readonly op: 'chunks-collected'; readonly chunks: readonly ChunkId[] };
+  /** Internal, by the leader: the chunks at these places of the list of freed chunks are gone from all replicas. */
+  | { readonly op: 'chunks-collected'; readonly places: readonly number[] };
 
 export type OperationName = Operation['op'];
 
@@ -220,7 +230,12 @@ export interface OperationAnswer {
 /** Result of a command: an answer or a refusal, equal on every replica. */
 export type CommandResult =
   | { readonly ok: true; readonly answer: OperationAnswer }
-  | { readonly ok: false; readonly code: string; readonly message?: string; readonly detail?: Readonly<Record<string, unknown>> };
+  | {
+      readonly ok: false;
+      readonly code: string;
+      readonly message?: string;
+      readonly detail?: Readonly<Record<string, unknown>>;
+    };
 
 /** One name in a directory. `cookie` is opaque, never 0; a listing goes on after it. */
 export interface DirectoryEntry {
@@ -233,7 +248,12 @@ export interface DirectoryEntry {
 export type View =
   | { readonly view: 'lookup'; readonly parent: InodeNumber; readonly name: string }
   | { readonly view: 'attributes'; readonly ino: InodeNumber }
-  | { readonly view: 'read-directory'; readonly ino: InodeNumber; readonly after: number; readonly count: number }
+  | {
+      readonly view: 'read-directory';
+      readonly ino: InodeNumber;
+      readonly after: number;
+      readonly count: number;
+    }
   | { readonly view: 'read-link'; readonly ino: InodeNumber }
   | { readonly view: 'xattr'; readonly ino: InodeNumber; readonly name: string }
   | { readonly view: 'xattr-names'; readonly ino: InodeNumber }
@@ -241,8 +261,18 @@ export type View =
    * Extents of [offset, offset + length), cut at the end of file; inline bytes included.
    * EINVAL when length is above LIMITS.extentsViewBytesMax.
    */
-  | { readonly view: 'extents'; readonly ino: InodeNumber; readonly offset: number; readonly length: number }
-  | { readonly view: 'seek'; readonly ino: InodeNumber; readonly offset: number; readonly whence: 'data' | 'hole' }
+  | {
+      readonly view: 'extents';
+      readonly ino: InodeNumber;
+      readonly offset: number;
+      readonly length: number;
+    }
+  | {
+      readonly view: 'seek';
+      readonly ino: InodeNumber;
+      readonly offset: number;
+      readonly whence: 'data' | 'hole';
+    }
   | { readonly view: 'test-lock'; readonly ino: InodeNumber; readonly lock: LockRequest }
   | { readonly view: 'space' }
   | { readonly view: 'parent'; readonly ino: InodeNumber };
@@ -255,7 +285,11 @@ export interface ViewAnswers {
   'read-link': { readonly target: string };
   xattr: { readonly value: Uint8Array };
   'xattr-names': { readonly names: readonly string[] };
-  extents: { readonly attributes: Attributes; readonly extents: readonly Extent[]; readonly contentVersion: number };
+  extents: {
+    readonly attributes: Attributes;
+    readonly extents: readonly Extent[];
+    readonly contentVersion: number;
+  };
   seek: { readonly offset: number };
   'test-lock': { readonly conflict?: LockRequest };
   space: VolumeSpace;
@@ -274,7 +308,11 @@ export interface VolumeSpace {
 /** What a shard's leader tells a session without being asked. */
 export type SessionNotice =
   /** These inodes have lost their last name; answer with release-orphans once none is open here. */
-  | { readonly notice: 'orphans'; readonly volume: VolumeNumber; readonly inos: readonly InodeNumber[] }
+  | {
+      readonly notice: 'orphans';
+      readonly volume: VolumeNumber;
+      readonly inos: readonly InodeNumber[];
+    }
   /** Give the volume's delegation back: flush, drop caches, then return-delegation. */
   | { readonly notice: 'recall'; readonly volume: VolumeNumber }
   /** The session was fenced. */

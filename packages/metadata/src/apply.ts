@@ -1,0 +1,208 @@
+import {
+  type Command,
+  type CommandResult,
+  decode,
+  encode,
+  HoldfastError,
+  INTERNAL_SESSION,
+  LIMITS,
+  type Operation,
+  type OperationAnswer,
+} from '@holdfast/protocol';
+import { type Context, volumeOf } from './context.ts';
+import { answerKey, sessionKey } from './keys.ts';
+import { setAttributes } from './operations/attributes.ts';
+import { fallocate, moveInline, writeExtents } from './operations/extents.ts';
+import { releaseLocks, setLock } from './operations/locks.ts';
+import { create, link, removeDirectory, unlink } from './operations/names.ts';
+import { chunksCollected, reclaim } from './operations/reclaim.ts';
+import { rename } from './operations/rename.ts';
+import {
+  closeSession,
+  expireSession,
+  openSession,
+  openSessionOf,
+  releaseOrphans,
+} from './operations/sessions.ts';
+import {
+  acquireDelegation,
+  checkDelegation,
+  destroyVolume,
+  initVolume,
+  returnDelegation,
+  setQuota,
+} from './operations/volumes.ts';
+import { removeXattr, setXattr } from './operations/xattrs.ts';
+import { CommittedRefusal, isFinal, refusalOf } from './refusal.ts';
+import { ANSWER, SESSION, type SessionRecord } from './shard-records.ts';
+import type { StateWriter } from './state.ts';
+import { Transaction } from './transaction.ts';
+import { checkCommand, checkOperation } from './validate.ts';
+
+/**
+ * The only door to a change: applies one command of the shard's log and gives its result, the same
+ * on every replica. All of its change is put into `state`, or, when it is refused, none. A command
+ * that a session sends again gets its first answer. Throws only when the state itself is broken
+ * (CORRUPT, NEWER_FORMAT, INTERNAL): then nothing was put, and this replica must stop.
+ */
+export function apply(state: StateWriter, command: Command): CommandResult {
+  try {
+    checkCommand(command);
+    if (command.session === INTERNAL_SESSION) return run(state, command, 0);
+    const { op } = command.operation;
+    if (op === 'open-session') return run(state, command, 0);
+    const session = new Transaction(state).read(SESSION, sessionKey(command.session));
+    // A session that closed itself may ask again.
+    if (op === 'close-session' && session !== undefined) {
+      return run(state, command, session.ordinal);
+    }
+    return applyOnce(state, command, openSessionOf(new Transaction(state), command.session));
+  } catch (error) {
+    return refusalOf(error);
+  }
+}
+
+/** Applies a command of an open session unless its answer is known, and keeps the answer. */
+function applyOnce(state: StateWriter, command: Command, session: SessionRecord): CommandResult {
+  const { sequence } = command;
+  if (sequence < session.answeredBelow) {
+    throw new HoldfastError('CONFLICT', 'the answer to this request was received before');
+  }
+  if (session.kept.includes(sequence)) return keptAnswer(state, command);
+  const answeredBelow = Math.max(session.answeredBelow, command.answeredBelow);
+  const kept = session.kept.filter((other) => other >= answeredBelow);
+  if (kept.length >= LIMITS.sessionRequestsMax) {
+    throw new HoldfastError('OVERLOADED', 'the session has too many requests without an answer');
+  }
+  const result = run(state, command, session.ordinal);
+  const book = new Transaction(state);
+  if (isFinal(result)) {
+    kept.push(sequence);
+    book.write(ANSWER, answerKey(command.session, sequence), { result: encode(result) });
+  }
+  for (const other of session.kept) {
+    if (other < answeredBelow) book.remove(ANSWER, answerKey(command.session, other));
+  }
+  book.write(SESSION, sessionKey(command.session), { ...session, answeredBelow, kept });
+  book.commit(state);
+  return result;
+}
+
+function keptAnswer(state: StateWriter, { session, sequence }: Command): CommandResult {
+  const answer = new Transaction(state).read(ANSWER, answerKey(session, sequence));
+  if (answer === undefined) throw new HoldfastError('INTERNAL', 'a kept answer is missing');
+  return decode<CommandResult>(answer.result);
+}
+
+/** Runs the operation; what it staged is put when it succeeds. */
+function run(state: StateWriter, command: Command, ordinal: number): CommandResult {
+  const transaction = new Transaction(state);
+  const context: Context = {
+    transaction,
+    volume: command.volume,
+    nowNs: command.timeNs,
+    session: command.session,
+    ordinal,
+  };
+  try {
+    checkOperation(command.operation);
+    checkDoor(context, command.operation);
+    const answer = perform(context, command.operation);
+    transaction.commit(state);
+    return { ok: true, answer };
+  } catch (error) {
+    const refusal = refusalOf(error);
+    if (error instanceof CommittedRefusal) transaction.commit(state);
+    return refusal;
+  }
+}
+
+/** Operations of the whole shard: they look at no volume. */
+const OF_SHARD: ReadonlySet<Operation['op']> = new Set<Operation['op']>([
+  'open-session',
+  'close-session',
+  'expire-session',
+  'reclaim',
+  'chunks-collected',
+]);
+
+/** Operations that only the leader itself may do. */
+const INTERNAL: ReadonlySet<Operation['op']> = new Set<Operation['op']>([
+  'expire-session',
+  'reclaim',
+  'chunks-collected',
+]);
+
+/** Operations that another session's delegation does not hold up: they change nothing it caches. */
+const BESIDE_DELEGATION: ReadonlySet<Operation['op']> = new Set<Operation['op']>([
+  'acquire-delegation',
+  'return-delegation',
+  'release-orphans',
+  'release-locks',
+]);
+
+function checkDoor(context: Context, { op }: Operation): void {
+  const isInternal = context.session === INTERNAL_SESSION;
+  if (INTERNAL.has(op) && !isInternal) {
+    throw new HoldfastError('FORBIDDEN', 'only the leader of the shard does this');
+  }
+  if (OF_SHARD.has(op)) return;
+  if (context.volume === 0) throw new HoldfastError('ENOENT', 'volume 0 has no records');
+  if (op === 'init-volume' || op === 'destroy-volume') return;
+  volumeOf(context);
+  if (!isInternal && !BESIDE_DELEGATION.has(op)) checkDelegation(context);
+}
+
+// A table of all operations: one line each.
+function perform(context: Context, operation: Operation): OperationAnswer {
+  switch (operation.op) {
+    case 'init-volume':
+      return initVolume(context, operation);
+    case 'set-quota':
+      return setQuota(context, operation);
+    case 'destroy-volume':
+      return destroyVolume(context, operation);
+    case 'create':
+      return create(context, operation);
+    case 'link':
+      return link(context, operation);
+    case 'unlink':
+      return unlink(context, operation);
+    case 'rmdir':
+      return removeDirectory(context, operation);
+    case 'rename':
+      return rename(context, operation);
+    case 'set-attributes':
+      return setAttributes(context, operation);
+    case 'write-extents':
+      return writeExtents(context, operation);
+    case 'fallocate':
+      return fallocate(context, operation);
+    case 'move-inline':
+      return moveInline(context, operation);
+    case 'set-xattr':
+      return setXattr(context, operation);
+    case 'remove-xattr':
+      return removeXattr(context, operation);
+    case 'set-lock':
+      return setLock(context, operation);
+    case 'release-locks':
+      return releaseLocks(context, operation);
+    case 'release-orphans':
+      return releaseOrphans(context, operation);
+    case 'open-session':
+      return openSession(context, operation);
+    case 'close-session':
+      return closeSession(context);
+    case 'expire-session':
+      return expireSession(context, operation);
+    case 'acquire-delegation':
+      return acquireDelegation(context);
+    case 'return-delegation':
+      return returnDelegation(context);
+    case 'reclaim':
+      return reclaim(context, operation);
+    case 'chunks-collected':
+      return chunksCollected(context, operation);
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * Liveness of chunks. A chunk's live bytes are the sum over all pieces that refer to it; at zero it
+ * goes on the list of freed chunks and is never taken back: the leader may be deleting it already.
+ */
+import { type ChunkId, HoldfastError, type VolumeNumber } from '@holdfast/protocol';
+import { chunkKey, countersKey, freedChunkKey } from '../keys.ts';
+import { CHUNK, FREED_CHUNK } from '../records.ts';
+import { COUNTERS } from '../shard-records.ts';
+import type { Transaction } from '../transaction.ts';
+import { bytesByChunk, type Piece } from './pieces.ts';
+
+/** A chunk of one volume. */
+export interface ChunkOfVolume {
+  readonly volume: VolumeNumber;
+  readonly chunk: ChunkId;
+}
+
+/**
+ * Makes a chunk known before pieces refer to it. CHUNK_FREED when it was given up, EINVAL when it is
+ * known with another length.
+ */
+export function registerChunk(
+  transaction: Transaction,
+  { volume, chunk }: ChunkOfVolume,
+  length: number,
+): void {
+  const key = chunkKey(volume, chunk);
+  const known = transaction.read(CHUNK, key);
+  if (known === undefined) {
+    transaction.write(CHUNK, key, { length, liveBytes: 0, freed: 0 });
+    return;
+  }
+  if (known.freed !== 0) throw new HoldfastError('CHUNK_FREED', undefined, { detail: { chunk } });
+  if (known.length !== length) {
+    const detail = { chunk, length: known.length };
+    throw new HoldfastError('EINVAL', 'the chunk is known with another length', { detail });
+  }
+}
+
+/** Counts live bytes; the chunk must be registered. */
+export function countChunk(
+  transaction: Transaction,
+  { volume, chunk }: ChunkOfVolume,
+  delta: number,
+): void {
+  if (delta === 0) return;
+  const key = chunkKey(volume, chunk);
+  const known = transaction.read(CHUNK, key);
+  const liveBytes = (known?.liveBytes ?? 0) + delta;
+  if (known === undefined || known.freed !== 0 || liveBytes < 0) {
+    throw new HoldfastError('INTERNAL', 'live bytes of a chunk do not add up', {
+      detail: { volume, chunk, delta, known: known?.liveBytes, freed: known?.freed },
+    });
+  }
+  transaction.write(CHUNK, key, { ...known, liveBytes });
+}
+
+/** Counts the chunks of pieces once more. */
+export function retainChunks(
+  transaction: Transaction,
+  volume: VolumeNumber,
+  pieces: readonly Piece[],
+): void {
+  for (const [chunk, bytes] of bytesByChunk(pieces)) {
+    countChunk(transaction, { volume, chunk }, bytes);
+  }
+}
+
+/** Puts a chunk on the list of freed chunks when nothing refers to it and it is not there yet. */
+export function freeUnused(
+  transaction: Transaction,
+  { volume, chunk }: ChunkOfVolume,
+  nowNs: bigint,
+): void {
+  const key = chunkKey(volume, chunk);
+  const known = transaction.read(CHUNK, key);
+  if (known === undefined || known.liveBytes > 0 || known.freed !== 0) return;
+  const place = listFreed(transaction, { volume, chunk }, known.length, nowNs);
+  transaction.write(CHUNK, key, { ...known, freed: place });
+}
+
+/** Adds to the list of freed chunks; gives the place in it. */
+export function listFreed(
+  transaction: Transaction,
+  { volume, chunk }: ChunkOfVolume,
+  length: number,
+  nowNs: bigint,
+): number {
+  const counters = transaction.read(COUNTERS, countersKey()) ?? {
+    nextOrdinal: 1,
+    endedSessions: 0,
+    nextFreed: 1,
+  };
+  const place = counters.nextFreed;
+  transaction.write(COUNTERS, countersKey(), { ...counters, nextFreed: place + 1 });
+  transaction.write(FREED_CHUNK, freedChunkKey(place), { chunk, volume, length, timeNs: nowNs });
+  return place;
+}

@@ -1,0 +1,157 @@
+import type {
+  ChunkId,
+  InodeNumber,
+  Operation,
+  OperationAnswer,
+  VolumeNumber,
+} from '@holdfast/protocol';
+import { listFreed } from '../content/chunks.ts';
+import { ContentEditor, isCutOff } from '../content/content-editor.ts';
+import { isDeadContent, releaseRegion } from '../content/dead-content.ts';
+import type { Context } from '../context.ts';
+import { putInode } from '../inodes.ts';
+import {
+  chunkKey,
+  deadVolumeKey,
+  freedChunkKey,
+  inodeKey,
+  KIND,
+  type ParsedKey,
+  parseKey,
+  SHARD_KIND,
+  volumeKey,
+} from '../keys.ts';
+import { dropHolders, isOpen } from '../orphans.ts';
+import { CHUNK, FREED_CHUNK, INODE, REGION, VOLUME } from '../records.ts';
+import { DEAD_VOLUME, MARK } from '../shard-records.ts';
+import { dropVoidLocks } from './locks.ts';
+
+type Of<Name extends Operation['op']> = Extract<Operation, { op: Name }>;
+
+/**
+ * Deletes garbage that the leader's look (planReclaim) found. The kind of each key says what it is
+ * and what makes it garbage; that is judged again on the present state, and what is none (any more)
+ * is passed over. Marks of finished work are deleted on the leader's word: its look came after the
+ * mark, and nothing is added below a mark once it is there.
+ */
+export function reclaim(context: Context, { keys }: Of<'reclaim'>): OperationAnswer {
+  for (const key of keys) {
+    const parsed = parseKey(key);
+    if (parsed.volume === 0) reclaimOfShard(context, key, parsed);
+    else reclaimOfVolume({ ...context, volume: parsed.volume }, key, parsed);
+  }
+  return {};
+}
+
+type Life = 'alive' | 'dead' | 'unknown';
+
+function lifeOf({ transaction }: Context, volume: VolumeNumber): Life {
+  if (transaction.read(VOLUME, volumeKey(volume)) !== undefined) return 'alive';
+  const dead = transaction.read(DEAD_VOLUME, deadVolumeKey(volume));
+  return dead === undefined || dead.empty ? 'unknown' : 'dead';
+}
+
+function reclaimOfShard(context: Context, key: Uint8Array, parsed: ParsedKey): void {
+  const { transaction } = context;
+  if (parsed.kind === SHARD_KIND.endedSession) {
+    if (!isOpen(context, parsed.number)) transaction.remove(MARK, key);
+    return;
+  }
+  const life = lifeOf(context, parsed.subject);
+  if (life === 'unknown') return;
+  if (life === 'alive') {
+    reclaimOfInode({ ...context, volume: parsed.subject }, key, parsed);
+  } else if (parsed.kind === SHARD_KIND.deadVolume) {
+    transaction.write(DEAD_VOLUME, deadVolumeKey(parsed.subject), { empty: true });
+  } else if (parsed.kind >= SHARD_KIND.locks && parsed.kind <= SHARD_KIND.contentCut) {
+    transaction.remove(MARK, key);
+  }
+}
+
+/** Records of the shard about one inode or content of a living volume. */
+function reclaimOfInode(context: Context, key: Uint8Array, parsed: ParsedKey): void {
+  const { transaction } = context;
+  switch (parsed.kind) {
+    case SHARD_KIND.locks:
+      dropVoidLocks(context, parsed.ino);
+      return;
+    case SHARD_KIND.orphan:
+      dropHolders(context, parsed.ino, (ordinal) => !isOpen(context, ordinal));
+      return;
+    case SHARD_KIND.deadContent:
+      transaction.remove(MARK, key);
+      return;
+    case SHARD_KIND.contentCut:
+      finishCut(context, parsed.ino, parsed.number);
+      transaction.remove(MARK, key);
+      return;
+    default:
+  }
+}
+
+function finishCut(context: Context, ino: InodeNumber, epoch: number): void {
+  const inode = context.transaction.read(INODE, inodeKey(context.volume, ino));
+  if (inode === undefined) return;
+  const cuts = inode.cuts.filter((cut) => cut.epoch !== epoch);
+  if (cuts.length < inode.cuts.length) putInode(context, ino, { ...inode, cuts });
+}
+
+function reclaimOfVolume(context: Context, key: Uint8Array, parsed: ParsedKey): void {
+  const life = lifeOf(context, context.volume);
+  if (life === 'dead') reclaimOfDeadVolume(context, key, parsed);
+  if (life === 'alive' && parsed.kind === KIND.region) reclaimRegion(context, key, parsed);
+}
+
+/** Anything below a dead volume is garbage; its chunks are given up whatever refers to them. */
+function reclaimOfDeadVolume(context: Context, key: Uint8Array, { kind }: ParsedKey): void {
+  const { transaction, volume, nowNs } = context;
+  if (kind === KIND.chunk) {
+    const chunk = chunkOf(key);
+    const known = transaction.read(CHUNK, key);
+    if (known !== undefined && known.freed === 0) {
+      listFreed(transaction, { volume, chunk }, known.length, nowNs);
+    }
+  }
+  transaction.remove(MARK, key);
+}
+
+const CHUNK_ID_BYTES = 16;
+
+function chunkOf(key: Uint8Array): ChunkId {
+  const id = key.subarray(key.length - CHUNK_ID_BYTES);
+  return Buffer.from(id).toString('hex') as ChunkId;
+}
+
+/** A region of a content that nobody shows, or one that was cut off. */
+function reclaimRegion(context: Context, key: Uint8Array, parsed: ParsedKey): void {
+  const { transaction, volume } = context;
+  const content: number = parsed.ino;
+  const region = transaction.read(REGION, key);
+  if (region === undefined) return;
+  if (isDeadContent(context, content)) {
+    releaseRegion(context, content, parsed.number);
+    return;
+  }
+  const owner = region.owner === 0 ? parsed.ino : region.owner;
+  const inode = transaction.read(INODE, inodeKey(volume, owner));
+  if (inode === undefined || inode.content !== content) return;
+  if (!isCutOff(inode.cuts, parsed.number, region)) return;
+  const editor = new ContentEditor(context, owner, inode);
+  editor.purge(parsed.number);
+  putInode(context, owner, { ...inode, ...editor.finish() });
+}
+
+/** Forgets chunks that are gone from all replicas. */
+export function chunksCollected(
+  { transaction }: Context,
+  { places }: Of<'chunks-collected'>,
+): OperationAnswer {
+  for (const place of places) {
+    const freed = transaction.read(FREED_CHUNK, freedChunkKey(place));
+    if (freed === undefined) continue;
+    transaction.remove(FREED_CHUNK, freedChunkKey(place));
+    const key = chunkKey(freed.volume as VolumeNumber, freed.chunk);
+    if (transaction.read(CHUNK, key)?.freed === place) transaction.remove(CHUNK, key);
+  }
+  return {};
+}

@@ -1,0 +1,102 @@
+import {
+  HoldfastError,
+  type Operation,
+  type OperationAnswer,
+  ROOT_INODE,
+  type SessionId,
+} from '@holdfast/protocol';
+import { type Context, changeVolume, volumeOf } from '../context.ts';
+import { attributesOf, inodeOf, putInode } from '../inodes.ts';
+import { deadVolumeKey, ordinalKey, volumeKey } from '../keys.ts';
+import { isOpen } from '../orphans.ts';
+import { VOLUME } from '../records.ts';
+import { DEAD_VOLUME, SESSION_ID } from '../shard-records.ts';
+import { freshInode } from './names.ts';
+
+type Of<Name extends Operation['op']> = Extract<Operation, { op: Name }>;
+
+/** Makes an empty volume; one that exists is left as it is. CONFLICT for the number of a destroyed one. */
+export function initVolume(context: Context, operation: Of<'init-volume'>): OperationAnswer {
+  const { transaction, volume, nowNs } = context;
+  if (transaction.read(DEAD_VOLUME, deadVolumeKey(volume)) !== undefined) {
+    throw new HoldfastError('CONFLICT', 'a volume of this number was destroyed');
+  }
+  if (transaction.read(VOLUME, volumeKey(volume)) !== undefined) {
+    return { attributes: attributesOf(inodeOf(context, ROOT_INODE)), created: false };
+  }
+  const { name, mode, uid, gid, quotaBytes, quotaInodes } = operation;
+  transaction.write(VOLUME, volumeKey(volume), {
+    name,
+    generation: 1,
+    pins: [],
+    nextInode: ROOT_INODE + 1,
+    usedBytes: 0,
+    usedInodes: 1,
+    quotaBytes,
+    quotaInodes,
+    delegation: 0,
+  });
+  const root = { ...freshInode(nowNs), kind: 'directory', mode, uid, gid, nlink: 2 } as const;
+  putInode(context, ROOT_INODE, { ...root, parent: ROOT_INODE });
+  return { attributes: attributesOf(inodeOf(context, ROOT_INODE)), created: true };
+}
+
+/** Changes the bounds; use above a new bound stays, but does not grow. */
+export function setQuota(context: Context, operation: Of<'set-quota'>): OperationAnswer {
+  const { quotaBytes, quotaInodes } = operation;
+  changeVolume(context, { quotaBytes, quotaInodes });
+  return {};
+}
+
+/** Makes a volume unreachable at once; its records are deleted in slices. Again: success, no change. */
+export function destroyVolume(context: Context, { force }: Of<'destroy-volume'>): OperationAnswer {
+  const { transaction, volume } = context;
+  const mark = deadVolumeKey(volume);
+  if (transaction.read(DEAD_VOLUME, mark) !== undefined) return {};
+  volumeOf(context);
+  if (!force && inodeOf(context, ROOT_INODE).record.children > 0) {
+    throw new HoldfastError('ENOTEMPTY', 'the volume is not empty');
+  }
+  transaction.remove(VOLUME, volumeKey(volume));
+  transaction.write(DEAD_VOLUME, mark, { empty: false });
+  return {};
+}
+
+/** The ordinal of the session that holds the volume, or undefined: a delegation ends with its session. */
+function delegationHolder(context: Context): number | undefined {
+  const { delegation } = volumeOf(context);
+  return delegation !== 0 && isOpen(context, delegation) ? delegation : undefined;
+}
+
+/** Refuses with DELEGATED while another session holds the volume. */
+export function checkDelegation(context: Context): void {
+  const holder = delegationHolder(context);
+  if (holder === undefined || holder === context.ordinal) return;
+  throw new HoldfastError('DELEGATED', undefined, {
+    detail: { session: sessionOf(context, holder) },
+  });
+}
+
+function sessionOf({ transaction }: Context, ordinal: number): SessionId {
+  const open = transaction.read(SESSION_ID, ordinalKey(ordinal));
+  if (open === undefined) throw new HoldfastError('INTERNAL', 'an open session without an id');
+  return open.session;
+}
+
+/** Takes the volume's delegation when it is free; tells who holds it. */
+export function acquireDelegation(context: Context): OperationAnswer {
+  const { ordinal, session } = context;
+  if (ordinal === 0) throw new HoldfastError('FORBIDDEN', 'only a session holds a delegation');
+  const holder = delegationHolder(context);
+  if (holder !== undefined && holder !== ordinal) {
+    return { delegation: { holder: sessionOf(context, holder), granted: false } };
+  }
+  changeVolume(context, { delegation: ordinal });
+  return { delegation: { holder: session, granted: true } };
+}
+
+/** Gives the volume's delegation back; without effect when the session does not hold it. */
+export function returnDelegation(context: Context): OperationAnswer {
+  if (volumeOf(context).delegation === context.ordinal) changeVolume(context, { delegation: 0 });
+  return {};
+}

@@ -1,0 +1,270 @@
+/**
+ * Records of a volume: their fields, short keys and meaning. All are versioned MessagePack maps; a
+ * field that is not stored has the value given as `absent`. Keys: keys.ts.
+ */
+import type { ChunkId, FileKind, InodeNumber } from '@holdfast/protocol';
+import { packPiece, unpackPiece } from './content/piece-codec.ts';
+import type { Piece } from './content/pieces.ts';
+import { recordType } from './record-type.ts';
+
+/** A record of which snapshots see older versions: history.ts. */
+export interface HeadRecord {
+  /** The volume's generation when this version was made; >= 1. */
+  readonly birth: number;
+}
+
+/** A volume: bounds, use, generations. */
+export interface VolumeRecord {
+  readonly name: string;
+  /** Counter of snapshots, >= 1: what changes now is born in this generation. */
+  readonly generation: number;
+  /** Generations that snapshots hold, ascending, each below `generation`. */
+  readonly pins: readonly number[];
+  /** Next number for an inode or a content. */
+  readonly nextInode: number;
+  /** Bytes that extents of all inodes cover. */
+  readonly usedBytes: number;
+  /** Inodes, the root and orphans included. */
+  readonly usedInodes: number;
+  /** 0: no limit. */
+  readonly quotaBytes: number;
+  readonly quotaInodes: number;
+  /** Ordinal of the session that holds the volume's delegation; 0: none. Void once that session has ended. */
+  readonly delegation: number;
+}
+
+/** {@link VolumeRecord} in bytes. */
+export const VOLUME = recordType<VolumeRecord>('volume', {
+  name: { short: 'n' },
+  generation: { short: 'g' },
+  pins: { short: 'p', absent: [] },
+  nextInode: { short: 'i' },
+  usedBytes: { short: 'ub', absent: 0 },
+  usedInodes: { short: 'ui', absent: 0 },
+  quotaBytes: { short: 'qb', absent: 0 },
+  quotaInodes: { short: 'qi', absent: 0 },
+  delegation: { short: 'd', absent: 0 },
+});
+
+const KINDS: readonly FileKind[] = [
+  'file',
+  'directory',
+  'symlink',
+  'fifo',
+  'socket',
+  'char',
+  'block',
+];
+
+/** Regions [from, to) that were cut off in one go: those with an epoch below this one are dead. */
+export interface ContentCut {
+  readonly from: number;
+  readonly to: number;
+  readonly epoch: number;
+}
+
+/** An inode of any kind. */
+export interface InodeRecord extends HeadRecord {
+  readonly kind: FileKind;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly nlink: number;
+  readonly size: number;
+  readonly atimeNs: bigint;
+  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+  readonly birthNs: bigint;
+  readonly rdev: number;
+  /** Symbolic link: its target as latin1. */
+  readonly target: string;
+  /** Directory: the directory that holds it; the root holds itself. */
+  readonly parent: InodeNumber;
+  /** Directory: its entries. */
+  readonly children: number;
+  /** Directory: cookie of the next entry; never used again, so that listings go on where they were. */
+  readonly nextCookie: number;
+  /** File: grows by one with each change of its content. */
+  readonly contentVersion: number;
+  /**
+   * File: the number under which its regions are kept: its own at first, a new one when all content
+   * is dropped at once, so that this costs nothing and the old regions are deleted in slices.
+   */
+  readonly content: number;
+  /** File: no region at or above this index is alive. */
+  readonly regionEnd: number;
+  /** File: bytes of all extents of `content`, regions dead by a cut but not yet deleted included. */
+  readonly allocatedBytes: number;
+  /** File: the inline ones among them. */
+  readonly inlineBytes: number;
+  /** File: epoch given to regions that are written now; grows with each cut. */
+  readonly epoch: number;
+  /** File: cuts of which dead regions are still to be deleted. */
+  readonly cuts: readonly ContentCut[];
+}
+
+/** {@link InodeRecord} in bytes. */
+export const INODE = recordType<InodeRecord>('inode', {
+  birth: { short: 'b' },
+  kind: {
+    short: 'k',
+    absent: 'file',
+    pack: (kind) => KINDS.indexOf(kind),
+    unpack: (stored: number) => KINDS[stored] ?? 'file',
+  },
+  mode: { short: 'm' },
+  uid: { short: 'u', absent: 0 },
+  gid: { short: 'g', absent: 0 },
+  nlink: { short: 'n', absent: 1 },
+  size: { short: 's', absent: 0 },
+  atimeNs: { short: 'at' },
+  mtimeNs: { short: 'mt' },
+  ctimeNs: { short: 'ct' },
+  birthNs: { short: 'bt' },
+  rdev: { short: 'r', absent: 0 },
+  target: { short: 't', absent: '' },
+  parent: { short: 'p', absent: 0 as InodeNumber },
+  children: { short: 'c', absent: 0 },
+  nextCookie: { short: 'nc', absent: 1 },
+  contentVersion: { short: 'cv', absent: 0 },
+  content: { short: 'ci', absent: 0 },
+  regionEnd: { short: 're', absent: 0 },
+  allocatedBytes: { short: 'a', absent: 0 },
+  inlineBytes: { short: 'ib', absent: 0 },
+  epoch: { short: 'e', absent: 0 },
+  cuts: {
+    short: 'cu',
+    absent: [],
+    pack: (cuts) => cuts.map(({ from, to, epoch }) => [from, to, epoch]),
+    unpack: (stored: [number, number, number][]) =>
+      stored.map(([from, to, epoch]) => ({ from, to, epoch })),
+  },
+});
+
+/** A name in a directory. */
+export interface DentryRecord extends HeadRecord {
+  readonly ino: InodeNumber;
+  /** Its place in the listing. */
+  readonly cookie: number;
+}
+
+/** {@link DentryRecord} in bytes. */
+export const DENTRY = recordType<DentryRecord>('dentry', {
+  birth: { short: 'b' },
+  ino: { short: 'i' },
+  cookie: { short: 'c' },
+});
+
+/** A place in a directory's listing. */
+export interface ListingRecord extends HeadRecord {
+  /** latin1. */
+  readonly name: string;
+  readonly ino: InodeNumber;
+}
+
+/** {@link ListingRecord} in bytes. */
+export const LISTING = recordType<ListingRecord>('listing', {
+  birth: { short: 'b' },
+  name: { short: 'n' },
+  ino: { short: 'i' },
+});
+
+/** All extended attributes of an inode, in the order in which they were made. */
+export interface XattrsRecord extends HeadRecord {
+  readonly entries: readonly (readonly [name: string, value: Uint8Array])[];
+}
+
+/** {@link XattrsRecord} in bytes. */
+export const XATTRS = recordType<XattrsRecord>('xattrs', {
+  birth: { short: 'b' },
+  entries: { short: 'x' },
+});
+
+/** Extents of one region: REGION_BYTES of a file's content. */
+export interface RegionRecord extends HeadRecord {
+  /** The inode whose content it is; 0: that of the content's own number. */
+  readonly owner: InodeNumber;
+  /** The inode's epoch when it was last written: dead when a cut has a later one. */
+  readonly epoch: number;
+  /** The inode's content version when it was last changed. */
+  readonly modified: number;
+  /** Number of the next blob. */
+  readonly nextBlob: number;
+  /** Ascending, none overlaps, none is empty; what no piece covers is a hole. */
+  readonly pieces: readonly Piece[];
+}
+
+/** {@link RegionRecord} in bytes. */
+export const REGION = recordType<RegionRecord>('region', {
+  birth: { short: 'b' },
+  owner: { short: 'o', absent: 0 as InodeNumber },
+  epoch: { short: 'e', absent: 0 },
+  modified: { short: 'm', absent: 0 },
+  nextBlob: { short: 'nb', absent: 0 },
+  pieces: {
+    short: 'x',
+    absent: [],
+    pack: (pieces) => pieces.map(packPiece),
+    unpack: (stored: unknown[][]) => stored.map(unpackPiece),
+  },
+});
+
+/** Inline bytes; shown by pieces of one region, gone with the last of them. */
+export interface BlobRecord extends HeadRecord {
+  readonly bytes: Uint8Array;
+}
+
+/** {@link BlobRecord} in bytes. */
+export const BLOB = recordType<BlobRecord>('blob', {
+  birth: { short: 'b' },
+  bytes: { short: 'd' },
+});
+
+/** Liveness of a chunk. */
+export interface ChunkRecord {
+  /** Whole length in bytes. */
+  readonly length: number;
+  /** Bytes of all pieces that refer to it, in heads and in history; a byte shown twice counts twice. */
+  readonly liveBytes: number;
+  /** Place in the list of freed chunks; 0: alive. Once given up, a chunk is never taken back. */
+  readonly freed: number;
+}
+
+/** {@link ChunkRecord} in bytes. */
+export const CHUNK = recordType<ChunkRecord>('chunk', {
+  length: { short: 'l' },
+  liveBytes: { short: 'n', absent: 0 },
+  freed: { short: 'f', absent: 0 },
+});
+
+/** An older version of a head record, seen by the generations of [birth, death). */
+export interface HistoryRecord {
+  readonly birth: number;
+  readonly death: number;
+  /** The record as it was. */
+  readonly record: Uint8Array;
+}
+
+/** {@link HistoryRecord} in bytes. */
+export const HISTORY = recordType<HistoryRecord>('history', {
+  birth: { short: 'b' },
+  death: { short: 'd' },
+  record: { short: 'r' },
+});
+
+/** A chunk up for collection. */
+export interface FreedChunkRecord {
+  readonly chunk: ChunkId;
+  readonly volume: number;
+  readonly length: number;
+  /** Time of the command that gave it up. */
+  readonly timeNs: bigint;
+}
+
+/** {@link FreedChunkRecord} in bytes. */
+export const FREED_CHUNK = recordType<FreedChunkRecord>('freed-chunk', {
+  chunk: { short: 'c' },
+  volume: { short: 'o' },
+  length: { short: 'l' },
+  timeNs: { short: 't' },
+});

@@ -1,0 +1,159 @@
+import {
+  type Attributes,
+  HoldfastError,
+  INTERNAL_SESSION,
+  LIMITS,
+  type SessionId,
+  type View,
+  type ViewAnswers,
+  type VolumeNumber,
+} from '@holdfast/protocol';
+import { extentsBetween } from './content/content-reader.ts';
+import { seek } from './content/seek.ts';
+import { type Context, volumeOf } from './context.ts';
+import { checkName, entryOf } from './dentries.ts';
+import { attributesOf, directoryOf, fileOf, inodeOf } from './inodes.ts';
+import { inodeKey, listingKey, listingRange, parseKey, xattrsKey } from './keys.ts';
+import { conflictingLock } from './operations/locks.ts';
+import { openSessionOf } from './operations/sessions.ts';
+import { checkDelegation } from './operations/volumes.ts';
+import { INODE, LISTING, XATTRS } from './records.ts';
+import type { StateSource } from './state.ts';
+import { Transaction } from './transaction.ts';
+import { checkView } from './validate.ts';
+
+type Of<Name extends View['view']> = Extract<View, { view: Name }>;
+type Answer<Name extends View['view']> = ViewAnswers[Name];
+
+/** A look at one volume on behalf of a session. */
+export interface ViewRequest<V extends View = View> {
+  readonly session: SessionId;
+  readonly volume: VolumeNumber;
+  readonly view: V;
+}
+
+/**
+ * Answers a look from the present state. All but 'read-directory' and 'seek' read in the turn of the
+ * call and see staged changes; those two also scan, so the caller settles the state first. Throws
+ * HoldfastError: the refusals of {@link ViewAnswers}, SESSION_EXPIRED, DELEGATED, BAD_REQUEST.
+ */
+export async function view<V extends View>(
+  state: StateSource,
+  request: ViewRequest<V>,
+): Promise<Answer<V['view']>> {
+  const context = contextOf(state, request);
+  return (await answerOf(state, context, request.view)) as Answer<V['view']>;
+}
+
+function contextOf(state: StateSource, { session, volume, view: wanted }: ViewRequest): Context {
+  checkView(wanted);
+  const transaction = new Transaction(state);
+  const isInternal = session === INTERNAL_SESSION;
+  const ordinal = isInternal ? 0 : openSessionOf(transaction, session).ordinal;
+  const context: Context = { transaction, volume, session, ordinal, nowNs: 0n };
+  if (volume === 0) throw new HoldfastError('ENOENT', 'volume 0 has no records');
+  volumeOf(context);
+  if (!isInternal) checkDelegation(context);
+  return context;
+}
+
+function answerOf(
+  state: StateSource,
+  context: Context,
+  wanted: View,
+): Answer<View['view']> | Promise<Answer<View['view']>> {
+  switch (wanted.view) {
+    case 'lookup':
+      return lookup(context, wanted);
+    case 'attributes':
+      return { attributes: attributesOf(inodeOf(context, wanted.ino)) };
+    case 'read-directory':
+      return readDirectory(state, context, wanted);
+    case 'read-link':
+      return readLink(context, wanted);
+    case 'xattr':
+      return xattr(context, wanted);
+    case 'xattr-names':
+      return { names: xattrsOf(context, wanted).map(([name]) => name) };
+    case 'extents':
+      return extents(context, wanted);
+    case 'seek':
+      return seek(state, context, wanted);
+    case 'test-lock': {
+      const conflict = conflictingLock(context, wanted.ino, wanted.lock);
+      return conflict === undefined ? {} : { conflict };
+    }
+    case 'space':
+      return space(context);
+    case 'parent':
+      return { parent: directoryOf(context, wanted.ino).record.parent };
+  }
+}
+
+function lookup(context: Context, { parent, name }: Of<'lookup'>): Answer<'lookup'> {
+  directoryOf(context, parent);
+  checkName(name);
+  const entry = entryOf(context, { parent, name });
+  return { attributes: attributesOf(inodeOf(context, entry.ino)) };
+}
+
+/**
+ * Entries in the order in which they were made. The scan may be older or newer than the point reads
+ * beside it: an entry whose place is no longer there is passed over, as a concurrent change may show
+ * or not (readdir(3)).
+ */
+async function readDirectory(
+  state: StateSource,
+  context: Context,
+  { ino, after, count }: Of<'read-directory'>,
+): Promise<Answer<'read-directory'>> {
+  const { volume } = context;
+  directoryOf(context, ino);
+  const wanted = Math.min(count, LIMITS.directoryEntriesMax);
+  const from = listingKey(volume, ino, after + 1);
+  const entries: { name: string; cookie: number; attributes: Attributes }[] = [];
+  let found = 0;
+  for await (const [key, bytes] of state.scan(from, listingRange(volume, ino).to, wanted + 1)) {
+    if (++found > wanted) return { entries, end: false };
+    const { name, ino: entryIno } = LISTING.decode(bytes);
+    const inode = state.get(inodeKey(volume, entryIno));
+    if (inode === undefined || state.get(key) === undefined) continue;
+    const attributes = attributesOf({ ino: entryIno, record: INODE.decode(inode) });
+    entries.push({ name, cookie: parseKey(key).number, attributes });
+  }
+  return { entries, end: true };
+}
+
+function readLink(context: Context, { ino }: Of<'read-link'>): Answer<'read-link'> {
+  const { record } = inodeOf(context, ino);
+  if (record.kind !== 'symlink') throw new HoldfastError('EINVAL', 'not a symbolic link');
+  return { target: record.target };
+}
+
+function xattrsOf(context: Context, { ino }: Of<'xattr' | 'xattr-names'>) {
+  inodeOf(context, ino);
+  return context.transaction.read(XATTRS, xattrsKey(context.volume, ino))?.entries ?? [];
+}
+
+function xattr(context: Context, wanted: Of<'xattr'>): Answer<'xattr'> {
+  const entry = xattrsOf(context, wanted).find(([name]) => name === wanted.name);
+  if (entry === undefined) throw new HoldfastError('ENODATA');
+  return { value: entry[1] };
+}
+
+function extents(context: Context, { ino, offset, length }: Of<'extents'>): Answer<'extents'> {
+  const inode = fileOf(context, ino);
+  const { size, contentVersion } = inode.record;
+  const { transaction, volume } = context;
+  const to = Math.min(size, offset + length);
+  const found =
+    offset >= to
+      ? []
+      : extentsBetween(transaction, { volume, inode: inode.record }, { from: offset, to });
+  return { attributes: attributesOf(inode), extents: found, contentVersion };
+}
+
+function space(context: Context): Answer<'space'> {
+  const { usedBytes, usedInodes, quotaBytes, quotaInodes } = volumeOf(context);
+  return { usedBytes, usedInodes, quotaBytes, quotaInodes };
+}
