@@ -116,7 +116,7 @@ const COMMANDS: Record<string, Command> = {
   logs: onHost(async (host) => void process.stdout.write(host.engine.log)),
   net: (args) => passThrough(currentLab().switch.command(args)),
   rootfs: async ([tar = 'rootfs.tar', ...rest]) => {
-    await packRootfs(tar, { node: rest.includes('--node') });
+    await packRootfs(tar, rest.includes('--node') ? { node: 'program' } : {});
     return 0;
   },
   image: async ([name, tar]) => {

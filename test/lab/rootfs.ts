@@ -16,8 +16,8 @@ import { run } from './processes.ts';
 
 /** What a root file system holds beside busybox. */
 export interface RootfsOptions {
-  /** True: with the Node that runs this, as /usr/local/bin/node. */
-  readonly node?: boolean;
+  /** With the Node that runs this as /usr/local/bin/node, or only with the libraries it needs. */
+  readonly node?: 'program' | 'libraries';
   /** Absolute paths of more programs of this machine. */
   readonly programs?: readonly string[];
 }
@@ -33,7 +33,8 @@ export async function packRootfs(tar: string, options: RootfsOptions = {}): Prom
     makeSkeleton(root);
     await addBusybox(root);
     for (const program of options.programs ?? []) await addProgram(root, program, program);
-    if (options.node === true) await addProgram(root, process.execPath, '/usr/local/bin/node');
+    if (options.node !== undefined) await addLibraries(root, process.execPath);
+    if (options.node === 'program') await addProgram(root, process.execPath, '/usr/local/bin/node');
     const pack = ['tar', '-C', root, '--owner=0', '--group=0', '-cf', tar, '.'];
     await run(pack, { timeoutMs: 120_000 });
   } finally {
@@ -64,13 +65,18 @@ async function addBusybox(root: string): Promise<void> {
 
 /** Copies a program to `target` and its libraries to where the loader looks for them. */
 async function addProgram(root: string, source: string, target: string): Promise<void> {
-  const place = (from: string, to: string): void => {
-    mkdirSync(dirname(join(root, to)), { recursive: true });
-    copyFileSync(realpathSync(from), join(root, to));
-  };
-  place(source, target);
+  place(root, source, target);
   chmodSync(join(root, target), 0o755);
+  await addLibraries(root, source);
+}
+
+async function addLibraries(root: string, program: string): Promise<void> {
   // Each line: "libm.so.6 => /lib/x86_64-linux-gnu/libm.so.6 (0x...)" or "/lib64/ld-linux... (0x...)".
-  const { stdout } = await run(['ldd', source], { check: false });
-  for (const [library] of stdout.matchAll(/\/[^ )]+/g)) place(library, library);
+  const { stdout } = await run(['ldd', program], { check: false });
+  for (const [library] of stdout.matchAll(/\/[^ )]+/g)) place(root, library, library);
+}
+
+function place(root: string, source: string, target: string): void {
+  mkdirSync(dirname(join(root, target)), { recursive: true });
+  copyFileSync(realpathSync(source), join(root, target));
 }
