@@ -10,6 +10,7 @@ import {
   type RequestContext,
   toWireError,
 } from '@holdfast/protocol';
+import type { MemoryFileSystem } from './memory-file-system.ts';
 
 interface Call {
   readonly id: number;
@@ -26,9 +27,10 @@ type Answer = {
   readonly error?: ReturnType<typeof toWireError>;
 };
 
-/** Serves a file system to mount daemons, one after the other. */
-export async function serveFileSystem(fileSystem: FileSystem, path: string): Promise<Server> {
+/** Serves a file system to mount daemons, one after the other; opens are counted for each anew. */
+export async function serveFileSystem(fileSystem: MemoryFileSystem, path: string): Promise<Server> {
   const server = createServer((socket) => {
+    fileSystem.forgetOpens();
     const aborts = new Map<number, AbortController>();
     socket.on('error', () => {});
     receive<Message>(socket, (message) => {
@@ -87,7 +89,6 @@ export function connectFileSystem(path: string): FileSystem {
   };
   const local: Record<string, unknown> = {
     onInvalidate: () => {},
-    reopen: () => {},
     close: async () => socket.destroy(),
   };
   return new Proxy({} as FileSystem, {

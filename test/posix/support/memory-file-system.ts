@@ -40,7 +40,9 @@ export class MemoryFileSystem implements FileSystem {
   #invalidate: (what: Invalidation) => Promise<void> = async () => {};
   /** Milliseconds for which answers are valid. */
   validMs = 0;
-  /** Awaited before every read of a file that has `hang` in its name. */
+  /** Milliseconds that every change takes, before or after its effect. */
+  delayMs = 0;
+  /** Awaited before every read of a file that has the attribute `user.hang`. */
   beforeRead: (context: RequestContext) => Promise<void> = async () => {};
 
   constructor() {
@@ -232,8 +234,14 @@ export class MemoryFileSystem implements FileSystem {
     inode.opens += 1;
   }
 
-  /** The process that holds this state has not been restarted, and goes on counting. */
-  reopen(): void {}
+  reopen(node: NodeReference): void {
+    this.#inode(node).opens += 1;
+  }
+
+  /** The process that counted opens is gone; its successor will say what is still open. */
+  forgetOpens(): void {
+    for (const inode of this.#table.all.values()) inode.opens = 0;
+  }
 
   async release(node: NodeReference): Promise<void> {
     const inode = this.#inode(node);
@@ -375,9 +383,18 @@ export class MemoryFileSystem implements FileSystem {
     const key = `${requestId} ${method}`;
     const known = this.#answers.get(key);
     if (known !== undefined) return known as Promise<T>;
-    const answer = (async () => run())();
+    const answer = this.#slowly(run);
     this.#answers.set(key, answer);
     return answer;
+  }
+
+  /** Half of the delay before and half after the effect, so that a kill hits both. */
+  async #slowly<T>(run: () => T): Promise<T> {
+    if (this.delayMs === 0) return run();
+    await new Promise((resolve) => setTimeout(resolve, this.delayMs / 2));
+    const value = run();
+    await new Promise((resolve) => setTimeout(resolve, this.delayMs / 2));
+    return value;
   }
 
   #exchange(

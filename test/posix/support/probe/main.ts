@@ -26,7 +26,12 @@ const cCopyFileRange = libc.func(
 );
 
 const AT_FDCWD = -100;
-const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+/** Of two names for a number, the one that Node's own errors use. */
+const NAMES = new Map(
+  Object.entries(constants.errno)
+    .filter(([name]) => name !== 'EWOULDBLOCK' && name !== 'EOPNOTSUPP')
+    .map(([name, number]) => [number, name]),
+);
 const LOCK_COMMAND = { get: 5, set: 6, wait: 7 } as const;
 const LOCK_TYPE = { read: 0, write: 1, unlock: 2 } as const;
 
