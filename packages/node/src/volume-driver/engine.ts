@@ -10,7 +10,7 @@ const ANSWER_MS = 60_000;
 
 /** Milliseconds between attempts to reach an engine that is not there. */
 const RETRY_MS = 1_000;
-const RETRY_MS_MAX = 15_000;
+const RETRY_MS_MAX = 2_000;
 
 /** Bytes of an answer; a host with ten thousand containers stays below. */
 const ANSWER_BYTES_MAX = 64 * 1024 * 1024;
