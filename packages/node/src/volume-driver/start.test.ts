@@ -128,6 +128,8 @@ describe('the volume driver on its socket', () => {
     mountRoot = join(folder, 'nothing');
     await start('h1');
     await ask('h1', 'Create', { Name: 'v1' });
+    // The look that follows every start must not be the one that settles this.
+    await vi.waitFor(() => expect(backend.calls).toContain('list'), 10_000);
     expect((await ask('h1', 'Mount', { Name: 'v1', ID: 'a' }))['Err']).toContain(
       'nothing is mounted at',
     );
