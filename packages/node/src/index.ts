@@ -1,3 +1,15 @@
+export { type ConfigSources, loadConfig, type NodeConfig, nearest } from './config.ts';
+export { type RunningNode, startNode } from './daemon.ts';
+export {
+  type InitOptions,
+  type InitResult,
+  initCluster,
+  type PeerOptions,
+} from './membership/bootstrap.ts';
+export { type JoinOptions, type JoinResult, joinCluster } from './membership/join.ts';
+export { renewClient } from './membership/renewal.ts';
+export type { ClusterStatus, ShardStatus, StatusReason } from './membership/status.ts';
+export { createLog, type EventFields, type Log } from './telemetry/log.ts';
 export type { VolumeBackend, VolumeInfo } from './volume-driver/backend.ts';
 export { parseSize, parseVolumeOptions } from './volume-driver/options.ts';
 export {

@@ -51,6 +51,10 @@ export class ClusterState {
     return this.#records.volumes.values();
   }
 
+  get volumeCount(): number {
+    return this.#records.volumes.size;
+  }
+
   volumeNamed(name: string): StoredVolume | undefined {
     return this.#records.volumeNamed(name);
   }

@@ -82,6 +82,11 @@ export class WireServer {
     return this.#connections;
   }
 
+  /** Connections made from now on see this certificate. */
+  renew({ ca, cert, key }: TlsMaterial): void {
+    this.#server.setSecureContext({ ca, cert, key, minVersion: 'TLSv1.3' });
+  }
+
   /** Ends connections whose certificate has been revoked meanwhile. */
   dropRevoked(): void {
     for (const connection of this.#connections) {

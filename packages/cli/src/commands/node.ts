@@ -33,8 +33,9 @@ export function addNode(program: Command): void {
         ...(typeof options['config'] === 'string' ? { file: options['config'] } : {}),
       }),
     );
-    await stopSignal();
+    const failure = await Promise.race([stopSignal().then(() => undefined), peer.failed]);
     await peer.close();
+    if (failure !== undefined) throw failure;
   });
   node
     .command('ls')

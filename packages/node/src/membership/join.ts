@@ -1,6 +1,7 @@
 /** `holdfast join`: this host becomes a peer or a client of a cluster that gave it a token. */
 import { randomBytes } from 'node:crypto';
 import { rm } from 'node:fs/promises';
+import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import type { NodeFacts } from '@holdfast/placement';
@@ -155,7 +156,9 @@ function authorityCluster(der: Buffer): string {
 function shownAuthority(peer: { host: string; port: number }, address: string): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     // Not trusted for anything: only what it shows is looked at.
+    const servername = isIP(peer.host) === 0 ? peer.host : '';
     const socket = connect({
+      servername,
       ...peer,
       rejectUnauthorized: false,
       ALPNProtocols: ['h2'],

@@ -1,5 +1,7 @@
 /** The state of the cluster as one answer: what is there, and what is wrong with the way out. */
 import type { ClusterMap, NodeNumber, NodeRecord, ShardId } from '@holdfast/protocol';
+import { HoldfastError } from '@holdfast/protocol';
+import type { Core } from '../core.ts';
 
 /** A shard as some member of it sees it; `leader` 0 when there is none. */
 export interface ShardStatus {
@@ -109,4 +111,68 @@ function thin(map: ClusterMap): StatusReason[] {
       fix: "add peers with 'holdfast join TOKEN'",
     },
   ];
+}
+
+/** The shards with a replica here, as this replica sees them. */
+export function shardStatuses({ host }: Pick<Core, 'host'>): readonly ShardStatus[] {
+  return host.shards().flatMap((shard) => {
+    const status = host.status(shard);
+    if (status === undefined) return [];
+    const { term, commit, applied, membership } = status;
+    return [
+      {
+        shard,
+        leader: host.leaderOf(shard),
+        term,
+        commit,
+        applied,
+        members: membership.voters as readonly NodeNumber[],
+      },
+    ];
+  });
+}
+
+/** The cluster as this peer sees it, quorum or not. Throws NO_QUORUM before it has seen any map. */
+export function clusterStatus(
+  core: Pick<Core, 'host' | 'map' | 'self' | 'identity' | 'systemShard'>,
+): ClusterStatus {
+  const map = core.map.current;
+  if (map === undefined)
+    throw new HoldfastError('NO_QUORUM', 'this peer has no map of the cluster yet');
+  return describeCluster({
+    clusterName: core.identity.clusterName,
+    self: core.self,
+    map,
+    shards: shardStatuses(core),
+    volumes: core.systemShard()?.state.volumeCount ?? 0,
+  });
+}
+
+/** Entries that a replica may lag behind and still count as caught up. */
+const LAG_ENTRIES_MAX = 1_000;
+
+/** Why this peer cannot do its work now; empty when it can. */
+export function notReady(
+  core: Pick<Core, 'host' | 'map'>,
+  isHeard: boolean,
+): readonly StatusReason[] {
+  const reasons: StatusReason[] = [];
+  if (core.map.current === undefined)
+    reasons.push({ code: 'map.absent', message: 'no map of the cluster has been seen yet' });
+  if (!isHeard)
+    reasons.push({
+      code: 'cluster.silent',
+      message: 'the leader of the system shard does not answer',
+    });
+  for (const { shard, leader, commit, applied } of shardStatuses(core)) {
+    if (leader === 0)
+      reasons.push({ code: 'shard.leaderless', message: `shard ${shard} has no leader` });
+    else if (commit - applied > LAG_ENTRIES_MAX) {
+      reasons.push({
+        code: 'shard.behind',
+        message: `shard ${shard} has ${commit - applied} entries to apply`,
+      });
+    }
+  }
+  return reasons;
 }

@@ -92,7 +92,7 @@ export class VolumeLifecycle {
   /** Takes the next step of every volume that is neither ready nor gone; for the leader of the system shard. */
   async rollForward(volumes: Iterable<StoredVolume>): Promise<void> {
     // Copied: the registry's own collection changes while we await.
-    for (const { record, removal } of [...volumes]) {
+    for (const { record, removal } of Array.from(volumes)) {
       if (record.state === 'creating') await this.#finishCreate(record);
       else if (record.state === 'removing') await this.#finishRemove(record);
       else if (removal !== undefined) await this.#resumeRemove(record, removal.force);

@@ -194,7 +194,8 @@ class Material {
 
   addCaCertificateListener(listener: Listener<CaUpdate>): void {
     this.#ca.add(listener);
-    this.#tellCa(listener);
+    // The library listens to itself only after this call.
+    queueMicrotask(() => this.#tellCa(listener));
   }
 
   removeCaCertificateListener(listener: Listener<CaUpdate>): void {
@@ -203,7 +204,7 @@ class Material {
 
   addIdentityCertificateListener(listener: Listener<IdentityUpdate>): void {
     this.#identity.add(listener);
-    this.#tellIdentity(listener);
+    queueMicrotask(() => this.#tellIdentity(listener));
   }
 
   removeIdentityCertificateListener(listener: Listener<IdentityUpdate>): void {

@@ -1,0 +1,203 @@
+/** What every part of a peer works with, made in the order in which the parts need each other. */
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type NodeNumber, type ShardId, SYSTEM_SHARD } from '@holdfast/protocol';
+import { WireServer } from '@holdfast/wire';
+import type { NodeConfig } from './config.ts';
+import { ConsensusDriver } from './consensus/driver.ts';
+import type { StateMachine } from './consensus/shard-host.ts';
+import { GrpcRaftTransport } from './consensus/transport.ts';
+import { Wal } from './consensus/wal.ts';
+import { AddressBook } from './membership/address-book.ts';
+import { type Ports, portsFrom } from './membership/addresses.ts';
+import { DATA_NAMES } from './membership/data-directory.ts';
+import type { Identity, PeerSettings } from './membership/identity.ts';
+import { MapCache } from './membership/map-cache.ts';
+import { Registry } from './membership/registry.ts';
+import { ShardGroups, type ShardParts } from './membership/shard-groups.ts';
+import { VolumeLifecycle } from './membership/volumes.ts';
+import { Peers } from './rpc/peers.ts';
+import { RpcServer } from './rpc/server.ts';
+import { shardRunner } from './rpc/shard-service.ts';
+import { SystemShard } from './shards/system-shard.ts';
+import type { Teardown } from './teardown.ts';
+import type { Log } from './telemetry/log.ts';
+
+/** An identity that is a peer's. */
+export type PeerIdentityFiles = Identity &
+  Required<Pick<Identity, 'node' | 'incarnation' | 'authority'>>;
+
+/** What {@link buildCore} starts from. */
+export interface CoreInput {
+  readonly config: NodeConfig;
+  readonly identity: PeerIdentityFiles;
+  readonly settings: PeerSettings;
+  readonly log: Log;
+  readonly teardown: Teardown;
+  /** Something happened after which the process must not go on. */
+  readonly onFatal: (error: unknown) => void;
+}
+
+/** The core of a running peer. */
+export interface Core extends CoreInput {
+  readonly self: NodeNumber;
+  readonly ports: Ports;
+  readonly map: MapCache;
+  readonly book: AddressBook;
+  readonly peers: Peers;
+  readonly rpc: RpcServer;
+  readonly wire: WireServer;
+  readonly transport: GrpcRaftTransport;
+  readonly wal: Wal;
+  readonly host: ConsensusDriver;
+  readonly registry: Registry;
+  readonly groups: ShardGroups;
+  readonly volumes: VolumeLifecycle;
+  /** The system shard on this peer, while it is a member. */
+  readonly systemShard: () => SystemShard | undefined;
+}
+
+/** Makes the core; nothing listens yet and no shard is open. */
+export async function buildCore(input: CoreInput): Promise<Core> {
+  const { config, identity, settings, log, teardown } = input;
+  const { dataDirectory } = config;
+  const self = identity.node;
+  const ports = portsFrom(settings.port);
+  const map = await MapCache.open(dataDirectory, (error) =>
+    log.warn({ event: 'map.unwritten', error }),
+  );
+  teardown.add('map', () => map.close());
+  const book = new AddressBook(map);
+  const { clusterId, tls } = identity;
+  const isRevoked = (serial: string): boolean => map.isRevoked(serial);
+  const peers = new Peers({ clusterId, tls, addressOf: (node) => book.of(node, 'grpcAddress') });
+  teardown.add('peers', () => peers.close());
+  const rpc = new RpcServer({ tls, clusterId, isRevoked, host: config.bind, port: ports.grpc });
+  const wire = new WireServer({
+    tls,
+    clusterId,
+    isRevoked,
+    host: config.bind,
+    port: ports.wire,
+    onProblem: (event, fields) => log.info({ event, ...fields }),
+  });
+  const consensus = await openConsensus(input, { rpc, book, isRevoked });
+  const holder: { shard?: SystemShard } = {};
+  const systemShard = (): SystemShard | undefined => holder.shard;
+  const registry = new Registry({ self, host: consensus.host, shard: systemShard, map, peers });
+  const parts = new PeerShards(dataDirectory, map, holder);
+  const groups = new ShardGroups({ self, host: consensus.host, parts, map, log });
+  teardown.add('shards', () => groups.close());
+  const volumes = new VolumeLifecycle(
+    registry,
+    shardRunner({ self, host: consensus.host, map, peers }),
+  );
+  return {
+    ...input,
+    ...consensus,
+    self,
+    ports,
+    map,
+    book,
+    peers,
+    rpc,
+    wire,
+    registry,
+    groups,
+    volumes,
+    systemShard,
+  };
+}
+
+async function openConsensus(
+  input: CoreInput,
+  parts: Pick<Core, 'rpc' | 'book'> & { readonly isRevoked: (serial: string) => boolean },
+): Promise<Pick<Core, 'wal' | 'transport' | 'host'>> {
+  const { config, identity, teardown, onFatal } = input;
+  const { rpc, book, isRevoked } = parts;
+  const logDirectory = join(config.dataDirectory, DATA_NAMES.log);
+  const walDirectory = join(logDirectory, 'wal');
+  const spoolDirectory = join(logDirectory, 'snapshots');
+  for (const path of [walDirectory, spoolDirectory])
+    await mkdir(path, { recursive: true, mode: 0o700 });
+  const holder: { host?: ConsensusDriver } = {};
+  const onPinned = (group: number): void => holder.host?.compactNow(group as ShardId);
+  const wal = await Wal.open({ disk: walDirectory, onFatal, onPinned });
+  teardown.add('wal', () => wal.close());
+  const transport = new GrpcRaftTransport({
+    clusterId: identity.clusterId,
+    self: identity.node,
+    tls: () => identity.tls,
+    addressOf: (node) => book.of(node, 'grpcAddress'),
+    isRevoked,
+    peerOf: (call) => rpc.peerOf(call, ['node']),
+  });
+  transport.register(rpc.server);
+  teardown.add('raft transport', () => transport.close());
+  const host = new ConsensusDriver({
+    self: identity.node,
+    wal,
+    transport,
+    spoolDirectory,
+    onFatal,
+  });
+  holder.host = host;
+  teardown.add('consensus', () => host.close());
+  return { wal, transport, host };
+}
+
+/** State of the shards on this peer's disk. */
+class PeerShards implements ShardParts {
+  readonly #directory: string;
+  readonly #map: MapCache;
+  readonly #system: { shard?: SystemShard };
+
+  constructor(dataDirectory: string, map: MapCache, system: { shard?: SystemShard }) {
+    this.#directory = join(dataDirectory, DATA_NAMES.state);
+    this.#map = map;
+    this.#system = system;
+  }
+
+  async open(shard: ShardId): Promise<StateMachine> {
+    if (shard !== SYSTEM_SHARD) return new NothingYet();
+    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    const system = await SystemShard.open(this.#pathOf(shard));
+    const offer = (): void => {
+      if (system.state.map !== undefined) this.#map.offer(system.state.map);
+    };
+    system.onApplied(offer);
+    offer();
+    this.#system.shard = system;
+    return system;
+  }
+
+  async close(shard: ShardId): Promise<void> {
+    if (shard !== SYSTEM_SHARD) return;
+    await this.#system.shard?.close();
+    delete this.#system.shard;
+  }
+
+  async remove(shard: ShardId): Promise<void> {
+    await rm(this.#pathOf(shard), { recursive: true, force: true });
+  }
+
+  #pathOf(shard: ShardId): string {
+    return join(this.#directory, shard === SYSTEM_SHARD ? 'system' : `shard-${shard}`);
+  }
+}
+
+/** Placeholder. */
+class NothingYet implements StateMachine {
+  applied = 0;
+  apply(entries: readonly { index: number }[]): readonly unknown[] {
+    this.applied = entries.at(-1)?.index ?? this.applied;
+    return entries.map(() => ({ ok: true, answer: {} }));
+  }
+  async settled(): Promise<void> {}
+  snapshot(): AsyncIterable<Uint8Array> {
+    return (async function* () {})();
+  }
+  async install(meta: { index: number }): Promise<void> {
+    this.applied = meta.index;
+  }
+}
