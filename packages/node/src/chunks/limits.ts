@@ -1,0 +1,19 @@
+/** Limits of a chunk store, with the reason of each. */
+export const CHUNK_STORE_LIMITS = {
+  /** Bytes of a segment file: small enough that compaction moves little, large enough that there are few. */
+  segmentBytes: 256 * 2 ** 20,
+  /** Bytes of one group commit: what a slow disk flushes in a fraction of a second. */
+  batchBytesMax: 16 * 2 ** 20,
+  /** Bytes of writes that wait or are being written; more are refused OVERLOADED. */
+  pendingBytesMax: 128 * 2 ** 20,
+  /** Segment files open at a time. */
+  openFilesMax: 64,
+  /** Bytes of the disk that stay free, for the log and the metadata of the same disk. */
+  reserveBytes: 64 * 2 ** 20,
+  /** Milliseconds for which a look at the free space is good enough. */
+  spaceValidMs: 500,
+  /** Fraction of a segment that must be dead before it is compacted. */
+  deadFraction: 0.4,
+  /** Bytes written after which the index notes how far it knows the segments. */
+  checkpointBytes: 64 * 2 ** 20,
+} as const;
