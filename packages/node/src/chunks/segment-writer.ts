@@ -85,7 +85,8 @@ export class SegmentWriter {
       const batch = this.#take();
       try {
         const appended = await this.#write(batch.map((waiting) => waiting.append));
-        batch.forEach((waiting, index) => waiting.resolve(appended[index] as Appended));
+        for (const [index, waiting] of batch.entries())
+          waiting.resolve(appended[index] as Appended);
       } catch (error) {
         const failure = this.#failed(error);
         for (const waiting of batch) waiting.reject(failure);

@@ -279,8 +279,8 @@ export class ChunkStore {
       const { kind, chunk, length, blocks } = append.head;
       const before = this.#index.get(chunk);
       if (before !== undefined) this.#space.died(before.segment, recordBytes(before.length));
-      if (kind === 'chunk') this.#space.lived(segment, recordBytes(length));
-      else this.#space.dead(segment, recordBytes(0));
+      // A tombstone lives too: counted as dead, it would have its segment rewritten for ever.
+      this.#space.lived(segment, recordBytes(length));
       return { chunk, place: kind === 'chunk' ? { segment, offset, length, blocks } : undefined };
     });
     this.#sinceCheckpoint += batch.reduce((sum, { append }) => sum + append.bytes.length, 0);
