@@ -1,7 +1,7 @@
-import fc from 'fast-check';
 import { fileURLToPath } from 'node:url';
 import { decode, encode } from '@holdfast/protocol';
-import { membershipOf, type Message } from '@holdfast/raft';
+import { type Message, membershipOf } from '@holdfast/raft';
+import fc from 'fast-check';
 import protobuf from 'protobufjs';
 import { describe, expect, it } from 'vitest';
 import {
@@ -17,28 +17,38 @@ const root = protobuf.loadSync(PROTO);
 const Frame = root.lookupType('holdfast.v1.Frame');
 const SnapshotPartType = root.lookupType('holdfast.v1.SnapshotPart');
 
-const number = fc.oneof(fc.nat(), fc.maxSafeNat(), fc.constantFrom(0, 127, 128, 2 ** 32, 2 ** 53 - 1));
+const number = fc.oneof(
+  fc.nat(),
+  fc.maxSafeNat(),
+  fc.constantFrom(0, 127, 128, 2 ** 32, 2 ** 53 - 1),
+);
 const data = fc.uint8Array({ maxLength: 400 });
 const ids = fc.uniqueArray(fc.integer({ min: 1, max: 300 }), { maxLength: 5 });
 const envelope = { from: number, to: number, term: number };
 const record = <K extends Message['kind'], T>(kind: K, fields: T) =>
-  fc.record({ kind: fc.constant(kind), ...envelope, ...fields } as never) as unknown as fc.Arbitrary<Message>;
+  fc.record({
+    kind: fc.constant(kind),
+    ...envelope,
+    ...fields,
+  } as never) as unknown as fc.Arbitrary<Message>;
 
 const append = fc
   .tuple(
     fc.record({ ...envelope, prevIndex: fc.nat(), prevTerm: number, commit: number }),
     fc.array(fc.record({ term: number, isMembership: fc.boolean(), data }), { maxLength: 4 }),
   )
-  .map(([head, entries]): Message => ({
-    kind: 'append',
-    ...head,
-    entries: entries.map(({ term, isMembership, data: bytes }, i) => ({
-      index: head.prevIndex + 1 + i,
-      term,
-      kind: isMembership ? 'membership' : 'normal',
-      data: bytes,
-    })),
-  }));
+  .map(
+    ([head, entries]): Message => ({
+      kind: 'append',
+      ...head,
+      entries: entries.map(({ term, isMembership, data: bytes }, i) => ({
+        index: head.prevIndex + 1 + i,
+        term,
+        kind: isMembership ? 'membership' : 'normal',
+        data: bytes,
+      })),
+    }),
+  );
 
 const membership = fc.record({
   voters: ids,
@@ -119,7 +129,12 @@ describe('raft on the wire', () => {
       { group: 1, message: { kind: 'timeoutNow', from: 1, to: 2, term: 3 } },
     ]);
     const unknownKind = later.encode({ group: 1, from: 1 }).finish();
-    const bytes = Buffer.concat([known, Buffer.from([10, unknownKind.length]), unknownKind, Buffer.from([0xf8, 0x07, 1])]);
+    const bytes = Buffer.concat([
+      known,
+      Buffer.from([10, unknownKind.length]),
+      unknownKind,
+      Buffer.from([0xf8, 0x07, 1]),
+    ]);
     expect(decodeFrame(bytes)).toHaveLength(1);
   });
 

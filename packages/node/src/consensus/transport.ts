@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { crc32 } from 'node:zlib';
 import {
   Client,
   type ClientDuplexStream,
@@ -9,10 +11,8 @@ import {
   type ServerReadableStream,
   type ServiceError,
   type sendUnaryData,
-  status,
+  type status,
 } from '@grpc/grpc-js';
-import { once } from 'node:events';
-import { crc32 } from 'node:zlib';
 import {
   ERROR_TABLE,
   type ErrorCode,
@@ -88,7 +88,13 @@ export class GrpcRaftTransport implements RaftTransport {
 
   /** Adds the service to the peer's gRPC server, before or after it listens. */
   register(server: Server): void {
-    server.register(EXCHANGE, (call: ServerDuplexStream<Buffer, Buffer>) => this.#serveExchange(call), same, same, 'bidi');
+    server.register(
+      EXCHANGE,
+      (call: ServerDuplexStream<Buffer, Buffer>) => this.#serveExchange(call),
+      same,
+      same,
+      'bidi',
+    );
     const install = (call: ServerReadableStream<Buffer, Buffer>, done: sendUnaryData<Buffer>) => {
       this.#serveInstall(call).then(
         () => done(null, Buffer.alloc(0)),
@@ -313,7 +319,9 @@ async function sendParts(
     settle = (error) => (error === null ? resolve() : reject(unreachable(error)));
   });
   answered.catch(() => {});
-  const call = client.makeClientStreamRequest<Buffer, Buffer>(INSTALL, same, same, (error) => settle(error));
+  const call = client.makeClientStreamRequest<Buffer, Buffer>(INSTALL, same, same, (error) =>
+    settle(error),
+  );
   const cancel = () => call.cancel();
   signal.addEventListener('abort', cancel, { once: true });
   let stall = setTimeout(cancel, SNAPSHOT_STALL_MS);

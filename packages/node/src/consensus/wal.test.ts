@@ -3,8 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type Entry, membershipOf } from '@holdfast/raft';
 import { afterEach, describe, expect, it } from 'vitest';
-import { type DiskFault, FaultyDisk } from './faulty-disk.ts';
 import type { LogDisk } from './log-disk.ts';
+import { type DiskFault, FaultyDisk } from './testing/faulty-disk.ts';
 import { Wal, type WalOptions } from './wal.ts';
 import { BATCH_HEADER_BYTES, recordBytes, SEGMENT_HEADER_BYTES } from './wal-format.ts';
 

@@ -1,5 +1,5 @@
 /** A disk in memory for tests: it forgets what was not synced, fills up, and fails on demand. */
-import type { LogDisk, LogFile } from './log-disk.ts';
+import type { LogDisk, LogFile } from '../log-disk.ts';
 
 interface Content {
   bytes: Buffer;
