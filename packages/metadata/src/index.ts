@@ -9,6 +9,7 @@ export {
   orphansToAnnounce,
   planReclaim,
 } from './background.ts';
+export { check } from './check.ts';
 export { MemoryState } from './memory-state.ts';
 export type { StateReader, StateScanner, StateSource, StateWriter } from './state.ts';
 export { type ViewRequest, view } from './views.ts';

@@ -1,0 +1,126 @@
+/** The state machine under test, with sessions that number their requests and repeat them. */
+import { apply, check, MemoryState, planReclaim, view } from '@holdfast/metadata';
+import {
+  type Command,
+  type CommandResult,
+  INTERNAL_SESSION,
+  type Operation,
+  type SessionId,
+  type View,
+  type ViewAnswers,
+  type VolumeNumber,
+} from '@holdfast/protocol';
+
+/** Answers that a session leaves unconfirmed, so that their requests can be repeated. */
+const UNCONFIRMED_MAX = 4;
+
+/** A session of the test. */
+export interface TestSession {
+  readonly id: SessionId;
+  sequence: number;
+  /** The last requests and their results. */
+  readonly sent: { readonly command: Command; readonly result: CommandResult }[];
+}
+
+/** One shard with one volume. */
+export class RealShard {
+  readonly state = new MemoryState();
+  readonly volume = 7 as VolumeNumber;
+  nowNs = 1_000n;
+  #sessionCount = 0;
+
+  constructor(quotaBytes: number, quotaInodes: number) {
+    const owner = { mode: 0o755, uid: 0, gid: 0 };
+    this.internal({ op: 'init-volume', name: 'v', ...owner, quotaBytes, quotaInodes });
+  }
+
+  /** A command of the leader itself. */
+  internal(operation: Operation): CommandResult {
+    const isOfShard = ['expire-session', 'reclaim', 'chunks-collected'].includes(operation.op);
+    return apply(this.state, {
+      v: 1,
+      session: INTERNAL_SESSION,
+      sequence: 1,
+      answeredBelow: 0,
+      timeNs: this.nowNs,
+      volume: isOfShard ? (0 as VolumeNumber) : this.volume,
+      operation,
+    });
+  }
+
+  /** Begins a session of a new id. */
+  open(): TestSession {
+    this.#sessionCount++;
+    const id = this.#sessionCount.toString(16).padStart(16, '0') as SessionId;
+    const session: TestSession = { id, sequence: 0, sent: [] };
+    this.execute(session, { op: 'open-session', host: `host-${id}` });
+    return session;
+  }
+
+  /** Sends a new request. */
+  execute(session: TestSession, operation: Operation): CommandResult {
+    session.sequence++;
+    const oldest = session.sent.at(-UNCONFIRMED_MAX)?.command.sequence;
+    const isOfShard = ['open-session', 'close-session'].includes(operation.op);
+    const command: Command = {
+      v: 1,
+      session: session.id,
+      sequence: session.sequence,
+      answeredBelow: oldest ?? 0,
+      timeNs: this.nowNs,
+      volume: isOfShard ? (0 as VolumeNumber) : this.volume,
+      operation,
+    };
+    const result = apply(this.state, command);
+    session.sent.push({ command, result });
+    return result;
+  }
+
+  /** Sends a request again. */
+  repeat(command: Command): CommandResult {
+    return apply(this.state, command);
+  }
+
+  /** A look of the leader itself. */
+  internalView<V extends View>(wanted: V): Promise<ViewAnswers[V['view']]> {
+    return view(this.state, { session: INTERNAL_SESSION, volume: this.volume, view: wanted });
+  }
+
+  /** Chunks that the volume has a record of. */
+  knownChunks(): Set<string> {
+    const prefix = Buffer.of(0, 0, this.volume, 0x20);
+    const known = this.state.entries(prefix, Buffer.of(0, 0, this.volume, 0x21));
+    return new Set(known.map(([key]) => Buffer.from(key).subarray(prefix.length).toString('hex')));
+  }
+
+  /** A look on behalf of a session. */
+  view<V extends View>(session: TestSession, wanted: V): Promise<ViewAnswers[V['view']]> {
+    return view(this.state, { session: session.id, volume: this.volume, view: wanted });
+  }
+
+  /** Lets the leader delete all garbage, `count` keys at a time. */
+  async reclaimAll(count: number): Promise<void> {
+    for (let round = 0; round < 10_000; round++) {
+      const operation = await planReclaim(this.state, count);
+      if (operation === undefined) return;
+      this.internal(operation);
+    }
+    throw new Error('the garbage never ends');
+  }
+
+  /** What is wrong with the state. */
+  problems(): Promise<string[]> {
+    return check(this.state);
+  }
+
+  /** The whole state as text, to compare. */
+  fingerprint(): string {
+    return this.state
+      .entries()
+      .map(
+        ([key, value]) =>
+          `${Buffer.from(key).toString('hex')} ${Buffer.from(value).toString('hex')}`,
+      )
+      .join('\n');
+  }
+}
