@@ -1,10 +1,3 @@
-export {
-  type KeeperOptions,
-  keeperCommand,
-  keeperPid,
-  startKeeper,
-  stateDirectoryOf,
-} from './device/keeper.ts';
 export { mountDevice, unmount } from './device/mount.ts';
 export { PipeReadiness, PollReadiness } from './device/readiness.ts';
 export type { MountObserver } from './dispatcher.ts';

@@ -6,11 +6,12 @@ import type { Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { keeperCommand, unmount } from '@holdfast/fuse-mount';
+import { unmount } from '@holdfast/fuse-mount';
 import { expect } from 'vitest';
 import { serveFileSystem } from './file-system-socket.ts';
 import { MemoryFileSystem } from './memory-file-system.ts';
 
+const KEEPER = fileURLToPath(import.meta.resolve('@holdfast/fuse-mount/keeper'));
 const DAEMON = fileURLToPath(new URL('../daemon/main.ts', import.meta.url));
 
 /** How a test wants its keeper. */
@@ -44,11 +45,9 @@ export class Kept {
     this.fileSystem = fileSystem;
     this.#server = server;
     const { mountpoint, state } = this;
-    const script =
-      keeperCommand({ mountpoint, stateDirectory: state, dataDirectory: root }).args[0] ?? '';
     const [shell = '/bin/sh', ...shellArgs] = options.shell ?? [];
     const daemon = [process.execPath, DAEMON, options.mode ?? 'plain', state, join(root, 'socket')];
-    this.keeper = spawn(shell, [...shellArgs, script, mountpoint, state, ...daemon], {
+    this.keeper = spawn(shell, [...shellArgs, KEEPER, mountpoint, state, ...daemon], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, PATH: `${options.tools ?? ''}:${process.env['PATH']}` },
     });
