@@ -89,6 +89,17 @@ export class LocalPeer {
     });
   }
 
+  /** Process id of the mount daemon that serves now. */
+  async mountDaemonPid(): Promise<number> {
+    const path = join(mountState(this.mountPath), 'daemon.pid');
+    let pid = 0;
+    await until('the mount daemon', () => {
+      pid = existsSync(path) ? Number(readFileSync(path, 'utf8')) : 0;
+      return pid > 0 && existsSync(`/proc/${pid}`);
+    });
+    return pid;
+  }
+
   /** Stops mount and peer in order. */
   async stop(): Promise<void> {
     await end(this.#mount, 'SIGTERM');
@@ -188,6 +199,13 @@ export class LocalCluster {
     return join(this.peer(peer).mountPath, name);
   }
 
+  /** Whether every peer is up and every copy in its place. */
+  async settled(): Promise<boolean> {
+    const text = await this.peer(this.peers.length - 1).holdfast('--json', 'status');
+    const status = JSON.parse(text) as { health: string; partitions: { moving: number } };
+    return status.health === 'ok' && status.partitions.moving === 0;
+  }
+
   /** Stops every process, unmounts, removes the temporary place. */
   async close(): Promise<void> {
     for (const peer of [...this.peers].reverse()) await peer.stop();
@@ -209,6 +227,11 @@ export async function startLocalCluster(options: LocalClusterOptions): Promise<L
     await cluster.close();
     throw error;
   }
+}
+
+/** Where keeper and daemon of a mount keep their state. */
+function mountState(path: string): string {
+  return join('/run/holdfast/mounts', path.slice(1).replaceAll(/[^A-Za-z0-9.-]/g, '_'));
 }
 
 /** Whether a FUSE file system is mounted at a path. */
