@@ -3,6 +3,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type NodeNumber, type ShardId, SYSTEM_SHARD } from '@holdfast/protocol';
 import { WireServer } from '@holdfast/wire';
+import { Registry as MetricsRegistry } from 'prom-client';
 import type { NodeConfig } from './config.ts';
 import { ConsensusDriver } from './consensus/driver.ts';
 import type { StateMachine } from './consensus/shard-host.ts';
@@ -34,6 +35,8 @@ export interface CoreInput {
   readonly settings: PeerSettings;
   readonly log: Log;
   readonly teardown: Teardown;
+  /** Aborted when the peer begins to stop. */
+  readonly stopping: AbortSignal;
   /** Something happened after which the process must not go on. */
   readonly onFatal: (error: unknown) => void;
 }
@@ -47,6 +50,7 @@ export interface Core extends CoreInput {
   readonly peers: Peers;
   readonly rpc: RpcServer;
   readonly wire: WireServer;
+  readonly metrics: MetricsRegistry;
   readonly transport: GrpcRaftTransport;
   readonly wal: Wal;
   readonly host: ConsensusDriver;
@@ -59,7 +63,7 @@ export interface Core extends CoreInput {
 
 /** Makes the core; nothing listens yet and no shard is open. */
 export async function buildCore(input: CoreInput): Promise<Core> {
-  const { config, identity, settings, log, teardown } = input;
+  const { config, identity, settings, log, teardown, stopping } = input;
   const { dataDirectory } = config;
   const self = identity.node;
   const ports = portsFrom(settings.port);
@@ -84,16 +88,24 @@ export async function buildCore(input: CoreInput): Promise<Core> {
   const consensus = await openConsensus(input, { rpc, book, isRevoked });
   const holder: { shard?: SystemShard } = {};
   const systemShard = (): SystemShard | undefined => holder.shard;
-  const registry = new Registry({ self, host: consensus.host, shard: systemShard, map, peers });
+  const registry = new Registry({
+    self,
+    host: consensus.host,
+    shard: systemShard,
+    map,
+    peers,
+    stopping,
+  });
   const parts = new PeerShards(dataDirectory, map, holder);
   const groups = new ShardGroups({ self, host: consensus.host, parts, map, log });
   teardown.add('shards', () => groups.close());
   const volumes = new VolumeLifecycle(
     registry,
-    shardRunner({ self, host: consensus.host, map, peers }),
+    shardRunner({ self, host: consensus.host, map, peers, stopping }),
   );
   return {
     ...input,
+    metrics: new MetricsRegistry(),
     ...consensus,
     self,
     ports,

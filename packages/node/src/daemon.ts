@@ -1,17 +1,20 @@
 /** The peer: its parts started in order, and stopped in the reverse order. */
+import { setMaxListeners } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { HoldfastError, type NodeNumber, type ShardId, SYSTEM_SHARD } from '@holdfast/protocol';
 import type { TlsMaterial } from '@holdfast/wire';
+import { serveChunks } from './chunks/service.ts';
+import { ChunkStore } from './chunks/store.ts';
 import type { NodeConfig } from './config.ts';
 import { buildCore, type Core, type PeerIdentityFiles } from './core.ts';
 import { listenProbes } from './http/probes.ts';
 import type { AdminOperations } from './http/routes.ts';
 import { listenSocket, listenTls } from './http/server.ts';
-import { certificateDigest } from './membership/certificates.ts';
+import { authoritySecret, certificateDigest } from './membership/certificates.ts';
 import { Controller } from './membership/controller.ts';
 import { DATA_NAMES, inspectDirectory, lockDirectory } from './membership/data-directory.ts';
-import { type Discovery, LAST_KNOWN_ADDRESSES } from './membership/discovery.ts';
+import { type Discovery, EventualDiscovery, LAST_KNOWN_ADDRESSES } from './membership/discovery.ts';
 import { found } from './membership/founding.ts';
 import { Heartbeat, pause } from './membership/heartbeat.ts';
 import { hasStarted, markStarted, type PeerSettings, readIdentity } from './membership/identity.ts';
@@ -29,6 +32,8 @@ import { observeNode } from './telemetry/metrics.ts';
 
 /** Milliseconds between looks at our own certificate. */
 const RENEWAL_LOOK_MS = 3_600_000;
+/** Milliseconds between attempts to reach the peers of the map for discovery; those connected are not dialed again. */
+const MEET_MS = 30_000;
 /** Milliseconds that a stop waits for leadership to be taken over. */
 const HAND_OVER_MS_MAX = 3_000;
 
@@ -60,25 +65,31 @@ export async function startNode(
     log.error({ event: 'node.failed', error });
     fail(error);
   };
+  const stopper = new AbortController();
+  const { signal: stopping } = stopper;
+  // Everyone who waits for a quorum listens: as many as there are calls in flight.
+  setMaxListeners(0, stopping);
   try {
     const { identity, settings } = await openDirectory(config, teardown);
-    const core = await buildCore({ config, identity, settings, log, teardown, onFatal });
+    const core = await buildCore({ config, identity, settings, log, teardown, stopping, onFatal });
     await serve(core);
     const { clusterId, name, node } = identity;
     log.info({ event: 'node.started', clusterId, node, name, ports: core.ports });
-    return { clusterId, node, name, core, failed, close: () => stop(core) };
+    return { clusterId, node, name, core, failed, close: () => stop(core, stopper) };
   } catch (error) {
+    stopper.abort();
     await teardown.unwind();
     throw error;
   }
 }
 
-async function stop(core: Core): Promise<void> {
+async function stop(core: Core, stopper: AbortController): Promise<void> {
   core.log.info({ event: 'node.stopping' });
   await Promise.race([
     core.groups.handOver(),
     pause(HAND_OVER_MS_MAX, new AbortController().signal),
   ]);
+  stopper.abort();
   await core.teardown.unwind();
   core.log.info({ event: 'node.stopped' });
 }
@@ -145,6 +156,13 @@ async function serve(core: Core): Promise<void> {
   serveMembership(rpc, { clusterId, clusterName, authority, registry, map, liveness });
   serveShards(rpc, host);
   serveRegistry(wire, { registry, map, volumes, status: async () => clusterStatus(core) });
+  const store = await ChunkStore.open(join(config.dataDirectory, DATA_NAMES.chunks), {
+    registry: core.metrics,
+    ...(config.capacityBytes === 0 ? {} : { capacityBytes: config.capacityBytes }),
+    onDamage: (fields) => core.log.error({ event: 'chunk.damaged', ...fields }),
+  });
+  teardown.add('chunks', () => store.close());
+  serveChunks(wire, store);
   await rpc.listen();
   teardown.add('grpc', () => rpc.close());
   await markStarted(config.dataDirectory);
@@ -152,7 +170,7 @@ async function serve(core: Core): Promise<void> {
   await wire.listen();
   teardown.add('wire', () => wire.close());
   map.onChange(() => wire.dropRevoked());
-  const discovery: Discovery = LAST_KNOWN_ADDRESSES;
+  const discovery = beginDiscovery(core);
   const heartbeat = beginHeartbeat(core, liveness, discovery);
   const controller = new Controller({
     registry,
@@ -164,7 +182,7 @@ async function serve(core: Core): Promise<void> {
   controller.start();
   teardown.add('controller', () => controller.close());
   const operations = adminOperations(core, heartbeat);
-  observeNode({
+  observeNode(core.metrics, {
     map: () => map.current,
     shards: () => shardStatuses(core),
     volumes: () => core.systemShard()?.state.volumeCount ?? 0,
@@ -223,6 +241,42 @@ function beginHeartbeat(core: Core, liveness: Liveness, discovery: Discovery): H
   return heartbeat;
 }
 
+/** Begun behind everything else: a peer works without it. */
+function beginDiscovery(core: Core): Discovery {
+  const { config, identity, settings, ports, map, log, self } = core;
+  if (!config.discovery) return LAST_KNOWN_ADDRESSES;
+  const options = {
+    self,
+    log,
+    clusterId: identity.clusterId,
+    secret: authoritySecret(identity.authority, 'discovery'),
+    tls: () => identity.tls,
+    isRevoked: (serial: string) => map.isRevoked(serial),
+    directory: join(config.dataDirectory, DATA_NAMES.discovery),
+    bind: config.bind,
+    port: ports.discovery,
+    address: settings.address,
+  };
+  const discovery = new EventualDiscovery(
+    async () => (await import('./membership/kad-discovery.ts')).startKadDiscovery(options),
+    (error) => log.warn({ event: 'discovery.absent', error }),
+  );
+  core.teardown.add('discovery', () => discovery.close());
+  const { grpcAddress, wireAddress, adminAddress } = factsOf(
+    identity.name,
+    settings,
+    identity.incarnation,
+  );
+  discovery.publish({ grpcAddress, wireAddress, adminAddress });
+  const meet = (): void =>
+    discovery.meet((map.current?.nodes ?? []).map((node) => node.discoveryAddress));
+  meet();
+  map.onChange(meet);
+  const timer = setInterval(meet, MEET_MS);
+  core.teardown.add('discovery timer', () => clearInterval(timer));
+  return discovery;
+}
+
 /** Asks where the members of the system shard are: one of them that answers is enough. */
 async function searchPeers({ map, book, self, log }: Core, discovery: Discovery): Promise<void> {
   const members = map.current?.shards.find(({ shard }) => shard === SYSTEM_SHARD)?.members ?? [];
@@ -250,6 +304,7 @@ function adminOperations(core: Core, heartbeat: Heartbeat): AdminOperations {
       const { token } = await registry.execute({ op: 'create-token', token: record });
       return { token: text, record: token ?? { ...record, revoked: false, createdAt: '' } };
     },
+    metrics: core.metrics,
     notReady: () => notReady(core, heartbeat.isHeard),
   };
 }

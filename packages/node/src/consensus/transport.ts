@@ -43,6 +43,8 @@ const CHANNEL_OPTIONS: ClientOptions = {
   // A connection of its own: chunks, control calls and snapshots never delay a sign of life.
   'grpc.use_local_subchannel_pool': 1,
   'grpc.enable_retries': 0,
+  // Certificates name roles, not hosts; and an IP address must not be sent as a server's name (RFC 6066).
+  'grpc.ssl_target_name_override': 'holdfast',
   'grpc.max_receive_message_length': 4 * LIMITS.frameBytesMax,
   'grpc.max_send_message_length': 4 * LIMITS.frameBytesMax,
   'grpc.keepalive_time_ms': 2000,

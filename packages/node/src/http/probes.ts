@@ -1,6 +1,6 @@
 /** What orchestrators and Prometheus ask: is it alive, is it ready, how is it. */
 import fastify, { type FastifyInstance } from 'fastify';
-import { register } from 'prom-client';
+import type { Registry } from 'prom-client';
 import { listenFailure } from '../membership/addresses.ts';
 import type { StatusReason } from '../membership/status.ts';
 import type { Listening } from './server.ts';
@@ -9,12 +9,13 @@ import type { Listening } from './server.ts';
 export interface ProbeOperations {
   /** Why the peer cannot serve now; empty when it can. */
   readonly notReady: () => readonly StatusReason[];
+  readonly metrics: Registry;
 }
 
 type AnyServer = Pick<FastifyInstance, 'get'>;
 
 /** Adds /healthz, /readyz and /metrics. */
-export function addProbes(server: AnyServer, { notReady }: ProbeOperations): void {
+export function addProbes(server: AnyServer, { notReady, metrics }: ProbeOperations): void {
   const schema = { hide: true } as object;
   server.get('/healthz', { schema }, () => ({ alive: true }));
   server.get('/readyz', { schema }, (_request, reply) => {
@@ -24,7 +25,7 @@ export function addProbes(server: AnyServer, { notReady }: ProbeOperations): voi
       .send({ ready: reasons.length === 0, reasons });
   });
   server.get('/metrics', { schema }, async (_request, reply) =>
-    reply.type(register.contentType).send(await register.metrics()),
+    reply.type(metrics.contentType).send(await metrics.metrics()),
   );
 }
 

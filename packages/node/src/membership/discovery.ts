@@ -23,3 +23,42 @@ export const LAST_KNOWN_ADDRESSES: Discovery = {
   meet: () => undefined,
   close: () => Promise.resolve(),
 };
+
+/** Another discovery that is still being started; until then, and if that fails, it knows nothing. */
+export class EventualDiscovery implements Discovery {
+  #inner: Discovery = LAST_KNOWN_ADDRESSES;
+  #addresses: PeerAddresses | undefined;
+  #met: readonly string[] = [];
+  readonly #starting: Promise<void>;
+
+  constructor(start: () => Promise<Discovery>, onFailure: (error: unknown) => void) {
+    this.#starting = start().then((inner) => {
+      this.#inner = inner;
+      if (this.#addresses !== undefined) inner.publish(this.#addresses);
+      inner.meet(this.#met);
+    }, onFailure);
+  }
+
+  get address(): string {
+    return this.#inner.address;
+  }
+
+  publish(addresses: PeerAddresses): void {
+    this.#addresses = addresses;
+    this.#inner.publish(addresses);
+  }
+
+  find(node: NodeNumber): Promise<PeerAddresses | undefined> {
+    return this.#inner.find(node);
+  }
+
+  meet(addresses: readonly string[]): void {
+    this.#met = addresses;
+    this.#inner.meet(addresses);
+  }
+
+  async close(): Promise<void> {
+    await this.#starting;
+    await this.#inner.close();
+  }
+}

@@ -8,6 +8,15 @@ import { dirname } from 'node:path';
  * `mode` is that of the file (0o600 for secrets).
  */
 export async function writeDurably(path: string, data: string, mode = 0o644): Promise<void> {
+  await writeBytesDurably(path, Buffer.from(data), mode);
+}
+
+/** {@link writeDurably} for bytes. */
+export async function writeBytesDurably(
+  path: string,
+  data: Uint8Array,
+  mode = 0o644,
+): Promise<void> {
   const temporary = `${path}.${randomBytes(4).toString('hex')}.tmp`;
   try {
     const file = await open(temporary, 'wx', mode);

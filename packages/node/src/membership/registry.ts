@@ -27,6 +27,8 @@ export interface RegistryOptions {
   readonly shard: () => SystemShard | undefined;
   readonly map: MapCache;
   readonly peers: Peers;
+  /** This peer stops: whoever waits for a leader or a quorum waits no longer. */
+  readonly stopping: AbortSignal;
 }
 
 /** Reads and changes of the registry. */
@@ -56,7 +58,7 @@ export class Registry {
   /** The state as of now, linearizable; on the leader only. Throws NOT_LEADER, NO_QUORUM. */
   async read(): Promise<ClusterState> {
     this.assertLeader();
-    await this.#options.host.readBarrier(SYSTEM_SHARD);
+    await this.#options.host.readBarrier(SYSTEM_SHARD, { signal: this.#options.stopping });
     return this.applied();
   }
 
@@ -69,28 +71,25 @@ export class Registry {
   }
 
   /** A change, from any peer. Throws its refusal, or an outage after the bounded wait; then it may still happen. */
-  async execute(change: RegistryChange, signal?: AbortSignal): Promise<RegistryAnswer> {
+  async execute(change: RegistryChange): Promise<RegistryAnswer> {
     // The id stays through all tries: a change that took effect unseen is answered, not done twice.
     const command = commandOf(change, randomBytes(12).toString('hex'), Date.now());
     return this.#withLeader(
       () => this.executeHere(command),
-      (leader) =>
-        this.#options.peers
-          .to(leader)
-          .call<RegistryAnswer>(
-            RPC.execute,
-            { command },
-            { deadlineMs: TRY_MS, ...(signal === undefined ? {} : { signal }) },
-          ),
-      signal,
+      (leader) => this.#ask<RegistryAnswer>(leader, RPC.execute, { command }),
     );
+  }
+
+  #ask<T>(leader: NodeNumber, path: string, request: unknown): Promise<T> {
+    const { peers, stopping } = this.#options;
+    return peers.to(leader).call<T>(path, request, { deadlineMs: TRY_MS, signal: stopping });
   }
 
   /** A linearizable look, from any peer. Throws an outage after the bounded wait. */
   async view<V extends RegistryView>(view: V): Promise<RegistryViewAnswers[V['view']]> {
     return this.#withLeader<RegistryViewAnswers[V['view']]>(
       () => this.viewHere(view),
-      (leader) => this.#options.peers.to(leader).call(RPC.view, view, { deadlineMs: TRY_MS }),
+      (leader) => this.#ask(leader, RPC.view, view),
     );
   }
 
@@ -113,7 +112,6 @@ export class Registry {
   async #withLeader<T>(
     here: () => Promise<T>,
     there: (leader: NodeNumber) => Promise<T>,
-    signal?: AbortSignal,
   ): Promise<T> {
     const deadline = performance.now() + WAIT_MS;
     let hint: NodeNumber | 0 = 0;
@@ -125,7 +123,7 @@ export class Registry {
         return leader === this.#options.self ? await here() : await there(leader);
       } catch (error) {
         if (!isPassing(error)) throw error;
-        if (performance.now() > deadline || signal?.aborted === true) throw error;
+        if (performance.now() > deadline || this.#options.stopping.aborted) throw error;
         hint = Number(error.detail['leader'] ?? 0) as NodeNumber;
         if (hint === 0 || hint === leader) {
           hint = 0;

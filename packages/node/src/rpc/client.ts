@@ -97,6 +97,8 @@ const CHANNEL_OPTIONS: ClientOptions = {
   'grpc.max_send_message_length': 2 * LIMITS.frameBytesMax,
   // Calls say themselves whether they may be repeated; the library must not.
   'grpc.enable_retries': 0,
+  // Certificates name roles, not hosts; and an IP address must not be sent as a server's name (RFC 6066).
+  'grpc.ssl_target_name_override': 'holdfast',
   'grpc.keepalive_time_ms': 2_000,
   'grpc.keepalive_timeout_ms': 3_000,
   'grpc.initial_reconnect_backoff_ms': 100,

@@ -36,6 +36,8 @@ export interface ShardRunnerOptions {
   readonly host: Pick<ShardHost, 'propose' | 'leaderOf' | 'isLeader'>;
   readonly map: MapCache;
   readonly peers: Peers;
+  /** This peer stops: nobody waits any longer. */
+  readonly stopping: AbortSignal;
 }
 
 /** Adds the call to the server. Peers only: it acts in the cluster's own name. */
@@ -54,12 +56,16 @@ export function shardRunner(options: ShardRunnerOptions): RunInShard {
       try {
         if (leader === undefined)
           throw new HoldfastError('NO_QUORUM', `no member of shard ${shard} is known`);
-        if (leader === options.self) return await runHere(options.host, request);
+        if (leader === options.self) return await runHere(options.host, request, options.stopping);
         return await options.peers
           .to(leader)
-          .call<OperationAnswer>(RPC.run, request, { deadlineMs: TRY_MS });
+          .call<OperationAnswer>(RPC.run, request, {
+            deadlineMs: TRY_MS,
+            signal: options.stopping,
+          });
       } catch (error) {
-        if (!isPassing(error) || performance.now() > deadline) throw error;
+        if (!isPassing(error) || performance.now() > deadline || options.stopping.aborted)
+          throw error;
         hint = Number(error.detail['leader'] ?? 0) as NodeNumber;
         if (hint === leader) hint = 0;
         if (hint === 0) await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
@@ -84,6 +90,7 @@ function candidate(
 async function runHere(
   host: ShardRunnerOptions['host'],
   request: RunRequest,
+  signal?: AbortSignal,
 ): Promise<OperationAnswer> {
   const { shard, volume, operation } = request;
   if (!host.isLeader(shard)) {
@@ -99,7 +106,11 @@ async function runHere(
     volume,
     operation,
   };
-  const result = (await host.propose(shard, encode(command))) as CommandResult;
+  const result = (await host.propose(
+    shard,
+    encode(command),
+    signal === undefined ? {} : { signal },
+  )) as CommandResult;
   if (result.ok) return result.answer;
   throw new HoldfastError(result.code as ErrorCode, result.message, {
     detail: result.detail ?? {},

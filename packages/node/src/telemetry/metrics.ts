@@ -1,6 +1,6 @@
-/** Metrics of membership and consensus, in prom-client's default registry. */
+/** Metrics of membership and of the shards. */
 import type { ClusterMap, NodeState } from '@holdfast/protocol';
-import { collectDefaultMetrics, Gauge, register } from 'prom-client';
+import { collectDefaultMetrics, Gauge, type Registry } from 'prom-client';
 import type { ShardStatus } from '../membership/status.ts';
 
 /** Where the figures come from; asked at each scrape. */
@@ -14,37 +14,54 @@ export interface MetricSource {
 
 const STATES: readonly NodeState[] = ['up', 'down', 'draining', 'out'];
 
-let source: MetricSource | undefined;
-
-/** From now on the figures are this peer's. */
-export function observeNode(next: MetricSource): void {
-  source = next;
-  if (register.getSingleMetric('holdfast_membership_epoch') !== undefined) return;
-  collectDefaultMetrics();
+/** Registers them, with those of the process. */
+export function observeNode(registry: Registry, source: MetricSource): void {
+  collectDefaultMetrics({ register: registry });
+  const gauge = (
+    name: string,
+    help: string,
+    collect: (set: Set) => void,
+    labelNames: string[] = [],
+  ): void => {
+    new Gauge({
+      name,
+      help,
+      labelNames,
+      registers: [registry],
+      collect() {
+        this.reset();
+        collect((labels, value) => this.set(labels, value));
+      },
+    });
+  };
   gauge('holdfast_membership_epoch', 'Epoch of the cluster map that this peer has', (set) =>
-    set({}, source?.map()?.epoch ?? 0),
+    set({}, source.map()?.epoch ?? 0),
   );
   gauge(
     'holdfast_membership_heard',
     '1 while the leader of the system shard answers this peer',
-    (set) => set({}, source?.isHeard() === true ? 1 : 0),
+    (set) => set({}, source.isHeard() ? 1 : 0),
   );
   gauge(
     'holdfast_membership_volumes',
     'Volumes of the cluster, on members of the system shard',
-    (set) => set({}, source?.volumes() ?? 0),
+    (set) => set({}, source.volumes()),
   );
-  gauge('holdfast_membership_peers', 'Peers of the cluster by state', countPeers, ['state']);
+  gauge(
+    'holdfast_membership_peers',
+    'Peers of the cluster by state',
+    (set) => countPeers(source.map(), set),
+    ['state'],
+  );
   gauge('holdfast_placement_moving_partitions', 'Partitions being copied to new replicas', (set) =>
-    set({}, moving(source?.map())),
+    set({}, moving(source.map())),
   );
   const perShard = (name: string, help: string, value: (shard: ShardStatus) => number): void =>
     gauge(
       name,
       help,
       (set) => {
-        for (const shard of source?.shards() ?? [])
-          set({ shard: String(shard.shard) }, value(shard));
+        for (const shard of source.shards()) set({ shard: String(shard.shard) }, value(shard));
       },
       ['shard'],
     );
@@ -68,25 +85,8 @@ export function observeNode(next: MetricSource): void {
 
 type Set = (labels: Record<string, string>, value: number) => void;
 
-function gauge(
-  name: string,
-  help: string,
-  collect: (set: Set) => void,
-  labelNames: string[] = [],
-): void {
-  new Gauge({
-    name,
-    help,
-    labelNames,
-    collect() {
-      this.reset();
-      collect((labels, value) => this.set(labels, value));
-    },
-  });
-}
-
-function countPeers(set: Set): void {
-  const nodes = source?.map()?.nodes ?? [];
+function countPeers(map: ClusterMap | undefined, set: Set): void {
+  const nodes = map?.nodes ?? [];
   for (const state of STATES) set({ state }, nodes.filter((node) => node.state === state).length);
 }
 
