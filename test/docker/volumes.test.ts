@@ -1,0 +1,216 @@
+import { rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Host } from '../lab/host.ts';
+import { Lab } from '../lab/lab.ts';
+import { waitFor } from '../lab/processes.ts';
+import { packRootfs } from '../lab/rootfs.ts';
+
+const PROJECT = fileURLToPath(new URL('../..', import.meta.url));
+const COMPOSE = ['docker-compose', '-p', 'holdfast', '-f', join(PROJECT, 'docker/compose.yaml')];
+const BASE = 'holdfast-base:1';
+const IMAGE = 'holdfast:test';
+
+describe('Docker volumes on three hosts', () => {
+  let lab: Lab;
+  const host = (number: number): Host => lab.host(number);
+  const tar = join(tmpdir(), `holdfast-docker-test-${process.pid}.tar`);
+
+  /** Starts a host's peer, mount and volume driver from the compose file that every host shares. */
+  async function composeUp(target: Host, join: Record<string, string>): Promise<void> {
+    const env = {
+      HOLDFAST_IMAGE: IMAGE,
+      HOLDFAST_ADDRESS: target.address,
+      HOLDFAST_NAME: target.name,
+      ...join,
+    };
+    await target.exec([...COMPOSE, 'up', '-d'], {
+      env: { ...process.env, ...env },
+      timeoutMs: 60_000,
+    });
+    await waitFor(`the driver on ${target.name}`, () => hasDriver(target), 90_000);
+  }
+
+  async function hasDriver(target: Host): Promise<boolean> {
+    const listed = await target.docker(['volume', 'create', '-d', 'holdfast', 'probe'], {
+      check: false,
+    });
+    return listed.status === 0;
+  }
+
+  const inContainer = (
+    target: Host,
+    command: string,
+    volume = 'data',
+  ): Promise<{ stdout: string }> =>
+    target.docker(['run', '--rm', '-v', `${volume}:/data`, BASE, 'sh', '-c', command]);
+
+  beforeAll(async () => {
+    [lab] = await Promise.all([Lab.up({ hosts: 3 }), packRootfs(tar)]);
+    await lab.image(BASE, tar);
+    const build = [
+      'build',
+      '-q',
+      '-f',
+      join(PROJECT, 'docker/Dockerfile'),
+      '--build-arg',
+      `BASE_IMAGE=${BASE}`,
+      '-t',
+      IMAGE,
+      PROJECT,
+    ];
+    await host(1).docker(build, {
+      timeoutMs: 280_000,
+      env: { ...process.env, DOCKER_BUILDKIT: '0' },
+    });
+    await lab.share(IMAGE, host(1));
+    await composeUp(host(1), {});
+    const made = await host(1).exec(
+      [...COMPOSE, 'exec', '-T', 'holdfast', 'holdfast', 'token', 'create'],
+      {
+        env: { ...process.env, HOLDFAST_IMAGE: IMAGE },
+      },
+    );
+    const join_ = {
+      HOLDFAST_JOIN_TOKEN: made.stdout.trim(),
+      HOLDFAST_JOIN_PEER: `${host(1).address}:7400`,
+    };
+    await composeUp(host(2), join_);
+    await composeUp(host(3), join_);
+  }, 600_000);
+
+  afterAll(async () => {
+    rmSync(tar, { force: true });
+    await lab?.down();
+  });
+
+  it('shows on every host what a container wrote on one', async () => {
+    await host(1).docker(['volume', 'create', '-d', 'holdfast', '-o', 'size=1G', 'data']);
+    await inContainer(host(1), 'echo hello >/data/greeting');
+    for (const number of [2, 3]) {
+      expect((await host(number).docker(['volume', 'ls', '-q'])).stdout.split('\n')).toContain(
+        'data',
+      );
+      expect((await inContainer(host(number), 'cat /data/greeting')).stdout).toBe('hello\n');
+    }
+    const df = await inContainer(host(3), "df -P /data | tail -1 | awk '{print $2}'");
+    expect(Number(df.stdout)).toBe(1024 * 1024);
+  });
+
+  it('is a global driver and refuses options that it does not know', async () => {
+    const scope = await host(2).docker([
+      'volume',
+      'inspect',
+      '-f',
+      '{{.Scope}} {{.Driver}}',
+      'data',
+    ]);
+    expect(scope.stdout.trim()).toBe('global holdfast');
+    const refused = await host(2).docker(
+      ['volume', 'create', '-d', 'holdfast', '-o', 'sise=1G', 'other'],
+      { check: false },
+    );
+    expect(refused.status).not.toBe(0);
+    expect(refused.stderr).toMatch(/size/);
+  });
+
+  it('refuses to remove a volume that another host uses', async () => {
+    await host(1).docker(['volume', 'create', '-d', 'holdfast', 'busy']);
+    await host(1).docker(['run', '-d', '--name', 'user', '-v', 'busy:/data', BASE, 'sleep', '600']);
+    const refused = await host(2).docker(['volume', 'rm', 'busy'], { check: false });
+    expect(refused.status).not.toBe(0);
+    expect(refused.stderr).toMatch(/h1/);
+    await host(1).docker(['rm', '-f', 'user']);
+    await host(2).docker(['volume', 'rm', 'busy']);
+    expect((await host(3).docker(['volume', 'ls', '-q'])).stdout.split('\n')).not.toContain('busy');
+  });
+
+  it('keeps a running container working when the peer and the mount daemon are killed', async () => {
+    const loop =
+      'i=0; while :; do i=$((i+1)); echo $i >>/data/ticks || exit 1; sync /data/ticks; done';
+    await host(2).docker([
+      'run',
+      '-d',
+      '--name',
+      'ticker',
+      '-v',
+      'data:/data',
+      BASE,
+      'sh',
+      '-c',
+      loop,
+    ]);
+    const ticks = async (): Promise<number> =>
+      Number((await inContainer(host(3), 'wc -l </data/ticks || echo 0')).stdout);
+    await waitFor('ticks', async () => (await ticks()) > 5, 60_000);
+    for (const pattern of ['fuse-mount/src/main.ts', ' node$']) {
+      await host(2).exec(['pkill', '-KILL', '-f', pattern]);
+      const before = await ticks();
+      await waitFor(
+        `ticks after the end of ${pattern}`,
+        async () => (await ticks()) > before + 5,
+        60_000,
+      );
+    }
+    const state = await host(2).docker(['inspect', '-f', '{{.State.Running}}', 'ticker']);
+    expect(state.stdout.trim()).toBe('true');
+    await host(2).docker(['rm', '-f', 'ticker']);
+  });
+
+  it('moves a Swarm service to another host, with its data, when its host loses power', async () => {
+    await lab.ready();
+    const mount = 'type=volume,volume-driver=holdfast,source=state,target=/data';
+    const script =
+      'hostname >>/data/starts; n=$(cat /data/n 2>/dev/null || echo 0); while :; do n=$((n+1)); echo $n >/data/new; sync /data/new; mv /data/new /data/n; done';
+    const options = [
+      '-d',
+      '--no-resolve-image',
+      '--endpoint-mode',
+      'dnsrr',
+      '--name',
+      'keeper',
+      '--mount',
+      mount,
+    ];
+    await host(1).docker([
+      'service',
+      'create',
+      ...options,
+      '--constraint',
+      'node.hostname!=h1',
+      BASE,
+      'sh',
+      '-c',
+      script,
+    ]);
+    const where = async (): Promise<string | undefined> => {
+      const list = [
+        'service',
+        'ps',
+        'keeper',
+        '--filter',
+        'desired-state=running',
+        '--format',
+        '{{.Node}} {{.CurrentState}}',
+      ];
+      return /^(h\d) Running/m.exec((await host(1).docker(list, { check: false })).stdout)?.[1];
+    };
+    const count = async (): Promise<number> =>
+      Number((await host(1).exec(['cat', '/mnt/cluster/state/n'], { check: false })).stdout);
+    await waitFor(
+      'the service',
+      async () => (await where()) !== undefined && (await count()) > 10,
+      120_000,
+    );
+    const first = (await where()) ?? '';
+    const acknowledged = await count();
+    await lab.host(first).powercut();
+    const second = first === 'h2' ? 'h3' : 'h2';
+    await waitFor(`the service on ${second}`, async () => (await where()) === second, 150_000);
+    await waitFor('progress', async () => (await count()) > acknowledged + 10, 60_000);
+    const starts = await host(1).exec(['cat', '/mnt/cluster/state/starts']);
+    expect(starts.stdout.trim().split('\n')).toHaveLength(2);
+  });
+});
