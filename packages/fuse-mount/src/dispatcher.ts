@@ -1,4 +1,5 @@
 import { errnoOf, HoldfastError } from '@holdfast/protocol';
+import { Admission, type Admitted } from './admission.ts';
 import type { Channel, ChannelListener, Reply } from './device/channel.ts';
 import { hasFatalSignal } from './device/fatal-signal.ts';
 import type { Handler, MountState } from './handlers/handler.ts';
@@ -15,11 +16,6 @@ export interface MountObserver {
   onRequest?(op: OperationName, seconds: number, errno: number): void;
   /** Something that an operator or programmer must know; `event` is a noun and a verb. */
   onProblem?(event: string, fields: Readonly<Record<string, unknown>>): void;
-}
-
-interface Queued {
-  readonly request: PendingRequest;
-  readonly body: RequestBody;
 }
 
 /** Operations that the kernel wants no answer to. */
@@ -41,9 +37,7 @@ export class Dispatcher implements ChannelListener {
   readonly #onRead: (requestId: number, oldest: number) => void;
   readonly #onEnd: (error: HoldfastError | undefined) => void;
   readonly #inFlight = new Map<number, PendingRequest>();
-  #queue: Queued[] = [];
-  #queuedBytes = 0;
-  #running = 0;
+  readonly #admission = new Admission((admitted) => this.#start(admitted));
   #lockWaits = 0;
   #onIdle: (() => void) | undefined;
 
@@ -84,14 +78,14 @@ export class Dispatcher implements ChannelListener {
   }
 
   onEnd(error: HoldfastError | undefined): void {
-    this.#queue = [];
+    this.#admission.clear();
     for (const request of this.#inFlight.values()) request.interrupt();
     this.#onEnd(error);
   }
 
   /** Resolves when nothing but lock waits is under way, or after `waitMs`; reading must have been stopped. */
   async settle(waitMs: number): Promise<void> {
-    if (this.#running === 0) return;
+    if (this.#admission.running === 0) return;
     const idle = new Promise<void>((resolve) => {
       this.#onIdle = resolve;
     });
@@ -129,8 +123,8 @@ export class Dispatcher implements ChannelListener {
     this.#inFlight.set(header.requestId, request);
     this.#onRead(header.requestId, this.#oldestInFlight() ?? header.requestId);
     if (isLockWait(body)) this.#startLockWait(request, body);
-    else if (this.#running < MOUNT_LIMITS.runningMax) this.#start(request, body);
-    else this.#enqueue(request, body);
+    else this.#admission.admit({ request, body });
+    if (this.#admission.isFull) this.#channel.pause();
   }
 
   /** Ids come in growing order, and a Map keeps it. */
@@ -138,20 +132,12 @@ export class Dispatcher implements ChannelListener {
     return this.#inFlight.keys().next().value;
   }
 
-  #enqueue(request: PendingRequest, body: RequestBody): void {
-    this.#queue.push({ request, body });
-    this.#queuedBytes += payloadBytes(body);
-    const isFull =
-      this.#queue.length >= MOUNT_LIMITS.queuedMax ||
-      this.#queuedBytes >= MOUNT_LIMITS.queuedBytesMax;
-    if (isFull) this.#channel.pause();
-  }
-
-  #start(request: PendingRequest, body: RequestBody): void {
-    this.#running += 1;
-    void this.#work(request, body).then(() => {
-      this.#running -= 1;
-      this.#startNext();
+  #start(admitted: Admitted): void {
+    void this.#work(admitted.request, admitted.body).then(() => {
+      this.#admission.finished(admitted);
+      if (this.#onIdle !== undefined) {
+        if (this.#admission.running === 0) this.#onIdle();
+      } else if (this.#admission.hasRoom) this.#channel.resume();
     });
   }
 
@@ -164,21 +150,6 @@ export class Dispatcher implements ChannelListener {
     void this.#work(request, body).then(() => {
       this.#lockWaits -= 1;
     });
-  }
-
-  #startNext(): void {
-    while (this.#running < MOUNT_LIMITS.runningMax) {
-      const next = this.#queue.shift();
-      if (next === undefined) break;
-      this.#queuedBytes -= payloadBytes(next.body);
-      if (!next.request.isAnswered) this.#start(next.request, next.body);
-    }
-    if (this.#queue.length <= MOUNT_LIMITS.queuedMax / 2) this.#resume();
-    if (this.#running === 0) this.#onIdle?.();
-  }
-
-  #resume(): void {
-    if (this.#onIdle === undefined) this.#channel.resume();
   }
 
   /** Never rejects: what is thrown is answered. */
@@ -227,7 +198,7 @@ export class Dispatcher implements ChannelListener {
       return;
     }
     request.interrupt();
-    if (this.#queue.some((queued) => queued.request === request)) {
+    if (this.#admission.withdraw(request)) {
       this.#answerError(request, new HoldfastError('EINTR'));
     }
   }
@@ -235,8 +206,4 @@ export class Dispatcher implements ChannelListener {
 
 function isLockWait(body: RequestBody): boolean {
   return body.op === 'setlkw' && body.lock.type !== 'unlock';
-}
-
-function payloadBytes(body: RequestBody): number {
-  return body.op === 'write' ? body.bytes.length : 0;
 }

@@ -1,10 +1,9 @@
 /** Limits of one mount, each with its unit and reason. */
 export const MOUNT_LIMITS = {
-  /**
-   * Requests that the file system works on at once. A session keeps the answers of 128 requests for
-   * retries, so that more would be refused; processes that wait for a lock come on top.
-   */
-  runningMax: 96,
+  /** Requests of one volume that are worked on at once: fewer than changesMax, so that a stuck volume leaves room. */
+  runningPerVolumeMax: 64,
+  /** Changes worked on at once: a session keeps the answers of 128 for retries, and refuses more. */
+  changesMax: 96,
   /** Requests read and waiting for their turn; then reading stops, and they wait in the kernel. */
   queuedMax: 1024,
   /** Bytes of their payload. */
