@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Mounted } from './support/mounted.ts';
 import { Probe } from './support/probe.ts';
 
@@ -19,9 +19,6 @@ describe('a mount', () => {
   beforeAll(async () => {
     mounted = await Mounted.start();
     probe = new Probe();
-  });
-  afterEach(() => {
-    expect(mounted.problems.splice(0)).toEqual([]);
   });
   afterAll(async () => {
     await probe?.close();
@@ -282,5 +279,9 @@ describe('a mount', () => {
     mounted.fileSystem.readLink = readLink;
     expect(mounted.problems.splice(0)).toMatchObject([{ event: 'request.failed' }]);
     expect(await fs.readlink(path('broken'))).toBe('target');
+  });
+
+  it('has reported no other problem', () => {
+    expect(mounted.problems).toEqual([]);
   });
 });

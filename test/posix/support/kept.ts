@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { unmount } from '@holdfast/fuse-mount';
-import { expect } from 'vitest';
+import { vi } from 'vitest';
 import { serveFileSystem } from './file-system-socket.ts';
 import { MemoryFileSystem } from './memory-file-system.ts';
 
@@ -69,12 +69,8 @@ export class Kept {
 
   /** Resolves when a daemon serves. */
   async ready(): Promise<void> {
-    await expect
-      .poll(() => this.keeper.exitCode !== null || existsSync(join(this.state, 'init.json')), {
-        timeout: 20_000,
-      })
-      .toBe(true);
-    expect(this.keeper.exitCode, this.log).toBeNull();
+    await until(() => this.keeper.exitCode !== null || existsSync(join(this.state, 'init.json')));
+    if (this.keeper.exitCode !== null) throw new Error(`the keeper ended:\n${this.log}`);
   }
 
   /** Process id of the present daemon. */
@@ -87,7 +83,7 @@ export class Kept {
     const old = this.daemonPid;
     if (signal === 'SIGKILL') process.kill(old, signal);
     else this.keeper.kill(signal);
-    await expect.poll(() => this.daemonPid, { timeout: 20_000 }).not.toBe(old);
+    await until(() => this.daemonPid !== old);
   }
 
   get isMounted(): boolean {
@@ -111,4 +107,9 @@ export class Kept {
     this.#server.close();
     rmSync(this.root, { recursive: true, force: true });
   }
+}
+
+/** Resolves when a condition holds; a busy machine takes a while to start a process. */
+async function until(holds: () => boolean): Promise<void> {
+  await vi.waitUntil(holds, { timeout: 20_000 });
 }

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { closeSync, mkdtempSync, rmdirSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, rmSync } from 'node:fs';
 import { stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -67,7 +67,7 @@ export class Mounted {
 }
 
 /** Unmounts, in another process, because a server in this one must go on answering. */
-export async function endMount(mountpoint: string): Promise<void> {
+async function endMount(mountpoint: string): Promise<void> {
   const device = await deviceOf(mountpoint);
   try {
     await promisify(execFile)('umount', [mountpoint]);
@@ -78,7 +78,7 @@ export async function endMount(mountpoint: string): Promise<void> {
 }
 
 /** Ends a connection whatever waits on it; the last means against processes that cannot be killed. */
-export async function abort(device: number): Promise<void> {
+async function abort(device: number): Promise<void> {
   await writeFile(`/sys/fs/fuse/connections/${device}/abort`, '1').catch(() => {});
 }
 
@@ -87,9 +87,4 @@ async function deviceOf(mountpoint: string): Promise<number | undefined> {
     ({ dev }) => dev,
     () => undefined,
   );
-}
-
-/** Removes an empty directory that was a mountpoint. */
-export function removeMountpoint(path: string): void {
-  rmdirSync(path);
 }

@@ -3,7 +3,7 @@ import { HoldfastError } from '@holdfast/protocol';
 import { mount, UMOUNT_FLAG, umount } from './native.ts';
 
 /** File system type that /proc/mounts shows. */
-export const FILE_SYSTEM_TYPE = 'fuse.holdfast';
+const FILE_SYSTEM_TYPE = 'fuse.holdfast';
 
 const EBUSY = 16;
 

@@ -209,7 +209,7 @@ function writeTime(reply: Buffer, secondsAt: number, nanosAt: number, time: bigi
 }
 
 /** A safe number, not negative, as 64 bits. */
-export function writeSafe(bytes: Buffer, at: number, value: number): void {
+function writeSafe(bytes: Buffer, at: number, value: number): void {
   bytes.writeUInt32LE(value >>> 0, at);
   bytes.writeUInt32LE(Math.floor(value / WORD), at + 4);
 }

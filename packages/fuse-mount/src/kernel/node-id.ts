@@ -30,8 +30,3 @@ export function nodeOf(low: number, high: number): NodeReference {
     ino: ((high & 0xff) * WORD + low) as InodeNumber,
   };
 }
-
-/** Decimal text of a node's 64-bit id, as `stat` shows it. */
-export function nodeIdText(node: NodeReference): string {
-  return ((BigInt(node.volume) << 40n) | BigInt(node.ino)).toString();
-}
