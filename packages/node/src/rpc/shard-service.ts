@@ -57,12 +57,10 @@ export function shardRunner(options: ShardRunnerOptions): RunInShard {
         if (leader === undefined)
           throw new HoldfastError('NO_QUORUM', `no member of shard ${shard} is known`);
         if (leader === options.self) return await runHere(options.host, request, options.stopping);
-        return await options.peers
-          .to(leader)
-          .call<OperationAnswer>(RPC.run, request, {
-            deadlineMs: TRY_MS,
-            signal: options.stopping,
-          });
+        return await options.peers.to(leader).call<OperationAnswer>(RPC.run, request, {
+          deadlineMs: TRY_MS,
+          signal: options.stopping,
+        });
       } catch (error) {
         if (!isPassing(error) || performance.now() > deadline || options.stopping.aborted)
           throw error;
@@ -101,7 +99,7 @@ async function runHere(
     v: 1,
     session: INTERNAL_SESSION,
     sequence: 1,
-    answeredBelow: 1,
+    answeredBelow: 0,
     timeNs,
     volume,
     operation,

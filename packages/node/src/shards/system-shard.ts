@@ -11,6 +11,10 @@ import { packFrames, unpackFrames } from './frames.ts';
 
 const APPLIED_KEY = 'applied';
 const RECORD_PREFIX = 'r/';
+/** Milliseconds that a change waits for others before it is written. */
+const WRITE_BEHIND_MS = 200;
+/** Records that may wait to be written; the whole state of a large cluster is a few times that. */
+const STAGED_RECORDS_MAX = 10_000;
 
 type Store = Level<string, Uint8Array>;
 type Write =
@@ -21,14 +25,20 @@ type Write =
 export type StateListener = (state: ClusterState) => void;
 
 /**
- * Applies in memory at once and writes behind: the records changed and the applied index go to disk
- * in one batch, so that after a crash the log is replayed from exactly there.
+ * Applies in memory at once and writes behind: the records changed by many entries and the applied
+ * index go to disk in one flushed batch, so that after a crash the log is replayed from exactly
+ * there. Batches are never written unflushed: LevelDB starts new log files without flushing old ones,
+ * so that a power cut could keep a later batch and lose an earlier one.
  */
 export class SystemShard {
   readonly #store: Store;
   #state: ClusterState;
   #applied: number;
-  #writing: Promise<void> = Promise.resolve();
+  /** By key; undefined: to be deleted. */
+  #staged = new Map<string, Uint8Array | undefined>();
+  #writing: Promise<void> | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #failure: HoldfastError | undefined;
   readonly #listeners = new Set<StateListener>();
 
   private constructor(store: Store, state: ClusterState, applied: number) {
@@ -77,52 +87,54 @@ export class SystemShard {
   ): readonly RegistryResult[] {
     const results = entries.map(({ data }) => this.#applyOne(data));
     this.#applied = entries.at(-1)?.index ?? this.#applied;
-    this.#stage(this.#state.takeChanges(), this.#applied);
+    this.#stage(this.#state.takeChanges());
     for (const listener of this.#listeners) listener(this.#state);
     return results;
   }
 
   #applyOne(data: Uint8Array): RegistryResult {
-    let command: RegistryCommand;
+    // An entry that cannot be understood is refused alike by every replica: none may stop on it.
     try {
-      command = decode<RegistryCommand>(data);
+      return this.#state.apply(decode<RegistryCommand>(data));
     } catch {
       return { ok: false, code: 'BAD_REQUEST', message: 'the registry command is malformed' };
     }
-    return this.#state.apply(command);
   }
 
-  #stage(changes: readonly RecordChange[], applied: number): void {
-    const batch: Write[] = changes.map(({ key, value }) => {
-      const stored = RECORD_PREFIX + key;
-      return value === undefined
-        ? { type: 'del', key: stored }
-        : { type: 'put', key: stored, value };
-    });
+  #stage(changes: readonly RecordChange[]): void {
+    for (const { key, value } of changes) this.#staged.set(RECORD_PREFIX + key, value);
+    this.#timer ??= setTimeout(() => void this.#write(), WRITE_BEHIND_MS);
+  }
+
+  /** Writes all that is staged; while one write runs the next gathers. */
+  async #write(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    await this.#writing;
+    const [staged, applied] = [this.#staged, this.#applied];
+    this.#staged = new Map();
+    const batch: Write[] = [...staged].map(([key, value]) =>
+      value === undefined ? { type: 'del', key } : { type: 'put', key, value },
+    );
     batch.push({ type: 'put', key: APPLIED_KEY, value: encode(applied) });
-    this.#writing = this.#writing.then(() => this.#store.batch(batch));
-    // Reported by settled(); a rejection must not be taken for unhandled before that is called.
-    this.#writing.catch(() => undefined);
-  }
-
-  /** Resolves when everything applied is written, though not flushed. Throws DISK_FAILED. */
-  async settled(): Promise<void> {
-    try {
-      await this.#writing;
-    } catch (cause) {
-      throw new HoldfastError('DISK_FAILED', 'the state of the system shard cannot be written', {
-        cause,
-      });
-    }
-  }
-
-  /** Flushes; the log up to the answer is no longer needed. */
-  async flushed(): Promise<number> {
-    await this.settled();
-    const applied = this.#applied;
-    await this.#store.batch([{ type: 'put', key: APPLIED_KEY, value: encode(applied) }], {
-      sync: true,
+    this.#writing = this.#store.batch(batch, { sync: true }).catch((cause: unknown) => {
+      const message = 'the state of the system shard cannot be written';
+      this.#failure = new HoldfastError('DISK_FAILED', message, { cause });
     });
+    await this.#writing;
+  }
+
+  /** Resolves when more can be applied. Throws DISK_FAILED. */
+  async settled(): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure;
+    if (this.#staged.size > STAGED_RECORDS_MAX) await this.#writing;
+  }
+
+  /** Writes and flushes; the log up to the answer is no longer needed. Throws DISK_FAILED. */
+  async flushed(): Promise<number> {
+    const applied = this.#applied;
+    await this.#write();
+    await this.settled();
     return applied;
   }
 
@@ -151,7 +163,7 @@ export class SystemShard {
         cause,
       });
     }
-    await this.settled();
+    await this.flushed();
     const kept = new Set(batch.map(({ key }) => key));
     for await (const key of this.#store.keys())
       if (!kept.has(key)) batch.push({ type: 'del', key });
@@ -163,7 +175,7 @@ export class SystemShard {
   }
 
   async close(): Promise<void> {
-    await this.settled();
+    await this.flushed();
     await this.#store.close();
   }
 }
