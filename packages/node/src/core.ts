@@ -20,7 +20,9 @@ import { VolumeLifecycle } from './membership/volumes.ts';
 import { Peers } from './rpc/peers.ts';
 import { RpcServer } from './rpc/server.ts';
 import { shardRunner } from './rpc/shard-service.ts';
+import { ChunkCollector } from './shards/chunk-collector.ts';
 import { SystemShard } from './shards/system-shard.ts';
+import { VolumeShards } from './shards/volume-shards.ts';
 import type { Teardown } from './teardown.ts';
 import type { Log } from './telemetry/log.ts';
 
@@ -96,7 +98,9 @@ export async function buildCore(input: CoreInput): Promise<Core> {
     peers,
     stopping,
   });
-  const parts = new PeerShards(dataDirectory, map, holder);
+  const volumeShards = await openVolumeShards(input, { map, book, host: consensus.host });
+  volumeShards.register(wire);
+  const parts = new PeerShards(dataDirectory, { map, system: holder, volumes: volumeShards });
   const groups = new ShardGroups({ self, host: consensus.host, parts, map, log });
   teardown.add('shards', () => groups.close());
   const volumes = new VolumeLifecycle(
@@ -119,6 +123,28 @@ export async function buildCore(input: CoreInput): Promise<Core> {
     volumes,
     systemShard,
   };
+}
+
+async function openVolumeShards(
+  { config, identity, teardown, onFatal }: CoreInput,
+  { map, book, host }: Pick<Core, 'map' | 'book' | 'host'>,
+): Promise<VolumeShards> {
+  const collector = new ChunkCollector({
+    clusterId: identity.clusterId,
+    tls: () => identity.tls,
+    map: () => map.current,
+    addressOf: (node) => book.of(node, 'wireAddress'),
+  });
+  teardown.add('chunk collector', () => collector.close());
+  const path = join(config.dataDirectory, DATA_NAMES.state, 'volumes');
+  await mkdir(path, { recursive: true, mode: 0o700 });
+  const shards = await VolumeShards.open(path, {
+    host,
+    onFatal,
+    deleteChunks: (chunks) => collector.delete(chunks),
+  });
+  teardown.add('volume shards', () => shards.close());
+  return shards;
 }
 
 async function openConsensus(
@@ -163,17 +189,26 @@ class PeerShards implements ShardParts {
   readonly #directory: string;
   readonly #map: MapCache;
   readonly #system: { shard?: SystemShard };
+  readonly #volumes: VolumeShards;
 
-  constructor(dataDirectory: string, map: MapCache, system: { shard?: SystemShard }) {
-    this.#directory = join(dataDirectory, DATA_NAMES.state);
-    this.#map = map;
-    this.#system = system;
+  constructor(
+    dataDirectory: string,
+    o: {
+      readonly map: MapCache;
+      readonly system: { shard?: SystemShard };
+      readonly volumes: VolumeShards;
+    },
+  ) {
+    this.#directory = join(dataDirectory, DATA_NAMES.state, 'system');
+    this.#map = o.map;
+    this.#system = o.system;
+    this.#volumes = o.volumes;
   }
 
   async open(shard: ShardId): Promise<StateMachine> {
-    if (shard !== SYSTEM_SHARD) return new NothingYet();
+    if (shard !== SYSTEM_SHARD) return this.#volumes.openShard(shard);
     await mkdir(this.#directory, { recursive: true, mode: 0o700 });
-    const system = await SystemShard.open(this.#pathOf(shard));
+    const system = await SystemShard.open(this.#directory);
     const offer = (): void => {
       if (system.state.map !== undefined) this.#map.offer(system.state.map);
     };
@@ -184,32 +219,13 @@ class PeerShards implements ShardParts {
   }
 
   async close(shard: ShardId): Promise<void> {
-    if (shard !== SYSTEM_SHARD) return;
+    if (shard !== SYSTEM_SHARD) return this.#volumes.closeShard(shard);
     await this.#system.shard?.close();
     delete this.#system.shard;
   }
 
   async remove(shard: ShardId): Promise<void> {
-    await rm(this.#pathOf(shard), { recursive: true, force: true });
-  }
-
-  #pathOf(shard: ShardId): string {
-    return join(this.#directory, shard === SYSTEM_SHARD ? 'system' : `shard-${shard}`);
-  }
-}
-
-/** Placeholder. */
-class NothingYet implements StateMachine {
-  applied = 0;
-  apply(entries: readonly { index: number }[]): readonly unknown[] {
-    this.applied = entries.at(-1)?.index ?? this.applied;
-    return entries.map(() => ({ ok: true, answer: {} }));
-  }
-  async settled(): Promise<void> {}
-  snapshot(): AsyncIterable<Uint8Array> {
-    return (async function* () {})();
-  }
-  async install(meta: { index: number }): Promise<void> {
-    this.applied = meta.index;
+    if (shard !== SYSTEM_SHARD) return this.#volumes.removeShard(shard);
+    await rm(this.#directory, { recursive: true, force: true });
   }
 }

@@ -1,0 +1,221 @@
+import { view } from '@holdfast/metadata';
+import {
+  type ChunkId,
+  type Command,
+  type CommandResult,
+  type ErrorCode,
+  encode,
+  HoldfastError,
+  INTERNAL_SESSION,
+  LIMITS,
+  type Operation,
+  ROOT_VOLUME,
+  type SessionId,
+  type ShardId,
+  type View,
+  type ViewAnswers,
+  type VolumeNumber,
+} from '@holdfast/protocol';
+import type { LeaderChange, ShardHost } from '../consensus/shard-host.ts';
+import { DelegationRecalls } from './delegations.ts';
+import { Housekeeping } from './housekeeping.ts';
+import { type SessionChannel, SessionLeases, SWEEP_MS } from './sessions.ts';
+import type { VolumeShard } from './shard.ts';
+
+/** Options of {@link VolumeService}. */
+export interface VolumeServiceOptions {
+  readonly host: Pick<ShardHost, 'propose' | 'readBarrier' | 'leaderOf' | 'isLeader'>;
+  readonly deleteChunks: (chunks: readonly ChunkId[]) => Promise<readonly ChunkId[]>;
+  /** Milliseconds on a clock that never goes back. */
+  readonly now?: () => number;
+  /** Nanoseconds since the epoch. */
+  readonly nowNs?: () => bigint;
+  readonly leaseMs?: number;
+  readonly collectGraceMs?: number;
+  /** Milliseconds that a request waits for a delegation to come back. LIMITS.operationWaitMs. */
+  readonly recallWaitMs?: number;
+}
+
+/** A look as it comes over the wire. */
+export interface ViewCall {
+  readonly session: SessionId;
+  readonly volume: VolumeNumber;
+  readonly view: View;
+}
+
+/** What the leader of one volume shard does for its clients, and for the shard itself. */
+export class VolumeService {
+  readonly #shard: VolumeShard;
+  readonly #options: VolumeServiceOptions;
+  readonly leases: SessionLeases;
+  readonly #recalls: DelegationRecalls;
+  readonly #housekeeping: Housekeeping;
+  readonly #now: () => number;
+  readonly #nowNs: () => bigint;
+  readonly #stopListening: () => void;
+  #sweeping: NodeJS.Timeout | undefined;
+  #leadership = 0;
+
+  constructor(shard: VolumeShard, options: VolumeServiceOptions) {
+    this.#shard = shard;
+    this.#options = options;
+    this.#now = options.now ?? (() => performance.now());
+    this.#nowNs = options.nowNs ?? (() => BigInt(Date.now()) * 1_000_000n);
+    const { state } = shard;
+    const { deleteChunks, leaseMs, collectGraceMs } = options;
+    this.leases = new SessionLeases({
+      shard: shard.shard,
+      state,
+      now: this.#now,
+      expire: (session) => this.#propose({ op: 'expire-session', expired: session }),
+      ...(leaseMs !== undefined && { leaseMs }),
+    });
+    this.#recalls = new DelegationRecalls((session, notice) => this.leases.notify(session, notice));
+    this.#housekeeping = new Housekeeping({
+      state,
+      propose: (operation) => this.#propose(operation),
+      deleteChunks,
+      nowNs: this.#nowNs,
+      ...(collectGraceMs !== undefined && { graceMs: collectGraceMs }),
+    });
+    this.#stopListening = shard.onApplied((command, result) => {
+      this.leases.applied(command, result);
+      if (result.ok) this.#recalls.applied(command);
+    });
+  }
+
+  get #id(): ShardId {
+    return this.#shard.shard;
+  }
+
+  /** Leadership came or went. */
+  leaderChanged({ isLeader }: LeaderChange): void {
+    this.#leadership += 1;
+    this.#stopLeading();
+    if (isLeader) void this.#beginLeading(this.#leadership);
+  }
+
+  async #beginLeading(leadership: number): Promise<void> {
+    try {
+      await this.#options.host.readBarrier(this.#id);
+    } catch {
+      // Lost before it was confirmed: another change tells of it, or the next call finds out.
+      if (leadership === this.#leadership && this.#options.host.isLeader(this.#id)) {
+        setTimeout(() => {
+          if (leadership === this.#leadership) void this.#beginLeading(leadership);
+        }, SWEEP_MS).unref();
+      }
+      return;
+    }
+    if (leadership !== this.#leadership) return;
+    this.leases.lead();
+    this.#sweeping = setInterval(() => this.leases.sweep(), SWEEP_MS);
+    this.#sweeping.unref();
+    this.#housekeeping.start();
+  }
+
+  #stopLeading(): void {
+    clearInterval(this.#sweeping);
+    this.leases.resign();
+    this.#recalls.release();
+    void this.#housekeeping.stop();
+  }
+
+  /** An operation of the shard's own. */
+  async #propose(operation: Operation): Promise<CommandResult> {
+    const command: Command = {
+      v: 1,
+      session: INTERNAL_SESSION,
+      sequence: 1,
+      answeredBelow: 1,
+      timeNs: this.#nowNs(),
+      volume: ROOT_VOLUME,
+      operation,
+    };
+    return (await this.#options.host.propose(this.#id, encode(command))) as CommandResult;
+  }
+
+  /**
+   * Applies a session's command. A delegation in its way is recalled and waited for. Throws
+   * NOT_LEADER, NO_QUORUM, OVERLOADED, ENOSPC, DELEGATED; safe to repeat after any of them.
+   */
+  async execute(command: Command, signal?: AbortSignal): Promise<CommandResult> {
+    const data = encode(command);
+    if (data.byteLength > LIMITS.entryBytesMax) {
+      throw new HoldfastError('BAD_REQUEST', `a command has at most ${LIMITS.entryBytesMax} bytes`);
+    }
+    return this.#pastDelegation(command.volume, signal, async () => {
+      const result = await this.#proposeData(data, signal);
+      if (!result.ok && result.code === 'DELEGATED') throw refusalOf(result);
+      return result;
+    });
+  }
+
+  async #proposeData(data: Uint8Array, signal: AbortSignal | undefined): Promise<CommandResult> {
+    const { host } = this.#options;
+    try {
+      // The log keeps the bytes; a second try needs its own.
+      const copy = Uint8Array.from(data);
+      return (await host.propose(
+        this.#id,
+        copy,
+        signal === undefined ? {} : { signal },
+      )) as CommandResult;
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || error.code !== 'UNKNOWN_OUTCOME') throw error;
+      // The new leader knows the outcome: commands carry the number of their request.
+      const detail = { leader: host.leaderOf(this.#id) };
+      throw new HoldfastError('NOT_LEADER', undefined, { detail, cause: error });
+    }
+  }
+
+  /** A linearizable look. Throws the view's refusals, NOT_LEADER, NO_QUORUM, OVERLOADED, DELEGATED. */
+  async view(call: ViewCall, signal?: AbortSignal): Promise<ViewAnswers[View['view']]> {
+    const { host } = this.#options;
+    return this.#pastDelegation(call.volume, signal, async () => {
+      await host.readBarrier(this.#id, signal === undefined ? {} : { signal });
+      return view(this.#shard.state, call);
+    });
+  }
+
+  /** A sign of life; answers how long the lease is. Throws SESSION_EXPIRED, NOT_LEADER, NO_QUORUM. */
+  async keepalive(session: SessionId, channel: SessionChannel): Promise<{ leaseMs: number }> {
+    // A leader that was deposed while it stood still must not prolong what its successor has ended.
+    await this.#options.host.readBarrier(this.#id);
+    await this.leases.heard(session, channel);
+    return { leaseMs: this.#options.leaseMs ?? LIMITS.sessionLeaseMs };
+  }
+
+  async #pastDelegation<T>(
+    volume: VolumeNumber,
+    signal: AbortSignal | undefined,
+    action: () => Promise<T>,
+  ): Promise<T> {
+    const deadline = this.#now() + (this.#options.recallWaitMs ?? LIMITS.operationWaitMs);
+    for (;;) {
+      try {
+        return await action();
+      } catch (error) {
+        const isHeld = error instanceof HoldfastError && error.code === 'DELEGATED';
+        const waitMs = deadline - this.#now();
+        if (!isHeld || waitMs <= 0 || signal?.aborted === true) throw error;
+        const holder = error.detail['session'] as SessionId;
+        await this.#recalls.wait(volume, holder, { waitMs, signal });
+      }
+    }
+  }
+
+  /** Ends all that the service does by itself. */
+  async close(): Promise<void> {
+    this.#leadership += 1;
+    this.#stopListening();
+    this.#stopLeading();
+    await this.#housekeeping.stop();
+  }
+}
+
+function refusalOf(result: Extract<CommandResult, { ok: false }>): HoldfastError {
+  return new HoldfastError(result.code as ErrorCode, result.message, {
+    detail: result.detail ?? {},
+  });
+}
