@@ -1,3 +1,4 @@
+// oxlint-disable vitest/no-standalone-expect, vitest/valid-expect -- the body of a test lives in this class
 /** Runs steps on the model and on the state machine and compares whatever can be seen. */
 import { freedChunks } from '@holdfast/metadata';
 import {
@@ -7,11 +8,13 @@ import {
   HoldfastError,
   type InodeNumber,
   LIMITS,
+  type LockRequest,
   type View,
   type ViewAnswers,
 } from '@holdfast/protocol';
 import { expect } from 'vitest';
 import type { RunTag } from './model-content.ts';
+import { LOCK_CELLS } from './model-locks.ts';
 import { type Expected, type ModelNode, ModelShard } from './model-shard.ts';
 import { RealShard, type TestSession } from './real-shard.ts';
 import { Interpreter, type Step } from './steps.ts';
@@ -23,6 +26,8 @@ export interface RunOptions {
   /** Offsets so far apart that content is deleted in slices. */
   readonly isFar: boolean;
   readonly reclaimKeys: number;
+  /** Files that are there from the start. */
+  readonly fileCount?: number;
 }
 
 interface PendingMove {
@@ -53,6 +58,12 @@ export class Comparison {
 
   get #model(): ModelShard {
     return this.#interpreter.model;
+  }
+
+  /** Makes the files that are there from the start. */
+  async begin(): Promise<void> {
+    const create = { action: 'create', session: 0, a: 0, c: 0, d: 0, e: 0 } as const;
+    for (let b = 0; b < (this.#options.fileCount ?? 0); b++) await this.step({ ...create, b });
   }
 
   /** Does one step on both and compares the answers. */
@@ -241,14 +252,29 @@ export class Comparison {
     const node = this.#model.alive[a % this.#model.alive.length] as ModelNode;
     if (node.kind === 'directory') return this.#compareDirectory(session, node, 1 + (b % 3));
     if (node.kind !== 'file') return;
-    const lock = this.#interpreter.lock(b, c, d, e);
-    if (lock.family === 'flock' || lock.start < lock.end) {
-      const owner = `${session.id} ${lock.owner}`;
-      const ino = node.ino as InodeNumber;
-      const { conflict } = await this.real.view(session, { view: 'test-lock', ino, lock });
-      expect(conflict !== undefined).toBe(node.locks.conflicts(owner, lock));
-    }
+    await this.#compareLock(session, node, this.#interpreter.lock(b, c, d, e));
     await this.#compareContent(session, node);
+  }
+
+  async #compareLock(session: TestSession, node: ModelNode, lock: LockRequest): Promise<void> {
+    if (lock.family === 'posix' && lock.start >= lock.end) return;
+    const ino = node.ino as InodeNumber;
+    const { conflict } = await this.real.view(session, { view: 'test-lock', ino, lock });
+    const owner = `${session.id} ${lock.owner}`;
+    expect(conflict !== undefined).toBe(node.locks.conflicts(owner, lock));
+  }
+
+  /** Each byte and each kind of lock, as an owner sees it who holds none. */
+  async #compareLocks(session: TestSession, node: ModelNode): Promise<void> {
+    for (const type of ['read', 'write'] as const) {
+      const probe = { type, owner: 'probe', pid: 1 };
+      const all = { start: 0, end: Number.MAX_SAFE_INTEGER };
+      await this.#compareLock(session, node, { ...probe, ...all, family: 'flock' });
+      for (let start = 0; start < LOCK_CELLS; start++) {
+        const end = start + 1 === LOCK_CELLS ? Number.MAX_SAFE_INTEGER : start + 1;
+        await this.#compareLock(session, node, { ...probe, start, end, family: 'posix' });
+      }
+    }
   }
 
   async #compareNode(session: TestSession, node: ModelNode): Promise<void> {
@@ -270,7 +296,10 @@ export class Comparison {
       const { target } = await this.real.view(session, { view: 'read-link', ino });
       expect(target).toBe(node.target);
     }
-    if (node.kind === 'file') await this.#compareContent(session, node);
+    if (node.kind === 'file') {
+      await this.#compareLocks(session, node);
+      await this.#compareContent(session, node);
+    }
     if (node.kind === 'directory') await this.#compareDirectory(session, node, 2);
   }
 

@@ -46,8 +46,10 @@ export class ModelContent {
 
   /** Gives the holes of [from, to) allocated zeros. */
   fill(from: number, to: number): void {
+    const before = this.runs;
+    this.runs = [...before];
     let at = from;
-    for (const run of [...this.runs]) {
+    for (const run of before) {
       if (run.to <= at || run.from >= to) continue;
       if (run.from > at) this.put(at, run.from, 'zero');
       at = Math.max(at, run.to);

@@ -45,7 +45,7 @@ export class ModelLocks {
     const cells = family === 'flock' ? [] : this.#cells;
     const flock = family === 'posix' ? [] : [this.#flock];
     for (const cell of [...cells, ...flock]) {
-      for (const owner of [...cell.keys()]) if (isDropped(owner)) cell.delete(owner);
+      for (const owner of cell.keys()) if (isDropped(owner)) cell.delete(owner);
     }
   }
 }

@@ -57,21 +57,22 @@ export interface Step {
 
 const number = fc.nat(0xffff);
 
-/** Random steps. */
-export const steps: fc.Arbitrary<Step> = fc.record({
-  action: fc.oneof(
-    ...Object.entries(ACTIONS).map(([action, weight]) => ({
-      arbitrary: fc.constant(action as Action),
-      weight,
-    })),
-  ),
-  session: fc.nat(2),
-  a: number,
-  b: number,
-  c: number,
-  d: number,
-  e: number,
-});
+/** Random steps; only of the actions given, if any are. */
+export function stepsOf(only?: readonly Action[]): fc.Arbitrary<Step> {
+  const weights = Object.entries(ACTIONS) as [Action, number][];
+  const chosen = weights.filter(([action]) => only?.includes(action) ?? true);
+  return fc.record({
+    action: fc.oneof(
+      ...chosen.map(([action, weight]) => ({ arbitrary: fc.constant(action), weight })),
+    ),
+    session: fc.nat(2),
+    a: number,
+    b: number,
+    c: number,
+    d: number,
+    e: number,
+  });
+}
 
 function pick<T>(list: readonly T[], index: number): T {
   return list[index % list.length] as T;
