@@ -62,10 +62,12 @@ describe('locks and interrupts', () => {
       start: 100,
       length: 50,
     });
+    expect(mounted.fileSystem.lockReleases).toBe(0);
     const waiting = two.call('lock', fd2, 'wait', 'write', 0, 0);
     await expect.poll(() => mounted.count('setlk')).toBeGreaterThanOrEqual(2);
     await one.call('close', fd1);
     await waiting;
+    expect(mounted.fileSystem.lockReleases).toBe(1);
     await two.call('close', fd2);
     expect(
       await one.call(

@@ -89,6 +89,27 @@ describe('the keeper', () => {
     expect(await workload.stop()).toBe(0);
   });
 
+  it('knows of locks that are older than the daemon', async () => {
+    await start();
+    await kept.ready();
+    const [one, two] = [new Probe(), new Probe()];
+    const path = join(kept.mountpoint, 'v', 'f');
+    const [fd1, fd2] = [
+      await one.call('open', path, constants.O_RDWR | constants.O_CREAT),
+      await two.call('open', path, constants.O_RDWR | constants.O_CREAT),
+    ];
+    await one.call('lock', fd1, 'set', 'write', 0, 10);
+    await kept.replaceDaemon('SIGKILL');
+    await expect(two.call('lock', fd2, 'set', 'write', 0, 10)).rejects.toMatchObject({
+      code: 'EAGAIN',
+    });
+    const waiting = two.call('lock', fd2, 'wait', 'write', 0, 10);
+    await kept.replaceDaemon('SIGKILL');
+    await one.call('close', fd1);
+    expect(await waiting).toMatchObject({ start: 0 });
+    await Promise.all([one.close(), two.close()]);
+  });
+
   it('frees callers with EINTR where the kernel cannot send requests again', async () => {
     await start({ mode: 'without-resend' });
     await kept.ready();

@@ -20,6 +20,7 @@ import {
 import { encodeIncrementEpoch, encodeResend } from './kernel/notify.ts';
 import type { InitRequest, RequestHeader } from './kernel/requests.ts';
 import { MOUNT_LIMITS } from './limits.ts';
+import { LockOwners } from './lock-owners.ts';
 import { LostRequests } from './lost-requests.ts';
 import { loadInit, type SavedInit, STATE_FILE, saveInit, Watermark } from './restart.ts';
 
@@ -52,6 +53,7 @@ export class MountServer {
   readonly #channel: Channel;
   readonly #dispatcher: Dispatcher;
   readonly #handles: OpenHandles;
+  readonly #lockOwners: LockOwners;
   readonly #invalidator: Invalidator;
   #state: MountState | undefined;
   #watermark: Watermark | undefined;
@@ -67,6 +69,7 @@ export class MountServer {
     const directory = options.stateDirectory;
     const saved = directory === undefined ? undefined : loadInit(directory);
     this.#handles = new OpenHandles(directory && join(directory, STATE_FILE.handles));
+    this.#lockOwners = new LockOwners(directory && join(directory, STATE_FILE.locks));
     this.#channel = new Channel(options.descriptor, options.readiness);
     this.#invalidator = new Invalidator({
       channel: this.#channel,
@@ -134,6 +137,7 @@ export class MountServer {
     this.#state = {
       fileSystem: this.#options.fileSystem,
       handles: this.#handles,
+      lockOwners: this.#lockOwners,
       invalidator: this.#invalidator,
       openReplyFlags: hasDirectIo(agreement) ? OPEN_REPLY.directIo : 0,
     };
@@ -170,6 +174,7 @@ export class MountServer {
 
   #closeFiles(): void {
     this.#handles.close();
+    this.#lockOwners.close();
     this.#watermark?.close();
     this.#watermark = undefined;
     this.#lost = undefined;

@@ -28,6 +28,7 @@ const VERSION = 1;
 export const STATE_FILE = {
   init: 'init.json',
   handles: 'handles',
+  locks: 'locks',
   watermark: 'watermark',
   /** Directory of the client's session. */
   session: 'session',

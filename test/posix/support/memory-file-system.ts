@@ -40,6 +40,8 @@ export class MemoryFileSystem implements FileSystem {
   #invalidate: (what: Invalidation) => Promise<void> = async () => {};
   /** Milliseconds for which answers are valid. */
   validMs = 0;
+  /** Closes that had to give up locks of their process. */
+  lockReleases = 0;
   /** Milliseconds that every change takes, before or after its effect. */
   delayMs = 0;
   /** Awaited before every read of a file that has the attribute `user.hang`. */
@@ -277,6 +279,8 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   async flush(node: NodeReference, lockOwner: string): Promise<void> {
+    if (lockOwner === '') return;
+    this.lockReleases += 1;
     await this.releaseLocks(node, 'posix', lockOwner);
   }
 

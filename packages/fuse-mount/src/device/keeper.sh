@@ -80,7 +80,7 @@ mount_device() {
 
 # Another connection: whatever an earlier one left has no meaning.
 forget_state() {
-  rm -rf "$state/init.json" "$state/handles" "$state/watermark" "$state/session"
+  rm -rf "$state/init.json" "$state/handles" "$state/locks" "$state/watermark" "$state/session"
 }
 
 start_daemon() {

@@ -6,6 +6,8 @@ import { done, type HandlerTable } from './handler.ts';
 
 type Files = 'open' | 'create' | 'read' | 'write' | 'flush' | 'fsync' | 'release' | 'lseek';
 
+/** In place of a lock owner: nothing to give up. */
+const NO_LOCKS = '';
 const EMPTY = { data: new Uint8Array(0) } as const;
 
 /** Handlers of open files. */
@@ -59,8 +61,10 @@ export const FILE_HANDLERS: HandlerTable<Files> = {
     return encodeLength(bytes.length);
   },
 
-  flush: async ({ lockOwner }, request, { fileSystem }) => {
-    await fileSystem.flush(request.node, lockOwner, request);
+  flush: async ({ lockOwner }, request, { fileSystem, lockOwners }) => {
+    const hasLocks = lockOwners.mayHold(request.node, lockOwner);
+    await fileSystem.flush(request.node, hasLocks ? lockOwner : NO_LOCKS, request);
+    if (hasLocks) lockOwners.released(request.node, lockOwner);
     return done();
   },
 

@@ -5,6 +5,7 @@ import type { OpenHandles } from '../handles.ts';
 import type { Invalidator } from '../invalidate.ts';
 import { emptyReply, encodeAttributes, encodeEntry } from '../kernel/encode.ts';
 import type { BodyOf, OperationName } from '../kernel/requests.ts';
+import type { LockOwners } from '../lock-owners.ts';
 import type { PendingRequest } from '../pending-request.ts';
 
 /** What all handlers of one mount share. */
@@ -12,6 +13,7 @@ export interface MountState {
   readonly fileSystem: FileSystem;
   readonly handles: OpenHandles;
   readonly invalidator: Invalidator;
+  readonly lockOwners: LockOwners;
   /** Flags of every OPEN reply (OPEN_REPLY). */
   readonly openReplyFlags: number;
 }
