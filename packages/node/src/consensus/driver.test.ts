@@ -16,7 +16,7 @@ async function start(
     peers,
     shards: [ONE, TWO],
     openMachine: TallyMachine.open,
-    killMachine: async () => {},
+    killMachines: async () => {},
     ...o,
   });
   return cluster;

@@ -138,11 +138,21 @@ export class VolumeShards {
     });
   }
 
-  /** Closes all; the host is closed before. */
+  /** Closes all; their replicas are closed already. */
   async close(): Promise<void> {
+    await this.#stop();
+    await this.#store.close();
+  }
+
+  /** Closes as a killed process would. */
+  async abandon(): Promise<void> {
+    await this.#stop();
+    await this.#store.abandon();
+  }
+
+  async #stop(): Promise<void> {
     this.#stopListening();
     for (const { service } of this.#open.values()) await service.close();
-    await this.#store.close();
   }
 }
 

@@ -76,15 +76,17 @@ export interface TestPeer<M extends StateMachine> {
   readonly wal: Wal;
   readonly machines: ReadonlyMap<ShardId, M>;
   readonly server: RpcServer;
+  readonly tls: TlsMaterial;
   readonly transport: RaftTransport;
 }
 
 export interface TestClusterOptions<M extends StateMachine> {
   readonly peers: number;
   readonly shards: readonly ShardId[];
-  readonly openMachine: (directory: string, shard: ShardId) => Promise<M>;
-  /** As a killed process leaves it. */
-  readonly killMachine: (machine: M) => Promise<void>;
+  /** The peer runs, but for this shard. */
+  readonly openMachine: (directory: string, shard: ShardId, peer: TestPeer<M>) => Promise<M>;
+  /** Leaves all of a peer's machines as a killed process would. */
+  readonly killMachines: (peer: TestPeer<M>) => Promise<void>;
   readonly driver?: Partial<DriverOptions>;
   readonly wal?: Partial<WalOptions>;
 }
@@ -151,10 +153,10 @@ export class TestCluster<M extends StateMachine> {
       ...this.#options.driver,
     });
     const machines = new Map<ShardId, M>();
-    const peer = { node: node as NodeNumber, driver, wal, machines, server, transport };
+    const peer = { node: node as NodeNumber, driver, wal, machines, server, tls, transport };
     this.peers.set(node, peer);
     for (const shard of this.#options.shards) {
-      const machine = await this.#options.openMachine(directory, shard);
+      const machine = await this.#options.openMachine(directory, shard, peer);
       machines.set(shard, machine);
       await driver.openShard(shard, machine, members);
     }
@@ -170,7 +172,12 @@ export class TestCluster<M extends StateMachine> {
     peer.server.server.forceShutdown();
     await peer.wal.abandon();
     await closing;
-    for (const machine of peer.machines.values()) await this.#options.killMachine(machine);
+    await this.#options.killMachines(peer);
+  }
+
+  /** A certificate for someone who is no peer. */
+  client(): Promise<TlsMaterial> {
+    return certificateFor(this.#authority, 0, 'client');
   }
 
   /** Nothing passes between the two, either way. */
