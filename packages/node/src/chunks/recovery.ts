@@ -1,5 +1,6 @@
 import type { ChunkId } from '@holdfast/protocol';
 import type { ChunkIndex, ChunkPlace } from './chunk-index.ts';
+import type { PartitionDigests } from './digests.ts';
 import { recordBytes } from './record.ts';
 import { scanSegment } from './scan.ts';
 import type { SegmentFiles } from './segment-files.ts';
@@ -9,6 +10,7 @@ interface RecoveryParts {
   readonly files: SegmentFiles;
   readonly index: ChunkIndex;
   readonly space: SegmentSpace;
+  readonly digests: PartitionDigests;
   readonly segmentBytes: number;
   readonly onDamage: (fields: Readonly<Record<string, unknown>>) => void;
 }
@@ -65,14 +67,17 @@ async function forgetMissing(index: ChunkIndex, present: ReadonlySet<number>): P
   await index.write(lost);
 }
 
-/** Counts live and dead bytes of each segment. */
+/** Counts live and dead bytes of each segment, and the chunks of each partition. */
 async function account(
-  { files, index, space }: RecoveryParts,
+  { files, index, space, digests }: RecoveryParts,
   segments: readonly number[],
   last: number,
   end: number,
 ): Promise<void> {
-  for await (const [, place] of index.all()) space.lived(place.segment, recordBytes(place.length));
+  for await (const [chunk, place] of index.all()) {
+    space.lived(place.segment, recordBytes(place.length));
+    digests.added(chunk);
+  }
   for (const segment of segments) {
     const used = segment === last ? end : await usedBytes(files, segment);
     space.dead(segment, Math.max(0, used - space.of(segment).live));

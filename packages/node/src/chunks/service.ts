@@ -1,17 +1,59 @@
-import { type ChunkId, HoldfastError, PARTITION_COUNT, type PartitionId } from '@holdfast/protocol';
-import type { WireServer } from '@holdfast/wire';
+import { randomBytes } from 'node:crypto';
+import {
+  type ChunkId,
+  type Epoch,
+  HoldfastError,
+  PARTITION_COUNT,
+  type PartitionId,
+} from '@holdfast/protocol';
+import type { PeerRole, WireServer } from '@holdfast/wire';
+import type { DigestRow } from './digests.ts';
 import type { ChunkStore } from './store.ts';
 
 /** Chunks of one listing, and of one deletion. */
 const LIST_COUNT_MAX = 10_000;
 const DELETE_COUNT_MAX = 10_000;
 
+/** A write as it is asked for. */
+export interface ChunkWrite {
+  readonly chunk: ChunkId;
+  /** Of the writer's map. */
+  readonly epoch: Epoch;
+  readonly role: PeerRole;
+}
+
+/** What a store's peer knows of the cluster, and the store does not. */
+export interface ChunkRules {
+  /** Epoch of the newest map seen; 0 before there is one. */
+  readonly epoch: () => number;
+  /** Throws STALE_MAP or CHUNK_FREED for a chunk that must not be stored here (any more). */
+  readonly admit: (write: ChunkWrite) => void;
+  /** Told of chunks that the cluster has given up, before they are deleted. */
+  readonly givenUp: (chunks: readonly ChunkId[]) => void;
+}
+
+/** Where a caller of `chunk.digest` got to the last time. */
+export interface DigestRequest {
+  readonly instance: string;
+  readonly version: number;
+}
+
+/** Digests of the partitions that changed since. Another instance: of all that are not empty. */
+export interface DigestAnswer extends DigestRequest {
+  /** Of the answering peer's map: a write admitted under an older one is in the digests. */
+  readonly epoch: number;
+  readonly digests: readonly DigestRow[];
+}
+
+const NO_RULES: ChunkRules = { epoch: () => 0, admit: () => {}, givenUp: () => {} };
+
 /** Serves a store to peers and clients: the methods `chunk.*`. */
-export function serveChunks(server: WireServer, store: ChunkStore): void {
-  server.handle('chunk.write', ['node', 'client'], async ({ header, body }) => {
-    await store.write((header as { chunk: ChunkId }).chunk, body);
-    return { header: {} };
-  });
+export function serveChunks(
+  server: WireServer,
+  store: ChunkStore,
+  rules: ChunkRules = NO_RULES,
+): void {
+  serveWrites(server, store, rules);
   server.handle('chunk.read', ['node', 'client'], async ({ header }) => {
     const { chunk, offset, length } = header as { chunk: ChunkId; offset: number; length: number };
     const { bytes, chunkLength } = await store.read(chunk, offset, length);
@@ -38,8 +80,32 @@ export function serveChunks(server: WireServer, store: ChunkStore): void {
     const { chunks } = header as { chunks: ChunkId[] };
     if (chunks.length > DELETE_COUNT_MAX)
       throw new HoldfastError('BAD_REQUEST', `at most ${DELETE_COUNT_MAX} chunks at once`);
+    rules.givenUp(chunks);
     await store.delete(chunks);
     return { header: {} };
   });
   server.handle('chunk.space', ['node', 'client'], async () => ({ header: await store.space() }));
+}
+
+function serveWrites(server: WireServer, store: ChunkStore, rules: ChunkRules): void {
+  const instance = randomBytes(8).toString('hex');
+  const underWay = new Set<Promise<unknown>>();
+  server.handle('chunk.write', ['node', 'client'], async ({ header, body, peer }) => {
+    const { chunk, epoch } = header as { chunk: ChunkId; epoch: Epoch };
+    rules.admit({ chunk, epoch, role: peer.role });
+    const write = store.write(chunk, body);
+    underWay.add(write);
+    await write.finally(() => underWay.delete(write));
+    return { header: {} };
+  });
+  server.handle('chunk.digest', ['node'], async ({ header }) => {
+    const since = header as Partial<DigestRequest>;
+    const epoch = rules.epoch();
+    // What was admitted under an older map must be counted, or it would be missed for good.
+    await Promise.allSettled(underWay);
+    const { version } = store.digests;
+    const from = since.instance === instance ? Number(since.version) : 0;
+    const digests = store.digests.changedSince(from);
+    return { header: { instance, version, epoch, digests } satisfies DigestAnswer };
+  });
 }

@@ -9,6 +9,7 @@ import {
 } from '@holdfast/protocol';
 import type { Registry } from 'prom-client';
 import { ChunkIndex, type ChunkPlace } from './chunk-index.ts';
+import { PartitionDigests } from './digests.ts';
 import { CHUNK_STORE_LIMITS } from './limits.ts';
 import { ChunkMetrics } from './metrics.ts';
 import { blockChecksums, matches, RECORD_ALIGNMENT, recordBytes } from './record.ts';
@@ -33,6 +34,8 @@ export interface ChunkStoreOptions {
 
 /** The chunks of one data directory: durable when written, verified when read. */
 export class ChunkStore {
+  /** What each partition holds, as of the last durable change. */
+  readonly digests: PartitionDigests;
   readonly #directory: string;
   readonly #options: ChunkStoreOptions;
   readonly #files: SegmentFiles;
@@ -54,6 +57,7 @@ export class ChunkStore {
     files: SegmentFiles;
     index: ChunkIndex;
     space: SegmentSpace;
+    digests: PartitionDigests;
     segment: number;
     offset: number;
   }) {
@@ -62,6 +66,7 @@ export class ChunkStore {
     this.#files = parts.files;
     this.#index = parts.index;
     this.#space = parts.space;
+    this.digests = parts.digests;
     this.#metrics = new ChunkMetrics([parts.options.registry]);
     this.#writer = new SegmentWriter({
       files: parts.files,
@@ -84,10 +89,11 @@ export class ChunkStore {
       const files = new SegmentFiles(directory, CHUNK_STORE_LIMITS.openFilesMax);
       const index = await ChunkIndex.open(join(directory, 'index'));
       const space = new SegmentSpace();
+      const digests = new PartitionDigests();
       const onDamage = options.onDamage ?? (() => {});
       const segmentBytes = options.segmentBytes ?? CHUNK_STORE_LIMITS.segmentBytes;
-      const end = await recover({ files, index, space, segmentBytes, onDamage });
-      return new ChunkStore({ directory, options, files, index, space, ...end });
+      const end = await recover({ files, index, space, digests, segmentBytes, onDamage });
+      return new ChunkStore({ directory, options, files, index, space, digests, ...end });
     } catch (cause) {
       if (cause instanceof HoldfastError) throw cause;
       throw new HoldfastError(
@@ -275,18 +281,36 @@ export class ChunkStore {
   }
 
   async #durable(batch: readonly Appended[]): Promise<void> {
+    const here = new Set<ChunkId>();
     const changes = batch.map(({ append, segment, offset }) => {
       const { kind, chunk, length, blocks } = append.head;
       const before = this.#index.get(chunk);
-      if (before !== undefined) this.#space.died(before.segment, recordBytes(before.length));
+      if (before !== undefined) {
+        here.add(chunk);
+        this.#space.died(before.segment, recordBytes(before.length));
+      }
       // A tombstone lives too: counted as dead, it would have its segment rewritten for ever.
       this.#space.lived(segment, recordBytes(length));
       return { chunk, place: kind === 'chunk' ? { segment, offset, length, blocks } : undefined };
     });
     this.#sinceCheckpoint += batch.reduce((sum, { append }) => sum + append.bytes.length, 0);
     await this.#index.write(changes);
+    this.#count(changes, here);
     if (this.#sinceCheckpoint > CHUNK_STORE_LIMITS.checkpointBytes) await this.#checkpoint();
     this.#measure();
+  }
+
+  /** `here`: those of the chunks that were here before; a batch may bring and take the same one. */
+  #count(
+    changes: readonly { chunk: ChunkId; place: ChunkPlace | undefined }[],
+    here: Set<ChunkId>,
+  ): void {
+    for (const { chunk, place } of changes) {
+      if (place !== undefined && !here.has(chunk)) {
+        here.add(chunk);
+        this.digests.added(chunk);
+      } else if (place === undefined && here.delete(chunk)) this.digests.removed(chunk);
+    }
   }
 
   /** Notes durably how far the index knows the segments, so that opening need not read them again. */
