@@ -22,11 +22,12 @@ import {
   newSerial,
 } from './certificates.ts';
 import {
-  claimDirectory,
   DATA_NAMES,
   type DirectoryLock,
+  ensureDirectory,
   inspectDirectory,
   lockDirectory,
+  markDirectory,
 } from './data-directory.ts';
 import { type PeerSettings, readIdentity, writeIdentity } from './identity.ts';
 import { createToken } from './tokens.ts';
@@ -176,8 +177,9 @@ export async function withClaimed<T>(dataDirectory: string, work: () => Promise<
   const before = new Set(wasThere ? await readdir(dataDirectory) : []);
   let lock: DirectoryLock | undefined;
   try {
-    await claimDirectory(dataDirectory);
+    await ensureDirectory(dataDirectory);
     lock = await lockDirectory(dataDirectory);
+    await markDirectory(dataDirectory);
     const result = await work();
     await lock.release();
     return result;

@@ -74,17 +74,28 @@ async function namesIn(path: string): Promise<string[] | undefined> {
   }
 }
 
-/** Makes the directory when it is absent, and marks it with our format. */
-export async function claimDirectory(path: string): Promise<void> {
-  try {
+/** Makes the directory when it is absent. Throws EACCES, ENOSPC. */
+export async function ensureDirectory(path: string): Promise<void> {
+  await writing(path, async () => {
     if (!existsSync(path)) await makeDirectory(path, 0o700);
+  });
+}
+
+/** Marks a directory, locked by the caller, with our format. Throws EACCES, ENOSPC. */
+export async function markDirectory(path: string): Promise<void> {
+  await writing(path, async () => {
     const version = join(path, DATA_NAMES.version);
     if (!existsSync(version)) await writeDurably(version, `${DATA_FORMAT}\n`);
+  });
+}
+
+async function writing(path: string, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code ?? 'unknown';
-    const known = code === 'ENOSPC' ? 'ENOSPC' : 'EACCES';
     throw new HoldfastError(
-      known,
+      code === 'ENOSPC' ? 'ENOSPC' : 'EACCES',
       `cannot write ${path} (${code}); make room, run as root, or name another with --data`,
       { cause },
     );
