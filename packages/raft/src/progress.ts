@@ -90,11 +90,13 @@ export class Progress {
     this.window = new Window(limits);
   }
 
-  /** May an append be sent, if there are entries up to `lastIndex`? */
+  /** May an append be sent, when the log ends at `lastIndex`? */
   maySend(lastIndex: LogIndex): boolean {
     if (this.state === 'snapshot' || this.isPaused) return false;
     if (this.isNudged) return true;
-    return this.next <= lastIndex && !(this.state === 'replicate' && this.window.isFull);
+    // A probe asks where the logs agree, also when there is nothing more to send.
+    if (this.state === 'probe') return this.match < lastIndex;
+    return this.next <= lastIndex && !this.window.isFull;
   }
 
   /** An append with entries up to `lastIndex` (none: `next - 1`) was sent. */
