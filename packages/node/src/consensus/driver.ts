@@ -132,7 +132,7 @@ export class ConsensusDriver implements ShardHost {
     const due = Math.floor((clock.now() - this.#lastTick) / tickMs);
     this.#lastTick += due * tickMs;
     // A lease must see all the time that has passed; an election timeout rather not.
-    const ticks = Math.max(1, leaseReads ? due : Math.min(due, LATE_TICKS_MAX));
+    const ticks = leaseReads ? due : Math.min(due, LATE_TICKS_MAX);
     this.#guard(() => {
       for (const replica of this.#replicas.values()) {
         for (let i = 0; i < ticks; i += 1) replica.tick();
@@ -187,9 +187,10 @@ export class ConsensusDriver implements ShardHost {
         // Snapshots come with their bytes, never in a frame.
         if (replica === undefined || message.kind === 'installSnapshot') continue;
         replica.step(message);
-        this.#wake(replica);
+        this.#awake.add(replica);
       }
     });
+    this.#turn();
   }
 
   #unreachable(node: NodeNumber): void {
@@ -259,8 +260,17 @@ export class ConsensusDriver implements ShardHost {
     const { self, wal, electionTicks, leaseReads, random, compaction } = this.#options;
     const { proposalsMax, waitMs, clock, transport, observer } = this.#options;
     const replica: ShardReplica = new ShardReplica({
-      ...{ shard, self, log, machine, wal, electionTicks, leaseReads, random, compaction },
-      ...{ proposalsMax, waitMs },
+      shard,
+      self,
+      log,
+      machine,
+      wal,
+      electionTicks,
+      leaseReads,
+      random,
+      compaction,
+      proposalsMax,
+      waitMs,
       now: () => clock.now(),
       send: (message) => transport.send({ group: shard, message }),
       sendSnapshot: (message) => this.#sender.send(replica, message),

@@ -128,7 +128,7 @@ export class PeerLink {
     this.#streams.set(stream, origin);
     // When both sides dialed at once, both keep the one that the lower number dialed.
     const preferred = this.#options.self < this.#options.peer ? 'dialed' : 'accepted';
-    for (const [other, otherOrigin] of [...this.#streams]) {
+    for (const [other, otherOrigin] of this.#streams) {
       if (other !== stream && otherOrigin === origin) other.end();
       else if (other !== stream && otherOrigin !== preferred) other.end();
       else if (other !== stream) stream.end();

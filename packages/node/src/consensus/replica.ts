@@ -240,7 +240,8 @@ export class ShardReplica {
       this.#underWay -= 1;
       if (this.#isClosed) return;
       this.#advance(ready);
-      this.#options.wake();
+      // At once, not in the next turn of the event loop: what follows are answers that clients wait for.
+      this.turn();
     });
     this.#tail.catch((error: unknown) => this.#fail(error));
   }

@@ -164,6 +164,6 @@ export class ReadWaiters {
   fail(error: HoldfastError): void {
     for (const caller of this.#gathering) caller.reject(error);
     this.#gathering = [];
-    for (const context of [...this.#batches.keys()]) this.drop(context, error);
+    for (const context of this.#batches.keys()) this.drop(context, error);
   }
 }

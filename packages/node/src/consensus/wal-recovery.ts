@@ -90,8 +90,10 @@ export async function recover(
 
 /** Drops entries from memory, of the group that has most, until all together have at most so many bytes. */
 export function evictAbove(groups: ReadonlyMap<number, GroupLog>, bytesMax: number): number {
+  let total = 0;
+  for (const log of groups.values()) total += log.cachedBytes;
+  if (total <= bytesMax) return total;
   const logs = [...groups.values()].sort((a, b) => b.cachedBytes - a.cachedBytes);
-  let total = logs.reduce((sum, log) => sum + log.cachedBytes, 0);
   for (const log of logs) {
     if (total <= bytesMax) break;
     const before = log.cachedBytes;

@@ -9,6 +9,9 @@ export function isNoSpace(error: unknown): boolean {
   return code === 'ENOSPC' || code === 'EDQUOT';
 }
 
+/** A new log begins with a small segment, so that a new peer need not wait for a big one. */
+const FIRST_SEGMENT_BYTES = 4 * 1024 * 1024;
+
 /** Options of {@link SegmentSet}. */
 export interface SegmentSetOptions {
   readonly disk: LogDisk;
@@ -29,7 +32,7 @@ export class SegmentSet {
   #segments: Segment[];
   /** Where the next batch goes in the last segment. */
   end: number;
-  #spare: LogFile | undefined;
+  #spare: { readonly file: LogFile; readonly length: number } | undefined;
   #making: Promise<void> | undefined;
   #isFull = false;
   #isClosed = false;
@@ -71,17 +74,17 @@ export class SegmentSet {
 
   /** Goes on in a new segment; waits while the disk is full. False when closed meanwhile. */
   async roll(firstBatch: number): Promise<boolean> {
-    let file: LogFile | undefined;
-    while (file === undefined) {
+    await this.prepare();
+    while (this.#spare === undefined) {
+      if (!(await this.#pause())) return false;
       await this.prepare();
-      file = this.#spare;
-      if (file === undefined && !(await this.#pause())) return false;
     }
+    const { file, length } = this.#spare;
     this.#spare = undefined;
     const header = {
       number: (this.current?.header.number ?? 0) + 1,
       firstBatch,
-      length: this.#options.segmentBytes,
+      length,
       salt: randomInt(2 ** 32),
     };
     await file.write([encodeSegmentHeader(header)], 0);
@@ -104,9 +107,11 @@ export class SegmentSet {
   }
 
   async #make(): Promise<void> {
+    const { disk, segmentBytes } = this.#options;
     const name = segmentName((this.current?.header.number ?? 0) + 1);
+    const length = this.count === 0 ? Math.min(segmentBytes, FIRST_SEGMENT_BYTES) : segmentBytes;
     try {
-      this.#spare = await this.#options.disk.create(name, this.#options.segmentBytes);
+      this.#spare = { file: await disk.create(name, length), length };
       this.#isFull = false;
     } catch (error) {
       if (!isNoSpace(error)) throw error;
@@ -150,7 +155,7 @@ export class SegmentSet {
   async close(): Promise<void> {
     this.stop();
     await this.#making?.catch(() => {});
-    await this.#spare?.close();
+    await this.#spare?.file.close();
     for (const { file } of this.#segments) await file.close();
     this.#segments = [];
   }

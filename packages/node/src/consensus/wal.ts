@@ -14,11 +14,19 @@ import {
   decodeRecord,
   encodeBatchHeader,
   encodeRecord,
-  putU53,
   RECORD,
   recordBytes,
-  type WalRecord,
 } from './wal-format.ts';
+import {
+  bytesOf,
+  closedRecord,
+  entryRecord,
+  hardStateRecord,
+  markRecord,
+  type QueuedRecord,
+  resetRecord,
+  WalQueue,
+} from './wal-queue.ts';
 import { corrupt, entryOf, evictAbove, type Recovered, recover } from './wal-recovery.ts';
 import { isNoSpace, SegmentSet } from './wal-segments.ts';
 
@@ -57,17 +65,7 @@ export interface WalRequest {
   readonly mustSync: boolean;
 }
 
-interface Queued {
-  readonly record: WalRecord;
-  readonly onWritten?: (place: Place) => void;
-  /** A crash must not come between it and the next: they go into one batch. */
-  readonly isGlued?: boolean;
-  /** Of the last record of a request. */
-  readonly onDurable?: () => void;
-}
-
 const OPEN_PLACES = new Set<string>();
-const EMPTY = new Uint8Array(0);
 /** Bytes of a segment kept free for headers and for records that must share a batch. */
 const SEGMENT_SLACK_BYTES = 2048;
 
@@ -80,9 +78,7 @@ export class Wal {
   #groups = new Map<number, GroupLog>();
   #segments!: SegmentSet;
   #nextBatch = 1;
-  #queue: Queued[] = [];
-  /** Newest hard state and mark of groups that need no flush for them. */
-  readonly #lazy = new Map<number, { hardState?: HardState; mark?: SnapshotMeta }>();
+  readonly #queue = new WalQueue();
   /** Resolves when all that was asked for is durable. */
   #tail: Promise<void> = Promise.resolve();
   #running: Promise<void> | undefined;
@@ -177,15 +173,15 @@ export class Wal {
     const mark = { index: 0, term: 0, membership };
     log.restart(mark);
     this.#groups.set(group, log);
-    await this.#enqueue([resetRecord(group), this.#markRecord(log, mark)]);
+    await this.#enqueue([resetRecord(group), markRecord(log, mark)]);
     return log;
   }
 
   /** Forgets a group and all it wrote; durable when it resolves. */
   async drop(group: number): Promise<void> {
     this.#groups.delete(group);
-    this.#lazy.delete(group);
-    await this.#enqueue([{ ...resetRecord(group), isGlued: false }]);
+    this.#queue.dropLazy(group);
+    await this.#enqueue([resetRecord(group, false)]);
   }
 
   /**
@@ -199,7 +195,7 @@ export class Wal {
       const what = log === undefined ? 'an unknown group' : 'an entry that fits no segment';
       return Promise.reject(new HoldfastError('INTERNAL', `write-ahead log: ${what}`));
     }
-    const records: Queued[] = [];
+    const records: QueuedRecord[] = [];
     if (request.restart !== undefined) records.push(...this.#restart(log, request.restart));
     if (request.entries !== undefined) {
       log.append(request.entries);
@@ -208,23 +204,17 @@ export class Wal {
     if (request.hardState !== undefined) {
       log.hardState = request.hardState;
       if (request.mustSync || records.length > 0) {
-        this.#dropLazyHardState(log.group);
-        records.push(this.#hardStateRecord(log, log.hardState));
-      } else this.#later(log.group).hardState = log.hardState;
+        this.#queue.dropLazyHardState(log.group);
+        records.push(hardStateRecord(log, log.hardState));
+      } else this.#queue.later(log, { hardState: log.hardState });
     }
     return this.#enqueue(records);
   }
 
-  #dropLazyHardState(group: number): void {
-    const { mark } = this.#lazy.get(group) ?? {};
-    if (mark === undefined) this.#lazy.delete(group);
-    else this.#lazy.set(group, { mark });
-  }
-
-  #restart(log: GroupLog, mark: SnapshotMeta): Queued[] {
+  #restart(log: GroupLog, mark: SnapshotMeta): QueuedRecord[] {
     log.restart(mark);
-    this.#lazy.delete(log.group);
-    const state = [this.#markRecord(log, mark), this.#hardStateRecord(log, log.hardState)] as const;
+    this.#queue.dropLazy(log.group);
+    const state = [markRecord(log, mark), hardStateRecord(log, log.hardState)] as const;
     return [resetRecord(log.group), { ...state[0], isGlued: true }, state[1]];
   }
 
@@ -233,53 +223,10 @@ export class Wal {
     const log = this.#groups.get(group);
     if (log === undefined || mark.index <= log.snapshot().index) return;
     log.compact(mark);
-    this.#later(group).mark = mark;
+    this.#queue.later(log, { mark });
   }
 
-  #later(group: number): { hardState?: HardState; mark?: SnapshotMeta } {
-    let lazy = this.#lazy.get(group);
-    if (lazy === undefined) {
-      lazy = {};
-      this.#lazy.set(group, lazy);
-    }
-    return lazy;
-  }
-
-  #markRecord(log: GroupLog, mark: SnapshotMeta): Queued {
-    const payload = encodeMembership(mark.membership);
-    return {
-      record: { ...mark, type: RECORD.mark, kind: 0, group: log.group, payload },
-      onWritten: (place) => {
-        log.markPlace = place;
-      },
-    };
-  }
-
-  #hardStateRecord(log: GroupLog, { term, vote, commit }: HardState): Queued {
-    const payload = Buffer.alloc(8);
-    putU53(payload, vote, 0);
-    return {
-      record: { type: RECORD.hardState, kind: 0, group: log.group, term, index: commit, payload },
-      onWritten: (place) => {
-        log.hardStatePlace = place;
-      },
-    };
-  }
-
-  /** Takes what waits lazily for a ride, at most `count` groups. */
-  #takeLazy(count = Number.POSITIVE_INFINITY): Queued[] {
-    const records: Queued[] = [];
-    for (const [group, { hardState, mark }] of this.#lazy) {
-      if (records.length >= count) break;
-      const log = this.#groups.get(group)!;
-      if (mark !== undefined) records.push(this.#markRecord(log, mark));
-      if (hardState !== undefined) records.push(this.#hardStateRecord(log, hardState));
-      this.#lazy.delete(group);
-    }
-    return records;
-  }
-
-  #enqueue(records: readonly Queued[]): Promise<void> {
+  #enqueue(records: readonly QueuedRecord[]): Promise<void> {
     if (this.#failure) return Promise.reject(this.#failure);
     if (this.#isClosed) {
       return Promise.reject(new HoldfastError('SHUTTING_DOWN', 'the write-ahead log is closed'));
@@ -288,9 +235,8 @@ export class Wal {
     const durable = new Promise<void>((resolve) => {
       onDurable = resolve;
     });
-    const last = records.at(-1);
-    if (last === undefined) return this.#tail;
-    this.#queue.push(...records.slice(0, -1), { ...last, onDurable });
+    if (records.length === 0) return this.#tail;
+    this.#queue.push(records, onDurable);
     this.#tail = Promise.race([durable, this.#failed]);
     this.#tail.catch(() => {});
     this.#running ??= this.#run();
@@ -300,10 +246,11 @@ export class Wal {
   async #run(): Promise<void> {
     // What all groups ask for in this turn belongs to the first flush.
     await Promise.resolve();
+    const bytesMax = Math.min(this.#options.batchBytesMax, this.entryBytesMax);
     try {
       while (this.#queue.length > 0 && !this.#failure) {
         const segment = this.#segments.current?.header.number;
-        await this.#writeBatch(this.#takeBatch());
+        await this.#writeBatch(this.#queue.take(bytesMax));
         if (this.#segments.current?.header.number !== segment) await this.#clean();
       }
     } catch (error) {
@@ -313,27 +260,10 @@ export class Wal {
     }
   }
 
-  #takeBatch(): Queued[] {
-    const bytesMax = Math.min(this.#options.batchBytesMax, this.entryBytesMax);
-    let bytes = 0;
-    let count = 0;
-    while (count < this.#queue.length) {
-      const recordLength = recordBytes(this.#queue[count]!.record.payload.length);
-      const isGlued = count > 0 && this.#queue[count - 1]!.isGlued === true;
-      if (bytes + recordLength > bytesMax && count > 0 && !isGlued) break;
-      bytes += recordLength;
-      count += 1;
-    }
-    const batch = this.#queue.splice(0, count);
-    // They may refer to what is queued, so they go last; a mark or hard state takes some 200 bytes.
-    const isLast = this.#queue.length === 0 && bytes < bytesMax;
-    return isLast ? [...batch, ...this.#takeLazy((bytesMax - bytes) / 512)] : batch;
-  }
-
   /** Writes records as one batch and flushes it; then tells each its place, and who waited. */
-  async #writeBatch(batch: readonly Queued[]): Promise<void> {
-    const bytes = batch.reduce((sum, { record }) => sum + recordBytes(record.payload.length), 0);
-    if (!this.#segments.hasRoom(BATCH_HEADER_BYTES + bytes)) {
+  async #writeBatch(batch: readonly QueuedRecord[]): Promise<void> {
+    const bytes = bytesOf(batch);
+    while (!this.#segments.hasRoom(BATCH_HEADER_BYTES + bytes)) {
       if (!(await this.#segments.roll(this.#nextBatch))) {
         throw new HoldfastError('ENOSPC', 'the disk of the write-ahead log is full');
       }
@@ -405,20 +335,16 @@ export class Wal {
   }
 
   /** One batch that makes all of the group's records in a segment void; undefined when that is too much. */
-  #rewrite(log: GroupLog, segment: number): Queued[] | undefined {
-    const state = [
-      this.#markRecord(log, log.snapshot()),
-      this.#hardStateRecord(log, log.hardState),
-    ];
+  #rewrite(log: GroupLog, segment: number): QueuedRecord[] | undefined {
+    const state = [markRecord(log, log.snapshot()), hardStateRecord(log, log.hardState)];
     if (log.oldestEntrySegment() > segment) return state;
     const bytesMax = Math.min(this.#options.batchBytesMax, this.#options.segmentBytes / 8);
     if (log.bytesAbove(0) > bytesMax) return undefined;
     // Entries on disk only: queued ones follow by themselves. All in one batch, or a crash between
     // the reset and the entries would lose them.
-    const entries = log.writtenEntries().map((entry) => movedRecord(log, entry));
+    const entries = log.writtenEntries().map((entry) => entryRecord(log, entry, true));
     const batch = [resetRecord(log.group), ...state, ...entries];
-    const bytes = batch.reduce((sum, { record }) => sum + recordBytes(record.payload.length), 0);
-    return bytes > bytesMax ? undefined : batch;
+    return bytesOf(batch) > bytesMax ? undefined : batch;
   }
 
   #readBack(place: Place, payloadBytes: number): Entry {
@@ -450,7 +376,7 @@ export class Wal {
 
   /** Resolves when all that was asked for is durable. */
   async flush(): Promise<void> {
-    if (this.#lazy.size > 0) await this.#enqueue(this.#takeLazy());
+    if (this.#queue.hasLazy) await this.#enqueue(this.#queue.takeLazy());
     await this.#tail;
   }
 
@@ -460,8 +386,7 @@ export class Wal {
     // With a full disk the flush would wait for ever; nothing that waits for it was acknowledged.
     if (this.isFull) this.#segments.stop();
     else if (!this.#failure) {
-      const closed = { type: RECORD.closed, kind: 0, group: 0, term: 0, index: 0, payload: EMPTY };
-      await this.#enqueue([...this.#takeLazy(), { record: closed }]).catch(() => {});
+      await this.#enqueue([...this.#queue.takeLazy(), closedRecord()]).catch(() => {});
     }
     await this.abandon();
   }
@@ -469,7 +394,7 @@ export class Wal {
   /** Closes the files as they are, as a killed process would; what was not durable may be lost. */
   async abandon(): Promise<void> {
     this.#isClosed = true;
-    this.#queue = [];
+    this.#queue.clear();
     this.#rejectAll(new HoldfastError('SHUTTING_DOWN', 'the write-ahead log is closed'));
     this.#segments.stop();
     await this.#running;
@@ -478,38 +403,7 @@ export class Wal {
   }
 }
 
-function resetRecord(group: number): Queued {
-  const record = { type: RECORD.reset, kind: 0, group, term: 0, index: 0, payload: EMPTY };
-  return { record, isGlued: true };
-}
-
-function recordOf(group: number, entry: Entry): WalRecord {
-  const kind = entry.kind === 'membership' ? 1 : 0;
-  return {
-    type: RECORD.entry,
-    kind,
-    group,
-    term: entry.term,
-    index: entry.index,
-    payload: entry.data,
-  };
-}
-
-function entryRecord(log: GroupLog, entry: Entry): Queued {
-  return {
-    record: recordOf(log.group, entry),
-    onWritten: (place) => log.written(entry, place),
-  };
-}
-
-function movedRecord(log: GroupLog, entry: Entry): Queued {
-  return {
-    record: recordOf(log.group, entry),
-    onWritten: (place) => log.moved(entry.index, place),
-  };
-}
-
-function tellPlaces(batch: readonly Queued[], segment: number, start: number): void {
+function tellPlaces(batch: readonly QueuedRecord[], segment: number, start: number): void {
   let offset = start;
   for (const { record, onWritten, onDurable } of batch) {
     onWritten?.({ segment, offset });

@@ -216,7 +216,7 @@ export class TestCluster<M extends StateMachine> {
   }
 
   async stop(): Promise<void> {
-    for (const node of [...this.peers.keys()]) await this.kill(node);
+    for (const node of this.peers.keys()) await this.kill(node);
     await rm(this.#directory, { recursive: true });
   }
 }
