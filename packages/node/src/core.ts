@@ -6,6 +6,7 @@ import { WireServer } from '@holdfast/wire';
 import { Registry as MetricsRegistry } from 'prom-client';
 import type { NodeConfig } from './config.ts';
 import { ConsensusDriver } from './consensus/driver.ts';
+import { ConsensusMetrics } from './consensus/metrics.ts';
 import type { StateMachine } from './consensus/shard-host.ts';
 import { GrpcRaftTransport } from './consensus/transport.ts';
 import { Wal } from './consensus/wal.ts';
@@ -87,7 +88,9 @@ export async function buildCore(input: CoreInput): Promise<Core> {
     port: ports.wire,
     onProblem: (event, fields) => log.info({ event, ...fields }),
   });
-  const consensus = await openConsensus(input, { rpc, book, isRevoked });
+  const metrics = new MetricsRegistry();
+  const consensusMetrics = new ConsensusMetrics(metrics);
+  const consensus = await openConsensus(input, { rpc, book, isRevoked, consensusMetrics });
   const holder: { shard?: SystemShard } = {};
   const systemShard = (): SystemShard | undefined => holder.shard;
   const registry = new Registry({
@@ -100,6 +103,11 @@ export async function buildCore(input: CoreInput): Promise<Core> {
   });
   const volumeShards = await openVolumeShards(input, { map, book, host: consensus.host });
   volumeShards.register(wire);
+  consensusMetrics.observe({
+    wal: consensus.wal,
+    proposals: () => consensus.host.proposals(),
+    sessions: () => volumeShards.sessions(),
+  });
   const parts = new PeerShards(dataDirectory, { map, system: holder, volumes: volumeShards });
   const groups = new ShardGroups({ self, host: consensus.host, parts, map, log });
   teardown.add('shards', () => groups.close());
@@ -109,7 +117,7 @@ export async function buildCore(input: CoreInput): Promise<Core> {
   );
   return {
     ...input,
-    metrics: new MetricsRegistry(),
+    metrics,
     ...consensus,
     self,
     ports,
@@ -149,10 +157,13 @@ async function openVolumeShards(
 
 async function openConsensus(
   input: CoreInput,
-  parts: Pick<Core, 'rpc' | 'book'> & { readonly isRevoked: (serial: string) => boolean },
+  parts: Pick<Core, 'rpc' | 'book'> & {
+    readonly isRevoked: (serial: string) => boolean;
+    readonly consensusMetrics: ConsensusMetrics;
+  },
 ): Promise<Pick<Core, 'wal' | 'transport' | 'host'>> {
   const { config, identity, teardown, onFatal } = input;
-  const { rpc, book, isRevoked } = parts;
+  const { rpc, book, isRevoked, consensusMetrics } = parts;
   const logDirectory = join(config.dataDirectory, DATA_NAMES.log);
   const walDirectory = join(logDirectory, 'wal');
   const spoolDirectory = join(logDirectory, 'snapshots');
@@ -160,7 +171,12 @@ async function openConsensus(
     await mkdir(path, { recursive: true, mode: 0o700 });
   const holder: { host?: ConsensusDriver } = {};
   const onPinned = (group: number): void => holder.host?.compactNow(group as ShardId);
-  const wal = await Wal.open({ disk: walDirectory, onFatal, onPinned });
+  const wal = await Wal.open({
+    disk: walDirectory,
+    onFatal,
+    onPinned,
+    onFlush: consensusMetrics.onFlush,
+  });
   teardown.add('wal', () => wal.close());
   const transport = new GrpcRaftTransport({
     clusterId: identity.clusterId,
@@ -178,6 +194,7 @@ async function openConsensus(
     transport,
     spoolDirectory,
     onFatal,
+    observer: consensusMetrics,
   });
   holder.host = host;
   teardown.add('consensus', () => host.close());

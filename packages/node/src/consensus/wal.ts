@@ -1,11 +1,5 @@
 import { HoldfastError } from '@holdfast/protocol';
-import {
-  type Entry,
-  encodeMembership,
-  type HardState,
-  type Membership,
-  type SnapshotMeta,
-} from '@holdfast/raft';
+import type { Entry, HardState, Membership, SnapshotMeta } from '@holdfast/raft';
 import { GroupLog, type Place } from './group-log.ts';
 import { directoryDisk, type LogDisk } from './log-disk.ts';
 import {

@@ -73,6 +73,6 @@ export class DelegationRecalls {
 
   /** Lets all that wait look again: a session has ended, or leadership has. */
   release(): void {
-    for (const [volume, recall] of [...this.#recalls]) this.#end(volume, recall);
+    for (const [volume, recall] of this.#recalls) this.#end(volume, recall);
   }
 }

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ShardId } from '@holdfast/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { LevelStore, type LevelStoreOptions } from './level-state.ts';
+import { LevelState } from './level-state.ts';
+import { LevelStore, type LevelStoreOptions } from './level-store.ts';
 
 const ONE = 1 as ShardId;
 const TWO = 2 as ShardId;
@@ -47,7 +48,7 @@ async function textsOf(pairs: AsyncIterable<[Uint8Array, Uint8Array]>): Promise<
 describe('level state', () => {
   it('shows changes at once, and after a crash exactly those of whole entries that were flushed', async () => {
     const store = await openStore();
-    const state = await store.openShard(ONE);
+    const state = await LevelState.open(store, ONE);
     state.put(bytes('a'), bytes('1'));
     state.put(bytes('b'), bytes('1'));
     state.setApplied(7);
@@ -58,26 +59,26 @@ describe('level state', () => {
     expect(state.get(bytes('a'))).toEqual(bytes('2'));
     expect(state.get(bytes('b'))).toBeUndefined();
     await crash(store);
-    const again = await (await openStore()).openShard(ONE);
+    const again = await LevelState.open(await openStore(), ONE);
     expect(again.applied).toBe(7);
     expect(await textsOf(again.scan(bytes(''), END, 9))).toEqual(['a=1', 'b=1']);
   });
 
   it('writes all that is staged when it closes in order', async () => {
     const store = await openStore();
-    const state = await store.openShard(ONE);
+    const state = await LevelState.open(store, ONE);
     state.put(bytes('a'), bytes('1'));
     state.setApplied(3);
     open.pop();
     await store.close();
-    const again = await (await openStore()).openShard(ONE);
+    const again = await LevelState.open(await openStore(), ONE);
     expect([again.applied, again.get(bytes('a'))]).toEqual([3, bytes('1')]);
   });
 
   it('scans written, half-written and staged changes as one, in the order of bytes', async () => {
     const store = await openStore();
-    const state = await store.openShard(ONE);
-    const other = await store.openShard(TWO);
+    const state = await LevelState.open(store, ONE);
+    const other = await LevelState.open(store, TWO);
     other.put(bytes('b'), bytes('other'));
     for (const key of ['b', 'd', '\x80', 'f', 'aa']) state.put(bytes(key), bytes('written'));
     state.setApplied(1);
@@ -103,7 +104,7 @@ describe('level state', () => {
 
   it('agrees with a plain map under random changes, scans and flushes', async () => {
     const store = await openStore({ writeBehindMs: 1, batchBytes: 2000 });
-    const state = await store.openShard(ONE);
+    const state = await LevelState.open(store, ONE);
     const model = new Map<string, string>();
     let seed = 12345;
     const random = (below: number) => {
@@ -131,7 +132,7 @@ describe('level state', () => {
 
   it('takes over a snapshot of another replica, as it was when it was asked for', async () => {
     const store = await openStore();
-    const state = await store.openShard(ONE);
+    const state = await LevelState.open(store, ONE);
     for (let i = 0; i < 5000; i += 1) state.put(bytes(`key ${i}`), Buffer.alloc(100, i));
     state.setApplied(10);
     await state.flushed();
@@ -140,7 +141,7 @@ describe('level state', () => {
     const stream = state.snapshot();
     state.put(bytes('late'), bytes('no'));
     state.setApplied(12);
-    const copy = await store.openShard(TWO);
+    const copy = await LevelState.open(store, TWO);
     copy.put(bytes('old'), bytes('gone'));
     copy.setApplied(4);
     await copy.install(11, stream);
@@ -153,19 +154,19 @@ describe('level state', () => {
       await textsOf(state.scan(bytes(''), END, 1e6)),
     );
     await crash(store);
-    const again = await (await openStore()).openShard(TWO);
+    const again = await LevelState.open(await openStore(), TWO);
     expect([again.applied, again.get(bytes('key 4999'))]).toEqual([11, Buffer.alloc(100, 4999)]);
   });
 
   it('keeps the old state when a snapshot is damaged or cut off at any block', async () => {
     const store = await openStore();
-    const source = await store.openShard(ONE);
+    const source = await LevelState.open(store, ONE);
     for (let i = 0; i < 40; i += 1) source.put(bytes(`key ${i}`), Buffer.alloc(20_000, i));
     source.setApplied(1);
     const pieces: Uint8Array[] = [];
     for await (const piece of source.snapshot()) pieces.push(piece);
     expect(pieces.length).toBeGreaterThan(4);
-    const copy = await store.openShard(TWO);
+    const copy = await LevelState.open(store, TWO);
     copy.put(bytes('old'), bytes('kept'));
     copy.setApplied(4);
     const from = (list: readonly Uint8Array[]) =>
@@ -187,7 +188,7 @@ describe('level state', () => {
     expect([copy.applied, copy.get(bytes('old'))]).toEqual([4, bytes('kept')]);
     await copy.flushed();
     await crash(store);
-    const again = await (await openStore()).openShard(TWO);
+    const again = await LevelState.open(await openStore(), TWO);
     expect(await textsOf(again.scan(bytes(''), END, 9))).toEqual(['old=kept']);
     await again.install(9, from(pieces));
     expect(again.get(bytes('old'))).toBeUndefined();
@@ -195,24 +196,24 @@ describe('level state', () => {
 
   it('holds back when too much is staged, and lets go when it is written', async () => {
     const store = await openStore({ writeBehindMs: 1e6, batchBytes: 1e9, stagedBytesMax: 10_000 });
-    const state = await store.openShard(ONE);
+    const state = await LevelState.open(store, ONE);
     for (let i = 0; i < 30; i += 1) state.put(bytes(`key ${i}`), Buffer.alloc(1000));
     state.setApplied(1);
     await state.settled();
     await crash(store);
-    expect((await (await openStore()).openShard(ONE)).applied).toBe(1);
+    expect((await LevelState.open(await openStore(), ONE)).applied).toBe(1);
   });
 
   it('removes a shard without touching the next', async () => {
     const store = await openStore();
-    const [one, two] = [await store.openShard(ONE), await store.openShard(TWO)];
+    const [one, two] = [await LevelState.open(store, ONE), await LevelState.open(store, TWO)];
     for (const state of [one, two]) {
       state.put(bytes('a'), bytes('1'));
       state.setApplied(1);
     }
     await store.closeShard(ONE);
     await store.removeShard(ONE);
-    const again = await store.openShard(ONE);
+    const again = await LevelState.open(store, ONE);
     expect([again.applied, again.get(bytes('a'))]).toEqual([0, undefined]);
     expect(two.get(bytes('a'))).toEqual(bytes('1'));
   });

@@ -12,7 +12,8 @@ import {
 import type { WireRequest, WireServer } from '@holdfast/wire';
 import { z } from 'zod';
 import type { ShardHost, StateMachine } from '../consensus/shard-host.ts';
-import { LevelStore, type LevelStoreOptions } from './level-state.ts';
+import { LevelState } from './level-state.ts';
+import { LevelStore, type LevelStoreOptions } from './level-store.ts';
 import { VolumeShard } from './shard.ts';
 import { type ViewCall, VolumeService, type VolumeServiceOptions } from './volume-service.ts';
 
@@ -67,7 +68,7 @@ export class VolumeShards {
 
   /** The state machine of a shard, for ShardHost.openShard. */
   async openShard(shard: ShardId): Promise<StateMachine> {
-    const machine = new VolumeShard(await this.#store.openShard(shard));
+    const machine = new VolumeShard(await LevelState.open(this.#store, shard));
     this.#open.set(shard, { machine, service: new VolumeService(machine, this.#options) });
     return machine;
   }
@@ -91,6 +92,11 @@ export class VolumeShards {
     server.handle('meta.keepalive', ['client', 'node', 'admin'], (request) =>
       this.#keepalive(request),
     );
+  }
+
+  /** Sessions with a lease, of each shard; 0 where this peer does not lead. */
+  *sessions(): Generator<readonly [ShardId, number]> {
+    for (const [shard, { service }] of this.#open) yield [shard, service.leases.count];
   }
 
   /** The service of a shard; throws NOT_LEADER with who leads. */

@@ -215,8 +215,10 @@ export class TestCluster<M extends StateMachine> {
     }
   }
 
+  /** Throws what was fatal for a peer meanwhile. */
   async stop(): Promise<void> {
     for (const node of this.peers.keys()) await this.kill(node);
     await rm(this.#directory, { recursive: true });
+    if (this.fatal.length > 0) throw this.fatal[0];
   }
 }
