@@ -3,42 +3,13 @@ import { once } from 'node:events';
 import { constants } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterEach, describe, expect, it } from 'vitest';
 import { Kept, type KeptOptions } from './support/kept.ts';
 import { Probe } from './support/probe.ts';
+import { Workload } from './support/workload.ts';
 
 const run = promisify(execFile);
-const WORKLOAD = fileURLToPath(new URL('./workload/main.ts', import.meta.url));
-
-/** The workload program, with the rounds that it has done. */
-function startWorkload(directory: string) {
-  const child = spawn(process.execPath, [WORKLOAD, directory]);
-  const state = { rounds: 0, errors: '' };
-  child.stdout.setEncoding('latin1').on('data', (text: string) => {
-    state.rounds = Number(text.trim().split('\n').at(-1));
-  });
-  child.stderr.setEncoding('latin1').on('data', (text: string) => {
-    state.errors += text;
-  });
-  return {
-    state,
-    /** Resolves when some more rounds have been done. */
-    more: async (rounds: number) => {
-      const goal = state.rounds + rounds;
-      await expect
-        .poll(() => state.rounds >= goal || child.exitCode !== null, { timeout: 30_000 })
-        .toBe(true);
-      expect(state.errors).toBe('');
-    },
-    stop: async () => {
-      const exit = once(child, 'exit');
-      child.kill('SIGTERM');
-      return (await exit)[0] as number | null;
-    },
-  };
-}
 
 describe('the keeper', () => {
   let kept: Kept;
@@ -53,14 +24,14 @@ describe('the keeper', () => {
   it('hides four kills of the daemon from a running program', async () => {
     await start();
     await kept.ready();
-    const workload = startWorkload(join(kept.mountpoint, 'v'));
+    const workload = new Workload(join(kept.mountpoint, 'v'));
     for (let kills = 0; kills < 4; kills += 1) {
       await workload.more(3);
       await kept.replaceDaemon('SIGKILL');
     }
     await workload.more(3);
     expect(await workload.stop()).toBe(0);
-    expect(workload.state.errors).toBe('');
+    expect(workload.errors).toBe('');
     await expect.poll(() => kept.fileSystem.opens).toBe(0);
   });
 
@@ -68,7 +39,7 @@ describe('the keeper', () => {
     await start();
     await kept.ready();
     kept.fileSystem.delayMs = 30;
-    const workload = startWorkload(join(kept.mountpoint, 'v'));
+    const workload = new Workload(join(kept.mountpoint, 'v'));
     for (let kills = 0; kills < 3; kills += 1) {
       await workload.more(1);
       await kept.replaceDaemon('SIGKILL');
@@ -76,13 +47,13 @@ describe('the keeper', () => {
     await workload.more(1);
     kept.fileSystem.delayMs = 0;
     expect(await workload.stop()).toBe(0);
-    expect(workload.state.errors).toBe('');
+    expect(workload.errors).toBe('');
   });
 
   it('replaces the daemon on SIGHUP without a request lost', async () => {
     await start();
     await kept.ready();
-    const workload = startWorkload(join(kept.mountpoint, 'v'));
+    const workload = new Workload(join(kept.mountpoint, 'v'));
     await workload.more(3);
     await kept.replaceDaemon('SIGHUP');
     await workload.more(3);
