@@ -4,7 +4,7 @@ import { Comparison, type RunOptions } from './comparison.ts';
 import { type Action, stepsOf } from './steps.ts';
 
 /** Random sequences of each kind; more by the environment when something is suspected. */
-const RUNS = Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 500);
+const RUNS = Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 300);
 
 const UNBOUNDED = { quotaBytes: 0, quotaInodes: 0 };
 

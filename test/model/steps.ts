@@ -258,7 +258,7 @@ export class Interpreter {
       family: pick(['posix', 'posix', 'flock'] as const, b),
       type: pick(['read', 'write', 'read', 'unlock'] as const, e),
       start,
-      end: end > LOCK_CELLS ? Number.MAX_SAFE_INTEGER : end,
+      end: end >= LOCK_CELLS ? Number.MAX_SAFE_INTEGER : end,
       owner: `${e % 2}`,
       pid: 100 + e,
     };

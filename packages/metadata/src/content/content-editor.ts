@@ -19,6 +19,7 @@ import {
   holes,
   type Piece,
   type PieceSource,
+  pieceEndingAt,
   placed,
   within,
   without,
@@ -251,7 +252,7 @@ export class ContentEditor {
   }
 
   #placeInline(region: OpenRegion, at: number, bytes: Uint8Array): void {
-    const before = region.pieces.find(({ at: start, length }) => start + length === at);
+    const before = pieceEndingAt(region.pieces, at);
     let from = at;
     let joined = bytes;
     const isShort = before !== undefined && before.length + bytes.length <= BLOB_JOIN_BYTES_MAX;

@@ -38,25 +38,53 @@ function clipped(piece: Piece, from: number, to: number): Piece {
   return { at, length: end - at, source: advanced(piece.source, at - piece.at) };
 }
 
-/** The pieces, cut to [from, to). */
-export function within(pieces: readonly Piece[], from: number, to: number): Piece[] {
-  return pieces
-    .filter((piece) => piece.at < to && endOf(piece) > from)
-    .map((piece) => clipped(piece, from, to));
+/** Index of the first piece that ends behind `at`: the one that covers it, or the next one. */
+function indexAt(pieces: readonly Piece[], at: number): number {
+  let low = 0;
+  let high = pieces.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (endOf(pieces[middle] as Piece) <= at) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
-/** The pieces without [from, to). */
-export function without(pieces: readonly Piece[], from: number, to: number): Piece[] {
+/** Indexes [first, last) of the pieces that overlap [from, to). */
+function overlap(pieces: readonly Piece[], from: number, to: number): [number, number] {
+  const first = indexAt(pieces, from);
+  let last = first;
+  while (last < pieces.length && (pieces[last] as Piece).at < to) last++;
+  return [first, last];
+}
+
+/** The piece that ends exactly at `at`, if there is one. */
+export function pieceEndingAt(pieces: readonly Piece[], at: number): Piece | undefined {
+  const before = pieces[indexAt(pieces, at) - 1];
+  return before !== undefined && endOf(before) === at ? before : undefined;
+}
+
+/** The pieces, cut to [from, to). */
+export function within(pieces: readonly Piece[], from: number, to: number): Piece[] {
+  const [first, last] = overlap(pieces, from, to);
+  return pieces.slice(first, last).map((piece) => clipped(piece, from, to));
+}
+
+/** What stays of pieces that overlap [from, to): at most a part at either side. */
+function remains(pieces: readonly Piece[], from: number, to: number): Piece[] {
+  const [first, last] = overlap(pieces, from, to);
   const kept: Piece[] = [];
-  for (const piece of pieces) {
-    if (piece.at >= to || endOf(piece) <= from) {
-      kept.push(piece);
-      continue;
-    }
+  for (const piece of pieces.slice(first, last)) {
     if (piece.at < from) kept.push(clipped(piece, piece.at, from));
     if (endOf(piece) > to) kept.push(clipped(piece, to, endOf(piece)));
   }
   return kept;
+}
+
+/** The pieces without [from, to). */
+export function without(pieces: readonly Piece[], from: number, to: number): Piece[] {
+  const [first, last] = overlap(pieces, from, to);
+  return pieces.toSpliced(first, last - first, ...remains(pieces, from, to));
 }
 
 /** Whether the second piece goes on where the first one ends, in the file and in its source. */
@@ -73,22 +101,15 @@ function continues(first: Piece, second: Piece): boolean {
 /** The pieces with `piece` in place of what it covers; neighbours that continue each other are one. */
 export function placed(pieces: readonly Piece[], piece: Piece): Piece[] {
   const rest = without(pieces, piece.at, endOf(piece));
-  const index = rest.findIndex((other) => other.at > piece.at);
-  const at = index === -1 ? rest.length : index;
-  let middle = piece;
-  let from = at;
-  let to = at;
+  const at = indexAt(rest, piece.at);
   const before = rest[at - 1];
-  if (before !== undefined && continues(before, middle)) {
-    middle = { ...before, length: before.length + middle.length };
-    from--;
-  }
   const after = rest[at];
-  if (after !== undefined && continues(middle, after)) {
-    middle = { ...middle, length: middle.length + after.length };
-    to++;
-  }
-  rest.splice(from, to - from, middle);
+  const joinsBefore = before !== undefined && continues(before, piece);
+  const middle = joinsBefore ? { ...before, length: before.length + piece.length } : piece;
+  const joinsAfter = after !== undefined && continues(middle, after);
+  const whole = joinsAfter ? { ...middle, length: middle.length + after.length } : middle;
+  const first = joinsBefore ? at - 1 : at;
+  rest.splice(first, at - first + (joinsAfter ? 1 : 0), whole);
   return rest;
 }
 
