@@ -8,6 +8,7 @@ import {
   type ShardId,
 } from '@holdfast/protocol';
 import { ChunkReader } from './chunks/read.ts';
+import { SegmentCache } from './chunks/segment-cache.ts';
 import { ChunkWriter } from './chunks/write.ts';
 import { Cluster } from './cluster/cluster.ts';
 import { type ClientIdentity, loadIdentity } from './cluster/identity.ts';
@@ -36,6 +37,9 @@ export interface ClusterClientOptions {
   /** Told when the session was fenced and replaced. */
   readonly onExpired?: () => void;
 }
+
+/** Bytes of chunks that are kept in memory. */
+const CACHE_BYTES_MAX = 128 * 2 ** 20;
 
 /** A program's door to a cluster. */
 export class ClusterClient {
@@ -90,14 +94,18 @@ export class ClusterClient {
         journalDirectory === undefined ? new MemoryJournal() : new FileJournal(journalDirectory),
       host: host ?? hostname(),
       onNotice: (_shard, notice) => this.#sessionNotice(notice),
-      onExpired: () => onExpired?.(),
+      onExpired: () => {
+        this.#fileSystem?.fenced();
+        onExpired?.();
+      },
       nowNs: wallClockNs,
     });
     this.#session = session;
     const data = new FileData({
       session,
       sink: new ChunkWriter(this.cluster),
-      source: new ChunkReader(this.cluster),
+      source: new SegmentCache(new ChunkReader(this.cluster), CACHE_BYTES_MAX),
+      isHeld: (volume) => this.#fileSystem?.isHeld(volume) === true,
     });
     return new ClusterFileSystem({
       session,
@@ -137,6 +145,7 @@ export class ClusterClient {
   }
 
   #sessionNotice(notice: SessionNotice): void {
+    if (notice.notice === 'recall') this.#fileSystem?.recalled(notice.volume);
     if (notice.notice === 'orphans') this.#fileSystem?.orphansAnnounced(notice.volume, notice.inos);
   }
 

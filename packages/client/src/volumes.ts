@@ -91,6 +91,11 @@ export class Volumes {
     return volume;
   }
 
+  /** The record by number, only from memory. */
+  knownByNumber(number: VolumeNumber): VolumeRecord | undefined {
+    return this.#byNumber.get(number);
+  }
+
   /** The record by number, from memory when known. Throws ESTALE when there is none. */
   async byNumber(number: VolumeNumber, signal?: AbortSignal): Promise<VolumeRecord> {
     const known = this.#byNumber.get(number);

@@ -18,6 +18,7 @@ import {
   type VolumeNumber,
   type VolumeRecord,
 } from '@holdfast/protocol';
+import { Delegations } from '../session/delegations.ts';
 import type { Session } from '../session/session.ts';
 import type { Volumes } from '../volumes.ts';
 import { addressOf, type FileData } from './file-data.ts';
@@ -39,8 +40,9 @@ export interface ClusterFileSystemOptions {
 }
 
 /**
- * The namespace over a cluster: every call asks the shard that leads the volume, nothing is cached,
- * so that what has returned on one host is seen by the next operation on any other (P3).
+ * The namespace over a cluster. Every call asks the shard that leads the volume, so that what has
+ * returned on one host is seen by the next operation on any other (P3); only while this session
+ * holds a volume's delegation may what was learned of it be believed without asking.
  */
 export class ClusterFileSystem implements FileSystem {
   readonly #session: Session;
@@ -49,6 +51,10 @@ export class ClusterFileSystem implements FileSystem {
   readonly #list: VolumeList;
   readonly #options: ClusterFileSystemOptions;
   readonly #open = new OpenFiles();
+  readonly #delegations: Delegations;
+  readonly #listeners: ((what: Invalidation) => Promise<void>)[] = [];
+  /** Files on which this session may hold POSIX locks: only their close has to tell the shard. */
+  readonly #locked = new Set<string>();
 
   constructor(options: ClusterFileSystemOptions) {
     this.#options = options;
@@ -56,6 +62,13 @@ export class ClusterFileSystem implements FileSystem {
     this.#volumes = options.volumes;
     this.#data = options.data;
     this.#list = new VolumeList(options.volumes, options.session);
+    this.#delegations = new Delegations({
+      acquire: (volume) => this.#delegation(volume, { op: 'acquire-delegation' }),
+      giveBack: (volume) => this.#delegation(volume, { op: 'return-delegation' }),
+      forget: (volume) => this.#forget(volume),
+      trustedUntilMs: (volume) => this.#trustedUntilMs(volume),
+      nowMs: () => performance.now(),
+    });
   }
 
   async lookup(parent: NodeReference, name: string, context: RequestContext): Promise<NodeAnswer> {
@@ -63,7 +76,7 @@ export class ClusterFileSystem implements FileSystem {
     const volume = await this.#volume(parent, context);
     const view = { view: 'lookup', parent: parent.ino, name } as const;
     const { attributes } = await this.#session.view(addressOf(volume), view, context.signal);
-    return answerFor(parent.volume, attributes);
+    return this.#answer(parent.volume, attributes);
   }
 
   async getAttributes(node: NodeReference, context: RequestContext): Promise<NodeAnswer> {
@@ -71,7 +84,7 @@ export class ClusterFileSystem implements FileSystem {
     const volume = await this.#volume(node, context);
     const view = { view: 'attributes', ino: node.ino } as const;
     const { attributes } = await this.#session.view(addressOf(volume), view, context.signal);
-    return answerFor(node.volume, attributes);
+    return this.#answer(node.volume, attributes);
   }
 
   async setAttributes(
@@ -85,7 +98,7 @@ export class ClusterFileSystem implements FileSystem {
       { op: 'set-attributes', ino: node.ino, ...change },
       context,
     );
-    return answerFor(node.volume, attributesOf(answer));
+    return this.#answer(node.volume, attributesOf(answer));
   }
 
   async readDirectory(
@@ -99,7 +112,7 @@ export class ClusterFileSystem implements FileSystem {
     const view = { view: 'read-directory', ino: node.ino, after: cookie, count } as const;
     const { entries, end } = await this.#session.view(addressOf(volume), view, context.signal);
     const listed = entries.map((entry) => ({
-      ...answerFor(node.volume, entry.attributes),
+      ...this.#answer(node.volume, entry.attributes),
       name: entry.name,
       cookie: entry.cookie,
     }));
@@ -134,7 +147,10 @@ export class ClusterFileSystem implements FileSystem {
     const { uid, gid } = context;
     const operation: Operation = { op: 'create', parent: parent.ino, name, uid, gid, ...options };
     const answer = await this.#change(parent, operation, context);
-    return { ...answerFor(parent.volume, attributesOf(answer)), created: answer.created ?? true };
+    return {
+      ...this.#answer(parent.volume, attributesOf(answer)),
+      created: answer.created ?? true,
+    };
   }
 
   async link(
@@ -149,7 +165,7 @@ export class ClusterFileSystem implements FileSystem {
       { op: 'link', ino: node.ino, parent: parent.ino, name },
       context,
     );
-    return answerFor(parent.volume, attributesOf(answer));
+    return this.#answer(parent.volume, attributesOf(answer));
   }
 
   async unlink(parent: NodeReference, name: string, context: RequestContext): Promise<void> {
@@ -196,7 +212,8 @@ export class ClusterFileSystem implements FileSystem {
     try {
       if (options.truncate)
         await this.setAttributes(node, { size: 0, killPrivileges: true }, context);
-      else await this.getAttributes(node, context);
+      else if (this.#delegations.validMs(node.volume) === 0)
+        await this.getAttributes(node, context);
     } catch (error) {
       this.#open.closed(node);
       throw error instanceof HoldfastError && error.code === 'ENOENT'
@@ -207,9 +224,11 @@ export class ClusterFileSystem implements FileSystem {
 
   reopen(node: NodeReference): void {
     this.#open.opened(node);
+    this.#locked.add(`${node.volume}/${node.ino}`); // the daemon before may have taken locks
   }
 
   async release(node: NodeReference): Promise<void> {
+    if (!this.#open.isOpen(node)) this.#locked.delete(`${node.volume}/${node.ino}`);
     if (this.#open.closed(node)) await this.#releaseOrphans(node.volume, [node.ino]);
   }
 
@@ -244,7 +263,8 @@ export class ClusterFileSystem implements FileSystem {
   }
 
   async flush(node: NodeReference, lockOwner: string): Promise<void> {
-    if (lockOwner !== '0' && lockOwner !== '') await this.releaseLocks(node, 'posix', lockOwner);
+    if (!this.#locked.has(`${node.volume}/${node.ino}`) || lockOwner === '') return;
+    await this.releaseLocks(node, 'posix', lockOwner);
   }
 
   /** Writes are durable when they return: nothing is left to do. */
@@ -260,7 +280,8 @@ export class ClusterFileSystem implements FileSystem {
     },
     context: RequestContext,
   ): Promise<void> {
-    await this.#change(node, { op: 'fallocate', ino: node.ino, ...options }, context);
+    const operation: Operation = { op: 'fallocate', ino: node.ino, ...options };
+    await this.#data.changing(node, () => this.#change(node, operation, context));
   }
 
   async seek(
@@ -319,6 +340,8 @@ export class ClusterFileSystem implements FileSystem {
     context: RequestContext,
   ): Promise<void> {
     const operation: Operation = { op: 'set-lock', ino: node.ino, lock };
+    if (lock.family === 'posix' && lock.type !== 'unlock')
+      this.#locked.add(`${node.volume}/${node.ino}`);
     if (!options.wait) await this.#change(node, operation, context);
     else {
       await waitForLock(async () => {
@@ -351,8 +374,8 @@ export class ClusterFileSystem implements FileSystem {
     };
   }
 
-  onInvalidate(_listener: (what: Invalidation) => Promise<void>): void {
-    // Nothing is given to the kernel to believe (validMs is 0), so nothing has to be taken back.
+  onInvalidate(listener: (what: Invalidation) => Promise<void>): void {
+    this.#listeners.push(listener);
   }
 
   /** A shard says that these inodes lost their last name; those not open here are let go. */
@@ -393,13 +416,47 @@ export class ClusterFileSystem implements FileSystem {
     }
   }
 
-  #volume(node: NodeReference, context: RequestContext): Promise<VolumeRecord> {
+  /** An answer that may be believed for as long as the volume is held. */
+  #answer(volume: VolumeNumber, attributes: Attributes): NodeAnswer {
+    const validMs = this.#delegations.validMs(volume);
+    return { node: { volume, ino: attributes.ino }, attributes, validMs };
+  }
+
+  async #delegation(volume: VolumeNumber, operation: Operation): Promise<OperationAnswer> {
+    const record = await this.#volumes.byNumber(volume);
+    return this.#session.execute(addressOf(record), operation, this.#session.internalContext());
+  }
+
+  #trustedUntilMs(volume: VolumeNumber): number {
+    const record = this.#volumes.knownByNumber(volume);
+    return record === undefined ? 0 : this.#session.trustedUntilMs(record.shard);
+  }
+
+  /** Drops what this process and the kernel believe about a volume. */
+  async #forget(volume: VolumeNumber): Promise<void> {
+    this.#data.forget(volume);
+    await Promise.all(this.#listeners.map((listener) => listener({ what: 'volume', volume })));
+  }
+
+  /** Whether what was learned of a volume may be believed now. */
+  isHeld(volume: VolumeNumber): boolean {
+    return this.#delegations.validMs(volume) > 0;
+  }
+
+  /** Another session needs a volume whose delegation is ours. */
+  recalled(volume: VolumeNumber): void {
+    this.#delegations.recalled(volume);
+  }
+
+  /** The session was fenced and replaced. */
+  fenced(): void {
+    this.#delegations.fenced();
+  }
+
+  async #volume(node: NodeReference, context: RequestContext): Promise<VolumeRecord> {
+    this.#delegations.used(node.volume);
     return this.#volumes.byNumber(node.volume, context.signal);
   }
-}
-
-function answerFor(volume: VolumeNumber, attributes: Attributes): NodeAnswer {
-  return { node: { volume, ino: attributes.ino }, attributes, validMs: 0 };
 }
 
 function attributesOf(answer: OperationAnswer): Attributes {

@@ -32,6 +32,8 @@ export type NoticeListener = (shard: ShardId, notice: SessionNotice) => void;
 interface ShardLease {
   opened: Promise<void> | undefined;
   timer: NodeJS.Timeout | undefined;
+  /** When the last sign of life that was answered had been sent (performance.now). */
+  confirmedAtMs: number;
 }
 
 /** Options of {@link Session}. */
@@ -171,7 +173,7 @@ export class Session {
     if (this.#closed) return Promise.reject(new HoldfastError('SHUTTING_DOWN'));
     let lease = this.#leases.get(shard);
     if (lease === undefined) {
-      lease = { opened: undefined, timer: undefined };
+      lease = { opened: undefined, timer: undefined, confirmedAtMs: Number.NEGATIVE_INFINITY };
       this.#leases.set(shard, lease);
     }
     const current = lease;
@@ -220,11 +222,21 @@ export class Session {
   /** One sign of life; outages are left to the next one, a verdict is obeyed. */
   async #keepalive(shard: ShardId, session: SessionId): Promise<void> {
     const signal = AbortSignal.timeout(LIMITS.sessionTrustMs / 2);
+    const sentAtMs = performance.now();
     try {
       await this.#options.cluster.callLeader(shard, 'meta.keepalive', { shard, session }, signal);
+      const lease = this.#leases.get(shard);
+      // Counted from before the first try: the shard heard us then or later.
+      if (lease !== undefined && session === this.#id) lease.confirmedAtMs = sentAtMs;
     } catch (error) {
       if (error instanceof HoldfastError && error.code === 'SESSION_EXPIRED') this.#fenced(session);
     }
+  }
+
+  /** Until when (performance.now) the shard cannot have ended the session. */
+  trustedUntilMs(shard: ShardId): number {
+    const lease = this.#leases.get(shard);
+    return (lease?.confirmedAtMs ?? Number.NEGATIVE_INFINITY) + LIMITS.sessionTrustMs;
   }
 
   #fenced(session: SessionId): void {
