@@ -1,5 +1,5 @@
+import assert from 'node:assert/strict';
 import { constants } from 'node:fs';
-import { expect } from 'vitest';
 import type { Probe } from './probe.ts';
 
 const { O_CREAT, O_RDWR } = constants;
@@ -41,7 +41,7 @@ class RandomUse {
     const offset = this.random(FILE_BYTES_MAX);
     const length = 1 + this.random(100_000);
     const read = Buffer.from(await probe.call('read', fd, offset, length));
-    expect(Buffer.compare(read, this.model.subarray(offset, offset + length))).toBe(0);
+    assert.equal(Buffer.compare(read, this.model.subarray(offset, offset + length)), 0);
   }
 
   async truncate({ probe }: User, fd: number): Promise<void> {
@@ -63,15 +63,15 @@ class RandomUse {
 
   async size({ probe, path }: User, fd: number): Promise<void> {
     const size = BigInt(this.model.length);
-    expect((await probe.call('fstat', fd)).size).toBe(size);
-    expect((await probe.call('stat', path)).size).toBe(size);
+    assert.equal((await probe.call('fstat', fd)).size, size);
+    assert.equal((await probe.call('stat', path)).size, size);
   }
 
   async map({ probe }: User, fd: number): Promise<void> {
     if (this.model.length === 0) return;
     const bytes = this.#fill(1 + this.random(this.model.length));
     const before = Buffer.from(await probe.call('mmapWrite', fd, this.model.length, bytes));
-    expect(Buffer.compare(before, this.model)).toBe(0);
+    assert.equal(Buffer.compare(before, this.model), 0);
     this.#put(bytes, 0);
   }
 
@@ -119,7 +119,7 @@ export async function useAtRandom(
   }
   for (const [index, { probe }] of users.entries()) {
     const whole = await probe.call('read', descriptors[index] as number, 0, FILE_BYTES_MAX);
-    expect(Buffer.compare(Buffer.from(whole), use.model)).toBe(0);
+    assert.equal(Buffer.compare(Buffer.from(whole), use.model), 0);
     await probe.call('close', descriptors[index] as number);
   }
 }
