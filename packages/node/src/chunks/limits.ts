@@ -4,6 +4,8 @@ export const CHUNK_STORE_LIMITS = {
   segmentBytes: 256 * 2 ** 20,
   /** Bytes of one group commit: what a slow disk flushes in a fraction of a second. */
   batchBytesMax: 16 * 2 ** 20,
+  /** Records of one group commit: each is three parts of one gathered write. */
+  batchRecordsMax: 1024,
   /** Bytes of writes that wait or are being written; more are refused OVERLOADED. */
   pendingBytesMax: 128 * 2 ** 20,
   /** Segment files open at a time. */
@@ -14,6 +16,13 @@ export const CHUNK_STORE_LIMITS = {
   spaceValidMs: 500,
   /** Fraction of a segment that must be dead before it is compacted. */
   deadFraction: 0.4,
+  /** Bytes and records that compaction moves in one flush. */
+  moveBytes: 8 * 2 ** 20,
+  moveRecords: 64,
+  /** Bytes per second that compaction moves, so that others get the disk too. */
+  moveBytesPerSecond: 32 * 2 ** 20,
+  /** Chunks remembered as damaged; more are found again when they are read. */
+  damagedMax: 10_000,
   /** Bytes written after which the index notes how far it knows the segments. */
   checkpointBytes: 64 * 2 ** 20,
 } as const;

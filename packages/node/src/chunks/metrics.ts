@@ -8,6 +8,7 @@ export class ChunkMetrics {
   readonly corruptBlocks: Counter;
   readonly liveBytes: Gauge;
   readonly deadBytes: Gauge;
+  readonly damagedChunks: Gauge;
 
   constructor(registers: Registry[]) {
     this.flushSeconds = new Histogram({
@@ -29,15 +30,9 @@ export class ChunkMetrics {
       'holdfast_chunks_corrupt_total',
       'Reads and records that failed their checksum',
     );
-    this.liveBytes = new Gauge({
-      name: 'holdfast_chunks_live_bytes',
-      help: 'Bytes of records in use',
-      registers,
-    });
-    this.deadBytes = new Gauge({
-      name: 'holdfast_chunks_dead_bytes',
-      help: 'Bytes of records not in use any more',
-      registers,
-    });
+    const gauge = (name: string, help: string): Gauge => new Gauge({ name, help, registers });
+    this.liveBytes = gauge('holdfast_chunks_live_bytes', 'Bytes of records in use');
+    this.deadBytes = gauge('holdfast_chunks_dead_bytes', 'Bytes of records not in use any more');
+    this.damagedChunks = gauge('holdfast_chunks_damaged', 'Chunks whose copy here is bad');
   }
 }

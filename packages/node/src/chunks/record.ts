@@ -4,14 +4,18 @@
  * | offset | bytes | what                                                        |
  * | 0      | 4     | magic "HFCK"                                                |
  * | 4      | 1     | version, 1                                                  |
- * | 5      | 1     | kind: 1 chunk, 2 tombstone                                  |
+ * | 5      | 1     | kind: 1 chunk, 2 tombstone, 3 departure                     |
  * | 6      | 2     | number of 64 KiB blocks, 0 … 64 (little endian, as all)     |
  * | 8      | 16    | chunk id                                                    |
  * | 24     | 4     | length of the chunk in bytes                                |
- * | 28     | 4     | zero                                                        |
+ * | 28     | 1     | copies that the chunk is to have, 0: one on every replica   |
+ * | 29     | 3     | zero                                                        |
  * | 32     | 4 n   | CRC-32 (IEEE) of each block                                 |
  * | 508    | 4     | CRC-32 of bytes 0 … 507                                     |
  * | 512    |       | the bytes, then zeros up to the next multiple of 512        |
+ *
+ * A tombstone says that the chunk was freed and must never come back; a departure, that other peers
+ * keep it now. Both undo the records of the chunk that lie before them.
  */
 import { crc32 } from 'node:zlib';
 import { type ChunkId, LIMITS } from '@holdfast/protocol';
@@ -22,14 +26,17 @@ const MAGIC = 0x4b434648;
 const VERSION = 1;
 const CRC_OFFSET = 508;
 const BLOCKS_OFFSET = 32;
+const KINDS = ['chunk', 'tombstone', 'departure'] as const;
 
-export type RecordKind = 'chunk' | 'tombstone';
+export type RecordKind = (typeof KINDS)[number];
 
 /** What a record's head says. */
 export interface RecordHead {
   readonly kind: RecordKind;
   readonly chunk: ChunkId;
   readonly length: number;
+  /** Copies that the chunk is to have, 1 … 255; 0: one on every replica of its partition. */
+  readonly copies: number;
   /** CRC-32 of each 64 KiB block. */
   readonly blocks: readonly number[];
 }
@@ -48,10 +55,11 @@ export function encodeHead(head: RecordHead): Buffer {
   const bytes = Buffer.alloc(RECORD_ALIGNMENT);
   bytes.writeUInt32LE(MAGIC, 0);
   bytes.writeUInt8(VERSION, 4);
-  bytes.writeUInt8(head.kind === 'chunk' ? 1 : 2, 5);
+  bytes.writeUInt8(KINDS.indexOf(head.kind) + 1, 5);
   bytes.writeUInt16LE(head.blocks.length, 6);
   bytes.write(head.chunk, 8, 'hex');
   bytes.writeUInt32LE(head.length, 24);
+  bytes.writeUInt8(head.copies, 28);
   head.blocks.forEach((crc, index) => {
     bytes.writeUInt32LE(crc, BLOCKS_OFFSET + 4 * index);
   });
@@ -63,21 +71,17 @@ export function encodeHead(head: RecordHead): Buffer {
 export function decodeHead(bytes: Buffer): RecordHead | undefined {
   if (bytes.length < RECORD_ALIGNMENT || bytes.readUInt32LE(0) !== MAGIC) return undefined;
   if (bytes.readUInt32LE(CRC_OFFSET) !== crc32(bytes.subarray(0, CRC_OFFSET))) return undefined;
-  const kind = bytes.readUInt8(5);
+  const kind = KINDS[bytes.readUInt8(5) - 1];
   const count = bytes.readUInt16LE(6);
   const length = bytes.readUInt32LE(24);
   const fits =
     count === Math.ceil(length / LIMITS.checksumBlockBytes) && length <= LIMITS.chunkBytesMax;
-  if (bytes.readUInt8(4) !== VERSION || (kind !== 1 && kind !== 2) || !fits) return undefined;
+  if (bytes.readUInt8(4) !== VERSION || kind === undefined || !fits) return undefined;
   const blocks = Array.from({ length: count }, (_, index) =>
     bytes.readUInt32LE(BLOCKS_OFFSET + 4 * index),
   );
-  return {
-    kind: kind === 1 ? 'chunk' : 'tombstone',
-    chunk: bytes.toString('hex', 8, 24) as ChunkId,
-    length,
-    blocks,
-  };
+  const chunk = bytes.toString('hex', 8, 24) as ChunkId;
+  return { kind, chunk, length, copies: bytes.readUInt8(28), blocks };
 }
 
 /** Bytes that a record takes in its segment. */

@@ -1,19 +1,25 @@
 import type { ChunkId } from '@holdfast/protocol';
-import type { ChunkIndex, ChunkPlace } from './chunk-index.ts';
+import type { ChunkIndex, ChunkPlace, Grave, IndexChange } from './chunk-index.ts';
 import type { PartitionDigests } from './digests.ts';
+import { CHUNK_STORE_LIMITS } from './limits.ts';
 import { recordBytes } from './record.ts';
-import { scanSegment } from './scan.ts';
+import { type Found, scanSegment } from './scan.ts';
 import type { SegmentFiles } from './segment-files.ts';
 import type { SegmentSpace } from './segment-space.ts';
 
-interface RecoveryParts {
+/** What {@link recover} works with; all but the files is brought up to date by it. */
+export interface RecoveryParts {
   readonly files: SegmentFiles;
   readonly index: ChunkIndex;
   readonly space: SegmentSpace;
   readonly digests: PartitionDigests;
+  readonly damaged: Set<ChunkId>;
   readonly segmentBytes: number;
   readonly onDamage: (fields: Readonly<Record<string, unknown>>) => void;
 }
+
+/** Chunks of one batch of the index while it is rebuilt. */
+const BATCH_RECORDS = 10_000;
 
 /**
  * Brings the index up to what the segments hold (all of it when it was lost) and answers where
@@ -36,47 +42,85 @@ export async function recover(parts: RecoveryParts): Promise<{ segment: number; 
     if (segment === last) end = stopped;
   }
   await account(parts, segments, last, end);
-  await index.write([], { scanned: new Map([[last, end]]), sync: true });
   return { segment: last, offset: end };
 }
 
 /** Applies the records of a segment to the index; answers the end of the last one. */
 async function replay(parts: RecoveryParts, segment: number, from: number): Promise<number> {
-  const { files, index, onDamage } = parts;
-  const file = await files.file(segment);
-  const { records, end } = await scanSegment(file, from, (offset, bytes) =>
-    onDamage({ segment, offset, bytes }),
+  const { files, index, damaged, onDamage } = parts;
+  const { records, end } = await files.use(segment, (file) =>
+    scanSegment(file, from, (offset, bytes) => onDamage({ segment, offset, bytes })),
   );
-  const changes = new Map<ChunkId, ChunkPlace | undefined>();
-  for (const { head, offset, isWhole } of records) {
-    const { chunk, length, blocks } = head;
+  let changes = new Map<ChunkId, IndexChange>();
+  for (const record of records) {
+    const { chunk } = record.head;
+    const present = changes.get(chunk) ?? {
+      chunk,
+      ...known('place', index.get(chunk)),
+      ...known('grave', index.grave(chunk)),
+    };
     // A damaged record must not hide a sound one of before; alone, it says which chunk is bad here.
-    if (!isWhole && (changes.has(chunk) || index.get(chunk) !== undefined)) continue;
-    changes.set(chunk, head.kind === 'chunk' ? { segment, offset, length, blocks } : undefined);
+    if (record.isWhole || present.place === undefined) {
+      changes.set(chunk, stateAfter(record, segment, present));
+      if (record.isWhole) damaged.delete(chunk);
+      else if (damaged.size < CHUNK_STORE_LIMITS.damagedMax) damaged.add(chunk);
+    }
+    if (changes.size < BATCH_RECORDS) continue;
+    await index.write([...changes.values()]);
+    changes = new Map();
   }
-  await index.write([...changes].map(([chunk, place]) => ({ chunk, place })));
+  await index.write([...changes.values()]);
   return end;
+}
+
+function known<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
+  return (value === undefined ? {} : { [key]: value }) as { [P in K]?: V };
+}
+
+/** What a record makes of a chunk. */
+function stateAfter({ head, offset }: Found, segment: number, before: IndexChange): IndexChange {
+  const { kind, chunk, length, copies, blocks } = head;
+  if (kind === 'chunk') return { chunk, place: { segment, offset, length, copies, blocks } };
+  return { chunk, grave: graveOf(kind, segment, before.place, before.grave) };
+}
+
+/** The grave that a tombstone or departure digs. */
+export function graveOf(
+  kind: Grave['kind'],
+  segment: number,
+  place: ChunkPlace | undefined,
+  grave: Grave | undefined,
+): Grave {
+  return { kind, segment, victim: place?.segment ?? grave?.victim ?? 0 };
 }
 
 /** An index from before a compaction may name segments that are gone. */
 async function forgetMissing(index: ChunkIndex, present: ReadonlySet<number>): Promise<void> {
-  const lost: { chunk: ChunkId; place: undefined }[] = [];
+  const lost: IndexChange[] = [];
   for await (const [chunk, place] of index.all()) {
-    if (!present.has(place.segment)) lost.push({ chunk, place: undefined });
+    if (!present.has(place.segment)) lost.push({ chunk });
+  }
+  for await (const [chunk, grave] of index.graves()) {
+    if (!present.has(grave.segment)) lost.push({ chunk });
   }
   await index.write(lost);
 }
 
-/** Counts live and dead bytes of each segment, and the chunks of each partition. */
+/** Counts live and dead bytes of each segment, and takes the digests. */
 async function account(
   { files, index, space, digests }: RecoveryParts,
   segments: readonly number[],
   last: number,
   end: number,
 ): Promise<void> {
+  for (const segment of segments) space.dead(segment, 0);
   for await (const [chunk, place] of index.all()) {
     space.lived(place.segment, recordBytes(place.length));
     digests.added(chunk);
+  }
+  for await (const [, grave] of index.graves()) {
+    // One whose chunk's record is gone is needed no more: dead, as the rest of the segment.
+    if (space.has(grave.victim)) space.lived(grave.segment, recordBytes(0));
   }
   for (const segment of segments) {
     const used = segment === last ? end : await usedBytes(files, segment);
@@ -86,5 +130,5 @@ async function account(
 
 /** Bytes of a closed segment that may hold records; what was set aside and never used counts as dead. */
 async function usedBytes(files: SegmentFiles, segment: number): Promise<number> {
-  return (await (await files.file(segment)).stat()).size;
+  return files.use(segment, async (file) => (await file.stat()).size);
 }

@@ -6,12 +6,17 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 const NAME = /^segment-(\d{8})$/;
 
+interface OpenSegment {
+  readonly handle: Promise<FileHandle>;
+  users: number;
+}
+
 /** The segment files of a directory: opened when used, a bounded number at a time. */
 export class SegmentFiles {
   readonly #directory: string;
   readonly #openMax: number;
   /** In order of last use. */
-  readonly #open = new Map<number, Promise<FileHandle>>();
+  readonly #open = new Map<number, OpenSegment>();
 
   constructor(directory: string, openMax: number) {
     this.#directory = directory;
@@ -38,25 +43,31 @@ export class SegmentFiles {
     await file.close();
     // Node has no fallocate; without it (or without room for it) the file simply grows.
     await run('fallocate', ['--length', String(bytes), this.path(segment)]).catch(() => undefined);
-    const directory = await open(this.#directory, 'r');
+    await this.#syncNames();
+  }
+
+  /** Works with a segment's file, which stays open meanwhile. */
+  async use<T>(segment: number, work: (file: FileHandle) => Promise<T>): Promise<T> {
+    const known = this.#open.get(segment);
+    const entry = known ?? { handle: open(this.path(segment), 'r+'), users: 0 };
+    entry.users++;
+    this.#open.delete(segment);
+    this.#open.set(segment, entry);
+    this.#trim();
     try {
-      await directory.sync();
+      return await work(await entry.handle);
+    } catch (error) {
+      // One that cannot be opened is tried anew next time.
+      await entry.handle.catch(
+        () => this.#open.get(segment) === entry && this.#open.delete(segment),
+      );
+      throw error;
     } finally {
-      await directory.close();
+      entry.users--;
     }
   }
 
-  /** The open file; the caller does not close it. */
-  async file(segment: number): Promise<FileHandle> {
-    let handle = this.#open.get(segment);
-    if (handle === undefined) handle = open(this.path(segment), 'r+');
-    else this.#open.delete(segment);
-    this.#open.set(segment, handle);
-    handle.catch(() => this.#open.delete(segment));
-    this.#trim();
-    return handle;
-  }
-
+  /** Deletes a segment; whoever reads it meanwhile fails, and looks again where its record is now. */
   async remove(segment: number): Promise<void> {
     await this.#close(segment);
     await rm(this.path(segment), { force: true });
@@ -67,16 +78,27 @@ export class SegmentFiles {
   }
 
   #trim(): void {
-    for (const segment of this.#open.keys()) {
-      if (this.#open.size <= this.#openMax) return;
-      // Reads of it that have begun end on the old handle, which closes once they have.
+    let excess = this.#open.size - this.#openMax;
+    for (const [segment, { users }] of this.#open) {
+      if (excess <= 0) return;
+      if (users > 0) continue;
+      excess--;
       void this.#close(segment);
     }
   }
 
   async #close(segment: number): Promise<void> {
-    const handle = this.#open.get(segment);
+    const entry = this.#open.get(segment);
     this.#open.delete(segment);
-    await (await handle?.catch(() => undefined))?.close();
+    await (await entry?.handle.catch(() => undefined))?.close();
+  }
+
+  async #syncNames(): Promise<void> {
+    const directory = await open(this.#directory, 'r');
+    try {
+      await directory.sync();
+    } finally {
+      await directory.close();
+    }
   }
 }

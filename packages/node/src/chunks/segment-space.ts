@@ -9,13 +9,18 @@ export class SegmentSpace {
   /** A record that was live is so no more. */
   died(segment: number, bytes: number): void {
     const space = this.#of(segment);
-    space.live -= bytes;
+    space.live = Math.max(0, space.live - bytes);
     space.dead += bytes;
   }
 
   /** A record that never was live: a tombstone, a torn or superseded one. */
   dead(segment: number, bytes: number): void {
     this.#of(segment).dead += bytes;
+  }
+
+  /** Whether the segment exists, as far as is known. */
+  has(segment: number): boolean {
+    return this.#segments.has(segment);
   }
 
   forget(segment: number): void {
@@ -52,18 +57,19 @@ export class SegmentSpace {
   }
 }
 
-/** The closed segment with the largest dead part, if that is more than `deadFraction`. */
+/** The closed, eligible segment with the largest dead part, if that is more than `deadFraction`. */
 export function compactionCandidate(
   space: SegmentSpace,
   growing: number,
   deadFraction: number,
+  isEligible: (segment: number, live: number) => boolean,
 ): number | undefined {
   let best: number | undefined;
   let bestFraction = deadFraction;
   for (const segment of space.segments()) {
     const { live, dead } = space.of(segment);
     const fraction = dead / Math.max(1, live + dead);
-    if (segment < growing && fraction > bestFraction) {
+    if (segment < growing && fraction > bestFraction && isEligible(segment, live)) {
       best = segment;
       bestFraction = fraction;
     }

@@ -1,3 +1,4 @@
+import type { FileHandle } from 'node:fs/promises';
 import { type ChunkId, HoldfastError } from '@holdfast/protocol';
 import { CHUNK_STORE_LIMITS } from './limits.ts';
 import { encodeHead, RECORD_ALIGNMENT, type RecordHead, recordBytes } from './record.ts';
@@ -7,9 +8,11 @@ import type { SegmentFiles } from './segment-files.ts';
 export interface Append {
   readonly head: RecordHead;
   readonly bytes: Uint8Array;
+  /** Of a record that compaction moves: where it was. It is left out when it is there no more. */
+  readonly movedFrom?: number;
 }
 
-/** Where a batch of appends landed. */
+/** Where an append landed. */
 export interface Appended {
   readonly append: Append;
   readonly segment: number;
@@ -18,7 +21,7 @@ export interface Appended {
 
 interface Waiting {
   readonly append: Append;
-  readonly resolve: (appended: Appended) => void;
+  readonly resolve: () => void;
   readonly reject: (error: HoldfastError) => void;
 }
 
@@ -29,6 +32,8 @@ export interface SegmentWriterOptions {
   /** Where to go on: the last segment and its end. */
   readonly segment: number;
   readonly offset: number;
+  /** Whether a record that is to be moved still counts where it was. */
+  readonly isCurrent: (append: Append) => boolean;
   /** Called with each durable batch, before its appends are answered. */
   readonly onDurable: (batch: readonly Appended[]) => Promise<void>;
   readonly onFlush: (seconds: number) => void;
@@ -39,6 +44,7 @@ export class SegmentWriter {
   readonly #options: SegmentWriterOptions;
   #queue: Waiting[] = [];
   #pendingBytes = 0;
+  #appendedBytes = 0;
   #segment: number;
   #offset: number;
   #running: Promise<void> | undefined;
@@ -59,13 +65,24 @@ export class SegmentWriter {
     return this.#offset;
   }
 
+  /** Bytes of records that wait or are being written. */
+  get pendingBytes(): number {
+    return this.#pendingBytes;
+  }
+
+  /** Bytes of records written since the store was opened. */
+  get appendedBytes(): number {
+    return this.#appendedBytes;
+  }
+
   /** Resolves when the record is durable. Throws OVERLOADED, ENOSPC, and DISK_FAILED for ever after a failed flush. */
-  append(append: Append): Promise<Appended> {
+  append(append: Append): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
-    if (this.#pendingBytes + append.bytes.length > CHUNK_STORE_LIMITS.pendingBytesMax) {
+    const bytes = recordBytes(append.bytes.length);
+    if (this.#pendingBytes + bytes > CHUNK_STORE_LIMITS.pendingBytesMax) {
       return Promise.reject(new HoldfastError('OVERLOADED', 'too many bytes wait for this disk'));
     }
-    this.#pendingBytes += append.bytes.length;
+    this.#pendingBytes += bytes;
     return new Promise((resolve, reject) => {
       this.#queue.push({ append, resolve, reject });
       this.#running ??= this.#run().finally(() => {
@@ -84,14 +101,13 @@ export class SegmentWriter {
     while (this.#queue.length > 0) {
       const batch = this.#take();
       try {
-        const appended = await this.#write(batch.map((waiting) => waiting.append));
-        for (const [index, waiting] of batch.entries())
-          waiting.resolve(appended[index] as Appended);
+        await this.#write(this.#current(batch.map((waiting) => waiting.append)));
+        for (const waiting of batch) waiting.resolve();
       } catch (error) {
         const failure = this.#failed(error);
         for (const waiting of batch) waiting.reject(failure);
       }
-      for (const { append } of batch) this.#pendingBytes -= append.bytes.length;
+      for (const { append } of batch) this.#pendingBytes -= recordBytes(append.bytes.length);
     }
   }
 
@@ -99,38 +115,48 @@ export class SegmentWriter {
     let bytes = 0;
     let count = 0;
     for (const { append } of this.#queue) {
-      if (count > 0 && bytes + append.bytes.length > CHUNK_STORE_LIMITS.batchBytesMax) break;
-      bytes += append.bytes.length;
+      const more = recordBytes(append.bytes.length);
+      const isFull = bytes + more > CHUNK_STORE_LIMITS.batchBytesMax;
+      if (count > 0 && (isFull || count === CHUNK_STORE_LIMITS.batchRecordsMax)) break;
+      bytes += more;
       count++;
     }
     return this.#queue.splice(0, count);
   }
 
-  async #write(appends: readonly Append[]): Promise<Appended[]> {
+  /**
+   * Without what compaction need not move any more. Asked only now: batches before are in the index,
+   * and behind a tombstone a moved record would bring its chunk back.
+   */
+  #current(appends: readonly Append[]): Append[] {
+    const gone = new Set<ChunkId>();
+    return appends.filter((append) => {
+      const { chunk, kind } = append.head;
+      if (append.movedFrom === undefined) {
+        if (kind !== 'chunk') gone.add(chunk);
+        return true;
+      }
+      return !gone.has(chunk) && this.#options.isCurrent(append);
+    });
+  }
+
+  async #write(appends: readonly Append[]): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
+    if (appends.length === 0) return;
     const total = appends.reduce((sum, append) => sum + recordBytes(append.head.length), 0);
     if (this.#offset > 0 && this.#offset + total > this.#options.segmentBytes) await this.#roll();
-    const file = await this.#options.files.file(this.#segment);
-    const parts: Uint8Array[] = [];
-    const appended: Appended[] = [];
-    let offset = this.#offset;
-    for (const append of appends) {
-      appended.push({ append, segment: this.#segment, offset });
-      parts.push(encodeHead(append.head), append.bytes);
-      const space = recordBytes(append.head.length);
-      const padding = space - RECORD_ALIGNMENT - append.bytes.length;
-      if (padding > 0) parts.push(ZEROS.subarray(0, padding));
-      offset += space;
-    }
+    const { parts, appended } = layOut(appends, this.#segment, this.#offset);
     const start = performance.now();
-    const { bytesWritten } = await file.writev(parts, this.#offset);
-    if (bytesWritten !== offset - this.#offset)
-      throw new HoldfastError('ENOSPC', 'the disk of the chunk store is full');
-    await this.#flush(() => file.datasync());
-    this.#offset = offset;
+    await this.#options.files.use(this.#segment, async (file) => {
+      const { bytesWritten } = await file.writev(parts, this.#offset);
+      if (bytesWritten !== total)
+        throw new HoldfastError('ENOSPC', 'the disk of the chunk store is full');
+      await this.#flush(file);
+    });
+    this.#offset += total;
+    this.#appendedBytes += total;
     this.#options.onFlush((performance.now() - start) / 1000);
     await this.#options.onDurable(appended);
-    return appended;
   }
 
   async #roll(): Promise<void> {
@@ -140,9 +166,9 @@ export class SegmentWriter {
   }
 
   /** After a failed flush the kernel may have thrown dirty pages away: nothing of it is known any more. */
-  async #flush(sync: () => Promise<void>): Promise<void> {
+  async #flush(file: FileHandle): Promise<void> {
     try {
-      await sync();
+      await file.datasync();
     } catch (cause) {
       this.#failure = new HoldfastError(
         'DISK_FAILED',
@@ -161,16 +187,37 @@ export class SegmentWriter {
     }
     this.#failure = new HoldfastError(
       'DISK_FAILED',
-      `writing a segment failed: ${message}; replace the disk`,
+      `writing chunks failed: ${message}; free space or replace the disk, then start the peer again`,
       { cause: error },
     );
     return this.#failure;
   }
 }
 
+/** The bytes of records one behind the other, and where each will be. */
+function layOut(
+  appends: readonly Append[],
+  segment: number,
+  start: number,
+): { parts: Uint8Array[]; appended: Appended[] } {
+  const parts: Uint8Array[] = [];
+  const appended: Appended[] = [];
+  let offset = start;
+  for (const append of appends) {
+    appended.push({ append, segment, offset });
+    parts.push(encodeHead(append.head));
+    if (append.bytes.length > 0) parts.push(append.bytes);
+    const space = recordBytes(append.head.length);
+    const padding = space - RECORD_ALIGNMENT - append.bytes.length;
+    if (padding > 0) parts.push(ZEROS.subarray(0, padding));
+    offset += space;
+  }
+  return { parts, appended };
+}
+
 const ZEROS = new Uint8Array(RECORD_ALIGNMENT);
 
-/** The append that says that a chunk is no more. */
-export function tombstone(chunk: ChunkId): Append {
-  return { head: { kind: 'tombstone', chunk, length: 0, blocks: [] }, bytes: new Uint8Array(0) };
+/** The append that says that a chunk is no more, or no more here. */
+export function farewell(chunk: ChunkId, kind: 'tombstone' | 'departure'): Append {
+  return { head: { kind, chunk, length: 0, copies: 0, blocks: [] }, bytes: new Uint8Array(0) };
 }

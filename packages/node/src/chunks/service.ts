@@ -3,8 +3,10 @@ import {
   type ChunkId,
   type Epoch,
   HoldfastError,
+  isChunkId,
   PARTITION_COUNT,
   type PartitionId,
+  partitionOf,
 } from '@holdfast/protocol';
 import type { PeerRole, WireServer } from '@holdfast/wire';
 import type { DigestRow } from './digests.ts';
@@ -56,8 +58,8 @@ export function serveChunks(
   serveWrites(server, store, rules);
   server.handle('chunk.read', ['node', 'client'], async ({ header }) => {
     const { chunk, offset, length } = header as { chunk: ChunkId; offset: number; length: number };
-    const { bytes, chunkLength } = await store.read(chunk, offset, length);
-    return { header: { length: chunkLength }, body: bytes };
+    const { bytes, chunkLength, copies } = await store.read(chunk, offset, length);
+    return { header: { length: chunkLength, copies }, body: bytes };
   });
   server.handle('chunk.list', ['node'], async ({ header }) => {
     const { partition, after, count } = header as {
@@ -65,21 +67,23 @@ export function serveChunks(
       after: ChunkId | '';
       count: number;
     };
-    if (
-      !(partition >= 0 && partition < PARTITION_COUNT) ||
-      !(count >= 1 && count <= LIST_COUNT_MAX)
-    ) {
+    const isPartition =
+      Number.isInteger(partition) && partition >= 0 && partition < PARTITION_COUNT;
+    if (!isPartition || !(count >= 1 && count <= LIST_COUNT_MAX)) {
       throw new HoldfastError(
         'BAD_REQUEST',
         `partitions are 0 to ${PARTITION_COUNT - 1}, counts 1 to ${LIST_COUNT_MAX}`,
       );
     }
+    if (after !== '' && !(isChunkId(after) && partitionOf(after) === partition))
+      throw new HoldfastError('BAD_REQUEST', 'a listing goes on after a chunk of its partition');
     return { header: await store.list(partition, after, count) };
   });
   server.handle('chunk.delete', ['node'], async ({ header }) => {
     const { chunks } = header as { chunks: ChunkId[] };
-    if (chunks.length > DELETE_COUNT_MAX)
-      throw new HoldfastError('BAD_REQUEST', `at most ${DELETE_COUNT_MAX} chunks at once`);
+    const isList = Array.isArray(chunks) && chunks.every((chunk) => isChunkId(chunk));
+    if (!isList || chunks.length > DELETE_COUNT_MAX)
+      throw new HoldfastError('BAD_REQUEST', `a deletion names at most ${DELETE_COUNT_MAX} chunks`);
     rules.givenUp(chunks);
     await store.delete(chunks);
     return { header: {} };
@@ -91,9 +95,10 @@ function serveWrites(server: WireServer, store: ChunkStore, rules: ChunkRules): 
   const instance = randomBytes(8).toString('hex');
   const underWay = new Set<Promise<unknown>>();
   server.handle('chunk.write', ['node', 'client'], async ({ header, body, peer }) => {
-    const { chunk, epoch } = header as { chunk: ChunkId; epoch: Epoch };
+    const { chunk, epoch, copies } = header as { chunk: ChunkId; epoch: Epoch; copies?: number };
+    if (!isChunkId(chunk)) throw new HoldfastError('BAD_REQUEST', 'a write names a chunk');
     rules.admit({ chunk, epoch, role: peer.role });
-    const write = store.write(chunk, body);
+    const write = store.write(chunk, body, copies ?? 0);
     underWay.add(write);
     await write.finally(() => underWay.delete(write));
     return { header: {} };
