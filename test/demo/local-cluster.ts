@@ -62,9 +62,9 @@ export class LocalPeer {
     }
   }
 
-  /** Starts the storage peer. */
-  startNode(): void {
-    this.#node = this.#spawn('node', ['node']);
+  /** Starts the storage peer, with variables of its own such as HOLDFAST_PORT. */
+  startNode(environment: Readonly<Record<string, string>> = {}): void {
+    this.#node = this.#spawn('node', ['node'], environment);
   }
 
   /** Process id of the storage peer. */
@@ -134,9 +134,10 @@ export class LocalPeer {
     return existsSync(path) ? readFileSync(path, 'utf8').split('\n').slice(-30).join('\n') : '';
   }
 
-  #spawn(part: string, args: readonly string[]): ChildProcess {
+  #spawn(part: string, args: readonly string[], environment = {}): ChildProcess {
     const child = spawn(LAUNCHER, ['--data', this.dataDirectory, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...environment },
     });
     const log = createWriteStream(join(this.#logPath, `${part}.log`), { flags: 'a' });
     child.stdout.pipe(log, { end: false });

@@ -1,10 +1,7 @@
-import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import { createReadStream } from 'node:fs';
-import { appendFile, mkdir, readdir, stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
+import { appendFile, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 
 /** Files of a tree with their size and checksum: what must still be there after a disaster. */
 export interface Manifest {
@@ -29,59 +26,29 @@ export async function makeManifest(root: string, trees: readonly string[]): Prom
     }
   }
   const files = await inParallel(8, paths, async (path) => {
-    const { size } = await stat(join(root, path));
-    return { path, bytes: size, sha256: await checksum(join(root, path)) };
+    const { size, mode } = await stat(join(root, path));
+    return { path, bytes: size, mode: mode & 0o777, sha256: await checksum(join(root, path)) };
   });
   return { files, bytes: files.reduce((sum, file) => sum + file.bytes, 0) };
 }
 
-/** Copies the manifest's files with several tar pipes at once, keeping modes, owners and times. */
+/** Copies the manifest's files, `width` at a time, with their permissions. */
 export async function copyTree(
   root: string,
   target: string,
   manifest: Manifest,
-  pipes: number,
+  width: number,
   progress: Progress,
 ): Promise<void> {
-  await mkdir(target, { recursive: true });
-  const shares: string[][] = Array.from({ length: pipes }, () => []);
-  // Neighbours go to one pipe, so that pipes seldom make the same directory.
-  const size = Math.ceil(manifest.files.length / (pipes * 16));
-  for (const [i, file] of manifest.files.entries()) {
-    shares[Math.floor(i / size) % pipes]?.push(file.path);
-  }
+  const folders = new Set(manifest.files.map((file) => dirname(file.path)));
+  for (const folder of folders) await mkdir(join(target, folder), { recursive: true });
+  // The kernel makes one name of a directory at a time: neighbours in time should not be neighbours.
+  const scattered = [...manifest.files].sort((a, b) => (a.sha256 < b.sha256 ? -1 : 1));
   let done = 0;
-  await Promise.all(
-    shares.map((share) =>
-      tarPipe(root, target, share, () => progress(++done, manifest.files.length)),
-    ),
-  );
-}
-
-async function tarPipe(
-  root: string,
-  target: string,
-  paths: readonly string[],
-  onFile: () => void,
-): Promise<void> {
-  const pack = spawn('tar', ['-C', root, '-cf', '-', '--null', '--no-recursion', '-T', '-'], {
-    stdio: ['pipe', 'pipe', 'inherit'],
+  await inParallel(width, scattered, async ({ path, mode }) => {
+    await writeFile(join(target, path), await readFile(join(root, path)), { mode });
+    progress(++done, manifest.files.length);
   });
-  const unpack = spawn('tar', ['-C', target, '-xpf', '-', '-v'], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
-  let partial = '';
-  unpack.stdout.setEncoding('utf8').on('data', (text: string) => {
-    const lines = (partial + text).split('\n');
-    partial = lines.pop() ?? '';
-    for (const _line of lines) onFile();
-  });
-  pack.stdin.end(paths.map((path) => `${path}\0`).join(''));
-  const ended = Promise.all([once(pack, 'exit'), once(unpack, 'exit')]);
-  await pipeline(pack.stdout, unpack.stdin);
-  for (const [status] of await ended) {
-    if (status !== 0) throw new Error(`tar ended with ${String(status)}`);
-  }
 }
 
 /** Reads every file back and compares; answers the paths that differ or cannot be read. */
@@ -106,8 +73,13 @@ export async function appendLines(directory: string, count: number): Promise<voi
     await appendFile(join(directory, `note-${i}`), `written at ${new Date().toISOString()}\n`);
 }
 
+/** Files up to so many bytes are read at once, larger ones part by part. */
+const WHOLE_BYTES_MAX = 4 * 2 ** 20;
+
 async function checksum(path: string): Promise<string> {
   const hash = createHash('sha256');
+  const { size } = await stat(path);
+  if (size <= WHOLE_BYTES_MAX) return hash.update(await readFile(path)).digest('hex');
   for await (const part of createReadStream(path, { highWaterMark: 2 ** 20 }))
     hash.update(part as Buffer);
   return hash.digest('hex');
