@@ -206,14 +206,20 @@ export class ConsensusDriver implements ShardHost {
       throw new HoldfastError('CONFLICT', 'the snapshot cannot be taken now');
     }
     this.#incoming.add(shard);
+    let installed: Promise<void>;
     try {
       const spooled = await this.#spool.store(shard, message.snapshot, stream);
-      await replica.offer(message, spooled);
-      // Not when it fails: then it tells, at the next start, that the state is ahead of the log.
-      await this.#spool.remove(shard);
-    } finally {
+      installed = replica.offer(message, spooled);
+    } catch (error) {
       this.#incoming.delete(shard);
+      throw error;
     }
+    // The sender need not wait for it. When it fails the spool stays: then it tells, at the next start,
+    // that the state is ahead of the log.
+    installed
+      .then(() => this.#spool.remove(shard))
+      .catch(() => {})
+      .finally(() => this.#incoming.delete(shard));
   }
 
   async openShard(

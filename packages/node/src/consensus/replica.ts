@@ -171,7 +171,10 @@ export class ShardReplica {
     }
   }
 
-  /** A whole snapshot is on disk: tells the group, which may have no use for it any more. */
+  /**
+   * A whole snapshot is on disk: tells the group, which may have no use for it any more. Resolves when
+   * the snapshot has been installed or is not needed.
+   */
   offer(message: InstallSnapshot, spooled: SpooledSnapshot): Promise<void> {
     if (this.#isClosed || this.#isInstalling) {
       return Promise.reject(new HoldfastError('CONFLICT', 'another snapshot is being installed'));

@@ -1,7 +1,7 @@
 /** The call that carries one snapshot: see Install in packages/protocol/proto/raft.proto. */
 import { once } from 'node:events';
 import { crc32 } from 'node:zlib';
-import type { Client, ServiceError } from '@grpc/grpc-js';
+import type { Client, ServerReadableStream, ServiceError } from '@grpc/grpc-js';
 import { HoldfastError } from '@holdfast/protocol';
 import { decodeSnapshotPart, encodeSnapshotPart, type GroupMessage } from './raft-codec.ts';
 
@@ -33,6 +33,20 @@ export async function* snapshotParts(
     }
   }
   yield encodeSnapshotPart({ part: 'end', bytes, crc });
+}
+
+/** The messages of a call as they come; ends early when it is broken off; throws UNREACHABLE when it stands still. */
+export async function* receivedParts(
+  call: ServerReadableStream<Buffer, Buffer>,
+): AsyncGenerator<Buffer> {
+  const giveUp = () => call.destroy(new HoldfastError('UNREACHABLE', 'the snapshot stands still'));
+  const parts = call[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  for (;;) {
+    const stall = setTimeout(giveUp, SNAPSHOT_STALL_MS);
+    const next = await parts.next().finally(() => clearTimeout(stall));
+    if (next.done === true) return;
+    yield next.value;
+  }
 }
 
 /** The data of a snapshot's stream; throws CORRUPT unless all of it came as it was sent. */

@@ -23,7 +23,13 @@ import { describeCertificate } from '../membership/certificates.ts';
 import { decodeFrame, decodeSnapshotPart, type GroupMessage } from './raft-codec.ts';
 import { type LinkStream, PeerLink } from './raft-link.ts';
 import type { RaftTransport, TransportReceiver } from './raft-transport.ts';
-import { INSTALL, sendParts, snapshotData, snapshotParts } from './snapshot-stream.ts';
+import {
+  INSTALL,
+  receivedParts,
+  sendParts,
+  snapshotData,
+  snapshotParts,
+} from './snapshot-stream.ts';
 
 const EXCHANGE = '/holdfast.v1.Raft/Exchange';
 
@@ -221,7 +227,7 @@ export class GrpcRaftTransport implements RaftTransport {
 
   async #serveInstall(call: ServerReadableStream<Buffer, Buffer>): Promise<void> {
     const { node } = this.#options.peerOf(call);
-    const parts = call[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+    const parts = receivedParts(call);
     const first = await parts.next();
     const begin = first.done === true ? undefined : decodeSnapshotPart(first.value);
     if (begin?.part !== 'begin' || begin.begin.message.kind !== 'installSnapshot') {
