@@ -6,6 +6,9 @@ import { type Action, stepsOf } from './steps.ts';
 /** Random sequences of each kind; more by the environment when something is suspected. */
 const RUNS = Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 300);
 
+/** Far above what the runs take: machines that test may be busy with other things. */
+const TIMEOUT_MS = 600_000;
+
 const UNBOUNDED = { quotaBytes: 0, quotaInodes: 0 };
 
 /** Random sequences of operations, each compared with the model step by step and at its end. */
@@ -20,7 +23,7 @@ async function compareRuns(options: RunOptions, only?: readonly Action[]): Promi
   await fc.assert(property, { numRuns: RUNS });
 }
 
-describe('the state machine equals a plain in-memory file system', () => {
+describe('the state machine equals a plain in-memory file system', { timeout: TIMEOUT_MS }, () => {
   it('under random operations of several sessions', async () => {
     await compareRuns({ ...UNBOUNDED, isFar: false, reclaimKeys: 100 });
   });

@@ -47,6 +47,12 @@ export function inlineExtent(offset: number, text: string): ExtentWrite {
   return { offset, length: bytes.length, source: { kind: 'inline', bytes } };
 }
 
+/** The whole state as text, to compare: a decoder may leave its marks on the arrays themselves. */
+export function textOf(state: MemoryState): string[] {
+  const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+  return state.entries().map(([key, value]) => `${hex(key)} ${hex(value)}`);
+}
+
 /** A shard for unit tests: volume 1, session 1 open, each command one tick after the last. */
 export class TestShard {
   readonly state = new MemoryState();

@@ -256,9 +256,14 @@ export function checkCommand(command: Command): void {
   }
 }
 
+/** The shape of a name in a table; undefined for whatever else a foreign value is. */
+function shapeOf(table: Readonly<Record<string, Shape>>, name: unknown): Shape | undefined {
+  return typeof name === 'string' && Object.hasOwn(table, name) ? table[name] : undefined;
+}
+
 /** Checks the fields of an operation. BAD_REQUEST. */
 export function checkOperation(operation: Operation): void {
-  const shape = Object.hasOwn(OPERATIONS, operation.op) ? OPERATIONS[operation.op] : undefined;
+  const shape = shapeOf(OPERATIONS, operation.op);
   if (shape === undefined) {
     throw new HoldfastError('BAD_REQUEST', 'there is no such operation');
   }
@@ -267,7 +272,8 @@ export function checkOperation(operation: Operation): void {
 
 /** Checks the fields of a view. BAD_REQUEST. */
 export function checkView(view: View): void {
-  const shape = Object.hasOwn(VIEWS, view.view) ? VIEWS[view.view] : undefined;
+  refuse('view', object({})(view));
+  const shape = shapeOf(VIEWS, view.view);
   if (shape === undefined) throw new HoldfastError('BAD_REQUEST', 'there is no such view');
   refuse(view.view, wrongField(view, shape));
 }
