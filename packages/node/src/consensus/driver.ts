@@ -33,7 +33,7 @@ export interface Clock {
 }
 
 /** The machine's clock. */
-export const SYSTEM_CLOCK: Clock = {
+const SYSTEM_CLOCK: Clock = {
   now: () => performance.now(),
   every(ms, call) {
     const timer = setInterval(call, ms);

@@ -18,6 +18,7 @@ export interface SpooledSnapshot {
 /** Bytes of a meta that can be real. */
 const META_BYTES_MAX = 65_536;
 
+/** Incoming snapshots of all groups, in one directory. */
 export class SnapshotSpool {
   readonly #directory: string;
 

@@ -29,10 +29,13 @@
  */
 import { crc32 } from 'node:zlib';
 
+/** Bytes before a segment's first batch. */
 export const SEGMENT_HEADER_BYTES = 64;
+/** Bytes before a batch's first record. */
 export const BATCH_HEADER_BYTES = 32;
-export const RECORD_HEADER_BYTES = 32;
+const RECORD_HEADER_BYTES = 32;
 const SEGMENT_MAGIC = 0x53574648;
+/** First bytes of a batch, read as u32. */
 export const BATCH_MAGIC = 0x42574648;
 const FORMAT_VERSION = 1;
 
@@ -50,6 +53,7 @@ export const RECORD = {
   closed: 5,
 } as const;
 
+/** What a segment says of itself. */
 export interface SegmentHeader {
   readonly number: number;
   readonly firstBatch: number;
@@ -57,12 +61,14 @@ export interface SegmentHeader {
   readonly salt: number;
 }
 
+/** What a batch says of itself. */
 export interface BatchHeader {
   readonly number: number;
   readonly bytes: number;
   readonly count: number;
 }
 
+/** One record; what its fields mean depends on its type, see RECORD. */
 export interface WalRecord {
   readonly type: number;
   readonly kind: number;
@@ -88,6 +94,7 @@ export function getU53(source: Buffer, offset: number): number {
   return source.readUInt32LE(offset) + source.readUInt32LE(offset + 4) * 2 ** 32;
 }
 
+/** The first SEGMENT_HEADER_BYTES of a segment. */
 export function encodeSegmentHeader(header: SegmentHeader): Uint8Array {
   const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
   bytes.writeUInt32LE(SEGMENT_MAGIC, 0);

@@ -41,6 +41,7 @@ export function markRecord(log: GroupLog, mark: SnapshotMeta): QueuedRecord {
   };
 }
 
+/** Term, vote and commit index of a group. */
 export function hardStateRecord(log: GroupLog, { term, vote, commit }: HardState): QueuedRecord {
   const payload = Buffer.alloc(8);
   putU53(payload, vote, 0);

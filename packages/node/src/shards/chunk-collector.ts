@@ -22,6 +22,7 @@ export interface ChunkCollectorOptions {
 const CONNECT_MS = 2000;
 const CALL_MS = 10_000;
 
+/** Keeps a connection to each peer that it had to do with. */
 export class ChunkCollector {
   readonly #options: ChunkCollectorOptions;
   readonly #clients = new Map<

@@ -17,7 +17,7 @@ export interface SessionChannel {
 }
 
 /** Name of the notices on the wire; their header is {@link SessionNoticeHeader}. */
-export const SESSION_NOTICE = 'session.notice';
+const SESSION_NOTICE = 'session.notice';
 
 /** What goes over the wire for a notice. */
 export interface SessionNoticeHeader {

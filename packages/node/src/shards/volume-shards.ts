@@ -44,6 +44,7 @@ interface OpenShard {
   readonly service: VolumeService;
 }
 
+/** All volume shards of a peer over one store. */
 export class VolumeShards {
   readonly #store: LevelStore;
   readonly #options: VolumeShardsOptions;

@@ -19,6 +19,7 @@ import type { StateMachine } from '../shard-host.ts';
 import { GrpcRaftTransport } from '../transport.ts';
 import { Wal, type WalOptions } from '../wal.ts';
 
+/** The cluster of all test certificates. */
 export const CLUSTER_ID = '00112233445566778899aabbccddeeff';
 
 /** A certificate of role node (or of a client) from an authority. */
@@ -80,6 +81,7 @@ export interface TestPeer<M extends StateMachine> {
   readonly transport: RaftTransport;
 }
 
+/** What a test says of its cluster. */
 export interface TestClusterOptions<M extends StateMachine> {
   readonly peers: number;
   readonly shards: readonly ShardId[];
@@ -91,6 +93,7 @@ export interface TestClusterOptions<M extends StateMachine> {
   readonly wal?: Partial<WalOptions>;
 }
 
+/** Peers that a test starts, kills and cuts off from each other. */
 export class TestCluster<M extends StateMachine> {
   readonly #options: TestClusterOptions<M>;
   readonly #directory: string;

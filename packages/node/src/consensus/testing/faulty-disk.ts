@@ -12,6 +12,7 @@ let disks = 0;
 /** Errors by name: a full disk is ENOSPC, a broken one EIO. */
 export type DiskFault = 'none' | 'full' | 'sync-fails' | 'write-fails';
 
+/** Files in memory; `fault` decides what goes wrong from now on. */
 export class FaultyDisk implements LogDisk {
   readonly place: string;
   readonly files = new Map<string, Content>();

@@ -9,6 +9,7 @@ interface Tally {
   readonly texts: string[];
 }
 
+/** Remembers the text of every entry, and answers how many there are. */
 export class TallyMachine implements StateMachine {
   readonly #path: string;
   #tally: Tally;
