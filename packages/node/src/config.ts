@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { type Ports, portsFrom } from './membership/addresses.ts';
 import { DATA_NAMES } from './membership/data-directory.ts';
 import type { PeerSettings } from './membership/identity.ts';
+import { REPAIR_DEFAULTS } from './repair/limits.ts';
 
 /** Where the file is looked for when nothing else is said. */
 export const CONFIG_PATH = '/etc/holdfast/holdfast.yaml';
@@ -35,6 +36,10 @@ const KEYS = {
     .union([z.boolean(), z.stringbool()])
     .describe('find peers by kad-dht when their addresses change'),
   capacity: size().describe('bytes that chunks may take; 0: all of the disk'),
+  'repair-interval': duration(1_000, 3_600_000).describe(
+    'time between comparisons of chunks with other peers',
+  ),
+  'repair-rate': size().describe('bytes per second that repair copies at most; 0: no limit'),
 } as const;
 
 const SCHEMA = z.strictObject(KEYS).partial();
@@ -61,6 +66,9 @@ export interface NodeConfig {
   readonly discovery: boolean;
   /** Bytes; 0: all of the disk. */
   readonly capacityBytes: number;
+  readonly repairIntervalMs: number;
+  /** Infinity: no limit. */
+  readonly repairBytesPerSecond: number;
   readonly adminSocket: string;
 }
 
@@ -99,6 +107,9 @@ function complete(given: z.infer<typeof SCHEMA>): NodeConfig {
     outAfterMs: given['out-after'] ?? 600_000,
     discovery: given.discovery ?? true,
     capacityBytes: given.capacity ?? 0,
+    repairIntervalMs: given['repair-interval'] ?? REPAIR_DEFAULTS.intervalMs,
+    repairBytesPerSecond:
+      (given['repair-rate'] ?? REPAIR_DEFAULTS.bytesPerSecond) || Number.POSITIVE_INFINITY,
     adminSocket: join(dataDirectory, DATA_NAMES.adminSocket),
   };
 }

@@ -4,8 +4,6 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { HoldfastError, type NodeNumber, type ShardId, SYSTEM_SHARD } from '@holdfast/protocol';
 import type { TlsMaterial } from '@holdfast/wire';
-import { serveChunks } from './chunks/service.ts';
-import { ChunkStore } from './chunks/store.ts';
 import type { NodeConfig } from './config.ts';
 import { buildCore, type Core, type PeerIdentityFiles } from './core.ts';
 import { listenProbes } from './http/probes.ts';
@@ -23,6 +21,7 @@ import { Liveness } from './membership/liveness.ts';
 import { renewPeer } from './membership/renewal.ts';
 import { clusterStatus, notReady, shardStatuses } from './membership/status.ts';
 import { createToken } from './membership/tokens.ts';
+import { openChunks } from './repair/start.ts';
 import { serveMembership } from './rpc/membership-service.ts';
 import { serveRegistry } from './rpc/registry-service.ts';
 import { serveShards } from './rpc/shard-service.ts';
@@ -156,13 +155,7 @@ async function serve(core: Core): Promise<void> {
   serveMembership(rpc, { clusterId, clusterName, authority, registry, map, liveness });
   serveShards(rpc, host);
   serveRegistry(wire, { registry, map, volumes, status: async () => clusterStatus(core) });
-  const store = await ChunkStore.open(join(config.dataDirectory, DATA_NAMES.chunks), {
-    registry: core.metrics,
-    ...(config.capacityBytes === 0 ? {} : { capacityBytes: config.capacityBytes }),
-    onDamage: (fields) => core.log.error({ event: 'chunk.damaged', ...fields }),
-  });
-  teardown.add('chunks', () => store.close());
-  serveChunks(wire, store);
+  const repair = await openChunks(core);
   await rpc.listen();
   teardown.add('grpc', () => rpc.close());
   await markStarted(config.dataDirectory);
@@ -170,6 +163,7 @@ async function serve(core: Core): Promise<void> {
   await wire.listen();
   teardown.add('wire', () => wire.close());
   map.onChange(() => wire.dropRevoked());
+  repair.start();
   const discovery = beginDiscovery(core);
   const heartbeat = beginHeartbeat(core, liveness, discovery);
   const controller = new Controller({

@@ -14,6 +14,10 @@ const FLAGS = {
   '--down-after <duration>': 'silence after which a peer is down (default: 5s)',
   '--out-after <duration>': 'time down after which its data is copied elsewhere (default: 10m)',
   '--capacity <size>': 'bytes that chunks may take (default: all of the disk)',
+  '--repair-interval <duration>':
+    'time between comparisons of chunks with other peers (default: 10s)',
+  '--repair-rate <size>':
+    'bytes per second that repair copies at most (default: 100M; 0: no limit)',
   '--no-discovery': 'do without kad-dht: peers are found by the addresses on disk only',
 } as const;
 

@@ -20,7 +20,7 @@ describe('repair', () => {
   afterEach(() => cluster.close());
 
   const replicas = (chunk: ChunkId): number[] =>
-    [...(cluster.map.partitions[partitionOf(chunk)]?.replicas ?? [])].sort();
+    [...(cluster.map.partitions[partitionOf(chunk)]?.replicas ?? [])].sort((a, b) => a - b);
   const write = async (
     peers: readonly ChunkPeer[],
     count: number,

@@ -1,0 +1,54 @@
+import { join } from 'node:path';
+import type { Epoch } from '@holdfast/protocol';
+import { serveChunks } from '../chunks/service.ts';
+import { ChunkStore } from '../chunks/store.ts';
+import type { Core } from '../core.ts';
+import { DATA_NAMES } from '../membership/data-directory.ts';
+import { ChunkPeers } from './peers.ts';
+import { Repair } from './repair.ts';
+import { chunkRules } from './rules.ts';
+
+/**
+ * Opens the chunks of a peer, registers the methods that serve them, and makes what keeps them whole.
+ * Repair begins with its `start`, when other peers can reach this one. Throws as ChunkStore.open.
+ */
+export async function openChunks(core: Core): Promise<Repair> {
+  const { self, map, book, config, identity, registry, metrics, log, teardown, wire } = core;
+  const holder: { repair?: Repair } = {};
+  const store = await ChunkStore.open(join(config.dataDirectory, DATA_NAMES.chunks), {
+    registry: metrics,
+    ...(config.capacityBytes === 0 ? {} : { capacityBytes: config.capacityBytes }),
+    onDamage: (fields) => {
+      log.error({ event: 'chunk.damaged', ...fields });
+      holder.repair?.wake();
+    },
+  });
+  teardown.add('chunks', () => store.close());
+  serveChunks(
+    wire,
+    store,
+    chunkRules(self, () => map.current),
+  );
+  const peers = new ChunkPeers({
+    clusterId: identity.clusterId,
+    tls: () => identity.tls,
+    addressOf: (node) => book.of(node, 'wireAddress'),
+  });
+  teardown.add('chunk peers', () => peers.close());
+  const repair = new Repair({
+    self,
+    store,
+    map: () => map.current,
+    call: peers.call,
+    report: ({ epoch, partitions }) =>
+      registry.execute({ op: 'partitions-synced', node: self, epoch: epoch as Epoch, partitions }),
+    registry: metrics,
+    log,
+    limits: { intervalMs: config.repairIntervalMs, bytesPerSecond: config.repairBytesPerSecond },
+  });
+  holder.repair = repair;
+  teardown.add('repair', () => repair.close());
+  const stopListening = map.onChange((newest) => repair.mapChanged(newest));
+  teardown.add('repair maps', stopListening);
+  return repair;
+}
