@@ -10,4 +10,4 @@ export {
 } from './cluster-names.ts';
 export type { ClusterRecord, RecordChange, StoredVolume } from './cluster-records.ts';
 export { ClusterState } from './cluster-state.ts';
-export { chooseMembers, type MembersInput } from './shard-members.ts';
+export { chooseMembers, type MembersInput, votersFor } from './shard-members.ts';

@@ -9,6 +9,12 @@ export interface MembersInput {
   readonly load: (node: NodeNumber) => number;
 }
 
+/** How many members a shard should have when so many peers are usable. */
+export function votersFor(usablePeers: number): number {
+  if (usablePeers >= 5) return 5;
+  return usablePeers >= 3 ? 3 : 1;
+}
+
 /**
  * The members a shard should have. A member that is merely down stays; one that is out, draining or
  * gone is replaced as soon as an up peer can take its place. Below three usable peers a group that
@@ -19,7 +25,7 @@ export function chooseMembers(input: MembersInput): readonly NodeNumber[] {
   const known = input.present.filter((member) => byNumber.has(member));
   const usable = input.nodes.filter((node) => node.state === 'up' || node.state === 'down');
   if (usable.length < 3 && known.length > 1) return known;
-  const target = usable.length >= 5 ? 5 : usable.length >= 3 ? 3 : 1;
+  const target = votersFor(usable.length);
   const kept = known.filter((member) => usable.some((node) => node.number === member));
   const members = trimmed(kept, target, byNumber);
   const candidates = usable.filter((node) => node.state === 'up' && !members.includes(node.number));

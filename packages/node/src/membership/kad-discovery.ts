@@ -23,9 +23,15 @@ import type { Discovery } from './discovery.ts';
 import { type DiscoveryRecord, readRecord, recordKey, signRecord } from './discovery-record.ts';
 import { writeBytesDurably } from './durable-files.ts';
 
-/** Milliseconds between two publications, and for one look-up. Stored records live for 48 hours. */
-const PUBLISH_MS = 600_000;
-const PUBLISH_RETRY_MS = 5_000;
+/**
+ * Milliseconds between two publications: doubled from the first to the second, and again from the
+ * first with each peer met, since those known before may all have been the wrong ones to ask. Stored
+ * records live for 48 hours.
+ */
+const PUBLISH_MS_MIN = 500;
+const PUBLISH_MS_LATER = 600_000;
+/** Milliseconds between attempts to meet anyone while nobody is connected. */
+const LONELY_MS = 2_000;
 const PUBLISH_MS_MAX = 15_000;
 const FIND_MS_MAX = 5_000;
 const DIAL_MS_MAX = 5_000;
@@ -140,12 +146,18 @@ class KadDiscovery implements Discovery {
   readonly #stop = new AbortController();
   #addresses: PeerAddresses | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #pauseMs = PUBLISH_MS_MIN;
+  #met: readonly string[] = [];
+  readonly #lonely: NodeJS.Timeout;
 
   constructor(node: Node, options: KadOptions) {
     this.#node = node;
     this.#options = options;
     // Whoever comes may be the first to hold our record for us.
-    node.addEventListener('peer:identify', () => this.#schedule(100));
+    node.addEventListener('peer:identify', () => this.#publishSoon());
+    this.#lonely = setInterval(() => {
+      if (node.getConnections().length === 0) this.meet(this.#met);
+    }, LONELY_MS);
   }
 
   get address(): string {
@@ -154,21 +166,25 @@ class KadDiscovery implements Discovery {
 
   publish(addresses: PeerAddresses): void {
     this.#addresses = addresses;
-    this.#schedule(0);
+    this.#publishSoon();
   }
 
-  #schedule(delayMs: number): void {
+  #publishSoon(): void {
+    this.#pauseMs = PUBLISH_MS_MIN;
+    this.#schedule();
+  }
+
+  #schedule(): void {
     clearTimeout(this.#timer);
     if (this.#stop.signal.aborted) return;
     this.#timer = setTimeout(() => {
-      this.#put().then(
-        () => this.#schedule(PUBLISH_MS),
-        (error: unknown) => {
-          this.#options.log.debug({ event: 'discovery.unpublished', error });
-          this.#schedule(PUBLISH_RETRY_MS);
-        },
-      );
-    }, delayMs);
+      this.#put()
+        .catch((error: unknown) =>
+          this.#options.log.debug({ event: 'discovery.unpublished', error }),
+        )
+        .finally(() => this.#schedule());
+    }, this.#pauseMs);
+    this.#pauseMs = Math.min(2 * this.#pauseMs, PUBLISH_MS_LATER);
   }
 
   async #put(): Promise<void> {
@@ -210,6 +226,7 @@ class KadDiscovery implements Discovery {
   }
 
   meet(addresses: readonly string[]): void {
+    this.#met = addresses;
     const own = this.#node.peerId.toString();
     for (const address of addresses) {
       if (address === '' || address.endsWith(own)) continue;
@@ -227,6 +244,7 @@ class KadDiscovery implements Discovery {
   async close(): Promise<void> {
     this.#stop.abort();
     clearTimeout(this.#timer);
+    clearInterval(this.#lonely);
     await this.#node.stop();
   }
 }

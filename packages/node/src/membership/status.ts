@@ -1,4 +1,6 @@
 /** The state of the cluster as one answer: what is there, and what is wrong with the way out. */
+
+import { votersFor } from '@holdfast/placement';
 import type { ClusterMap, NodeNumber, NodeRecord, ShardId } from '@holdfast/protocol';
 import { HoldfastError } from '@holdfast/protocol';
 import type { Core } from '../core.ts';
@@ -52,7 +54,12 @@ export function describeCluster(input: StatusInput): ClusterStatus {
   const { map, shards } = input;
   const moving = map.partitions.filter((partition) => partition.previous !== undefined).length;
   const errors = leaderless(shards);
-  const warnings = [...absent(map), ...movingReasons(moving), ...thin(map)];
+  const warnings = [
+    ...absent(map),
+    ...growing(map, shards),
+    ...movingReasons(moving),
+    ...thin(map),
+  ];
   return {
     clusterId: map.clusterId,
     clusterName: input.clusterName,
@@ -84,6 +91,18 @@ function absent(map: ClusterMap): StatusReason[] {
       code: `node.${node.state}`,
       message: `peer ${node.number} '${node.name}' is ${node.state}`,
       ...(node.state === 'draining' ? {} : { fix: `start it with 'holdfast run' on ${node.name}` }),
+    }));
+}
+
+/** Shards that cannot lose as many peers as they should. */
+function growing(map: ClusterMap, shards: readonly ShardStatus[]): StatusReason[] {
+  const usable = map.nodes.filter((node) => node.state === 'up' || node.state === 'down').length;
+  const wanted = votersFor(usable);
+  return shards
+    .filter((shard) => shard.leader !== 0 && shard.members.length < wanted)
+    .map(({ shard, members }) => ({
+      code: 'shard.growing',
+      message: `shard ${shard} has ${members.length} of ${wanted} members yet`,
     }));
 }
 
