@@ -27,16 +27,19 @@ function samples(count: number, bytes: number): Sample[] {
 describe('chunks that come and go', () => {
   let directory: string;
   let store: ChunkStore;
+  let registry: Registry;
   const damage: unknown[] = [];
-  const open = (options: Partial<ChunkStoreOptions> = {}): Promise<ChunkStore> =>
-    ChunkStore.open(directory, {
-      registry: new Registry(),
+  const open = (options: Partial<ChunkStoreOptions> = {}): Promise<ChunkStore> => {
+    registry = new Registry();
+    return ChunkStore.open(directory, {
+      registry,
       segmentBytes: SEGMENT_BYTES,
       reserveBytes: 0,
       moveBytesPerSecond: Number.POSITIVE_INFINITY,
       onDamage: (fields) => damage.push(fields),
       ...options,
     });
+  };
 
   beforeEach(async () => {
     directory = mkdtempSync(join(tmpdir(), 'holdfast-chunks-'));
@@ -48,10 +51,18 @@ describe('chunks that come and go', () => {
     rmSync(directory, { recursive: true });
   });
 
+  /** What was counted along the way must be what is found. */
   async function reopen(how: 'whole' | 'without index'): Promise<void> {
     await store.close();
+    const before = await liveBytes();
     if (how === 'without index') rmSync(join(directory, 'index'), { recursive: true });
     store = await open();
+    expect(await liveBytes()).toBe(before);
+  }
+
+  async function liveBytes(): Promise<number> {
+    const metric = registry.getSingleMetric('holdfast_chunks_live_bytes');
+    return (await metric?.get())?.values[0]?.value ?? Number.NaN;
   }
 
   async function writeAll(chunks: readonly Sample[]): Promise<void> {
@@ -121,6 +132,8 @@ describe('chunks that come and go', () => {
     await reopen('without index');
     expect(present(chunks)).toEqual([chunks[0]?.chunk]);
     await writeAll(chunks.slice(1, 2));
+    await store.release(chunks.slice(1, 2).map(({ chunk }) => chunk));
+    await writeAll(chunks.slice(1, 2));
     for (const how of ['whole', 'without index'] as const) {
       await reopen(how);
       expect(present(chunks)).toEqual(chunks.slice(0, 2).map(({ chunk }) => chunk));
@@ -165,6 +178,36 @@ describe('chunks that come and go', () => {
       expect(present(chunks)).toEqual(kept.map(({ chunk }) => chunk));
       await expectWhole(kept);
     }
+  });
+
+  it('stay deleted when their tombstone outlives its segment, but not theirs', async () => {
+    const old = samples(16, 60_000);
+    const passing = samples(16, 60_000);
+    for (const { chunk, bytes } of old) await store.write(chunk, bytes);
+    for (const { chunk, bytes } of passing.slice(0, 8)) await store.write(chunk, bytes);
+    await store.delete(old.slice(0, 2).map(({ chunk }) => chunk));
+    for (const { chunk, bytes } of passing.slice(8)) await store.write(chunk, bytes);
+    await writeAll(samples(2, 600_000));
+    await store.delete(passing.map(({ chunk }) => chunk));
+    while (await store.compact());
+    const left = readdirSync(directory);
+    expect(left).toContain('segment-00000001');
+    expect(left).not.toContain('segment-00000002');
+    await reopen('without index');
+    expect(present([...old, ...passing])).toEqual(old.slice(2).map(({ chunk }) => chunk));
+  });
+
+  it('are known to be missing when their segment is lost', async () => {
+    const [first] = samples(1, 900_000) as [Sample];
+    const second = samples(1, 900_000);
+    await writeAll([first]);
+    await writeAll(second);
+    await store.close();
+    rmSync(join(directory, 'segment-00000001'));
+    store = await open();
+    expect(present([first, ...second])).toEqual(second.map(({ chunk }) => chunk));
+    await writeAll([first]);
+    await expectWhole([first, ...second]);
   });
 
   it('leave nothing behind in the end, tombstones neither', async () => {

@@ -1,16 +1,23 @@
 import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 
+/** Where the gauges come from. */
+export interface ChunkFigures {
+  readonly liveBytes: () => number;
+  readonly deadBytes: () => number;
+  readonly damagedChunks: () => number;
+  readonly pendingBytes: () => number;
+}
+
 /** Metrics of the chunk store of a peer. */
 export class ChunkMetrics {
   readonly flushSeconds: Histogram;
   readonly writtenBytes: Counter;
   readonly readBytes: Counter;
   readonly corruptBlocks: Counter;
-  readonly liveBytes: Gauge;
-  readonly deadBytes: Gauge;
-  readonly damagedChunks: Gauge;
 
-  constructor(registers: Registry[]) {
+  /** `source`: asked at each scrape. */
+  constructor(registry: Registry, source: ChunkFigures) {
+    const registers = [registry];
     this.flushSeconds = new Histogram({
       name: 'holdfast_chunks_flush_seconds',
       help: 'Time of one group commit: write and fdatasync',
@@ -30,9 +37,23 @@ export class ChunkMetrics {
       'holdfast_chunks_corrupt_total',
       'Reads and records that failed their checksum',
     );
-    const gauge = (name: string, help: string): Gauge => new Gauge({ name, help, registers });
-    this.liveBytes = gauge('holdfast_chunks_live_bytes', 'Bytes of records in use');
-    this.deadBytes = gauge('holdfast_chunks_dead_bytes', 'Bytes of records not in use any more');
-    this.damagedChunks = gauge('holdfast_chunks_damaged', 'Chunks whose copy here is bad');
+    const gauge = (name: string, help: string, value: () => number): void => {
+      new Gauge({
+        name,
+        help,
+        registers,
+        collect() {
+          this.set(value());
+        },
+      });
+    };
+    gauge('holdfast_chunks_live_bytes', 'Bytes of records in use', source.liveBytes);
+    gauge('holdfast_chunks_dead_bytes', 'Bytes of records not in use any more', source.deadBytes);
+    gauge('holdfast_chunks_damaged', 'Chunks whose copy here is bad', source.damagedChunks);
+    gauge(
+      'holdfast_chunks_pending_bytes',
+      'Bytes of writes that wait for the disk or are being written',
+      source.pendingBytes,
+    );
   }
 }

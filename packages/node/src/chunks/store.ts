@@ -65,9 +65,9 @@ export class ChunkStore {
   readonly #ledger: Ledger;
   readonly #room: Room;
   readonly #compaction: Compaction;
-  /** Writes under way, so that a repeated one, and a deletion, wait for the first. */
+  /** Writes under way, so that a repeated one waits for the first. */
   readonly #writing = new Map<ChunkId, Promise<void>>();
-  /** Deletions under way: a late copy must not come in behind. */
+  /** Deletions under way: a copy on its way must not be written behind them. */
   readonly #deleting = new Map<ChunkId, number>();
   #sinceCheckpoint = 0;
   /** What the last checkpoint could have claimed. */
@@ -77,7 +77,12 @@ export class ChunkStore {
     this.#parts = parts;
     this.digests = parts.digests;
     const { directory, options, files, index, space, segment, offset } = parts;
-    this.#metrics = new ChunkMetrics([options.registry]);
+    this.#metrics = new ChunkMetrics(options.registry, {
+      liveBytes: () => space.liveBytes,
+      deadBytes: () => space.totalBytes - space.liveBytes,
+      damagedChunks: () => parts.damaged.size,
+      pendingBytes: () => this.#writer.pendingBytes,
+    });
     this.#ledger = new Ledger(parts);
     this.#writer = new SegmentWriter({
       files,
@@ -102,7 +107,6 @@ export class ChunkStore {
       bytesPerSecond: options.moveBytesPerSecond ?? CHUNK_STORE_LIMITS.moveBytesPerSecond,
       onError: (error) => options.onDamage?.({ error, during: 'compaction' }),
     });
-    this.#measure();
   }
 
   /**
@@ -228,7 +232,6 @@ export class ChunkStore {
   async delete(chunks: readonly ChunkId[]): Promise<void> {
     for (const chunk of chunks) this.#deleting.set(chunk, (this.#deleting.get(chunk) ?? 0) + 1);
     try {
-      await this.#underWay((chunk) => this.#deleting.has(chunk));
       const present = chunks.filter((chunk) => !this.isFreed(chunk));
       await Promise.all(present.map((chunk) => this.#writer.append(farewell(chunk, 'tombstone'))));
     } finally {
@@ -316,17 +319,11 @@ export class ChunkStore {
     return there?.segment === movedFrom;
   }
 
-  async #underWay(isMeant: (chunk: ChunkId) => boolean): Promise<void> {
-    const writes = [...this.#writing].filter(([chunk]) => isMeant(chunk));
-    await Promise.allSettled(writes.map(([, write]) => write));
-  }
-
   async #durable(batch: readonly Appended[]): Promise<void> {
     await this.#ledger.enter(batch);
     this.#sinceCheckpoint += batch.reduce((sum, { append }) => sum + append.bytes.length, 0);
     const { checkpointBytes = CHUNK_STORE_LIMITS.checkpointBytes } = this.#parts.options;
     if (this.#sinceCheckpoint > checkpointBytes) await this.#checkpoint();
-    this.#measure();
   }
 
   /**
@@ -343,12 +340,5 @@ export class ChunkStore {
     );
     this.#scanned.set(this.#writer.segment, this.#writer.offset);
     await index.write([], { scanned: new Map(claims), sync: true });
-  }
-
-  #measure(): void {
-    const { space } = this.#parts;
-    this.#metrics.liveBytes.set(space.liveBytes);
-    this.#metrics.deadBytes.set(space.totalBytes - space.liveBytes);
-    this.#metrics.damagedChunks.set(this.#parts.damaged.size);
   }
 }
