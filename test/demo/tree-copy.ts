@@ -5,12 +5,17 @@ import { dirname, join } from 'node:path';
 
 /** Files of a tree with their size and checksum: what must still be there after a disaster. */
 export interface Manifest {
-  readonly files: readonly {
-    readonly path: string;
-    readonly bytes: number;
-    readonly sha256: string;
-  }[];
+  readonly files: readonly ManifestFile[];
   readonly bytes: number;
+}
+
+/** One regular file. */
+export interface ManifestFile {
+  readonly path: string;
+  readonly bytes: number;
+  /** Permission bits. */
+  readonly mode: number;
+  readonly sha256: string;
 }
 
 /** Told how many of how many are done. */
