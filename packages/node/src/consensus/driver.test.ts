@@ -1,6 +1,7 @@
 import type { NodeNumber, ShardId } from '@holdfast/protocol';
 import { afterEach, describe, expect, it } from 'vitest';
 import { TestCluster, type TestClusterOptions, type TestPeer } from './testing/cluster.ts';
+import { FaultyDisk } from './testing/faulty-disk.ts';
 import { TallyMachine } from './testing/tally-machine.ts';
 
 const ONE = 1 as ShardId;
@@ -160,6 +161,39 @@ describe('consensus driver', () => {
     await on.kill(1);
     await propose(on, 'without the first');
     expect(second.driver.status(ONE)!.membership.voters).toEqual([2, 3]);
+  });
+
+  it('refuses proposals while the disk is full, and takes them again when it has room', async () => {
+    const disk = new FaultyDisk();
+    const on = await start(1, { wal: { disk, retryMs: 1, segmentBytes: 65_536 } });
+    await propose(on, 'before');
+    disk.fault = 'full';
+    const { driver } = await on.leader(ONE);
+    const refusal = await on.until(() =>
+      driver.propose(ONE, Buffer.alloc(1000, 'x')).then(
+        () => undefined,
+        (error: { code: string }) => error.code,
+      ),
+    );
+    expect(refusal).toBe('ENOSPC');
+    await driver.readBarrier(ONE);
+    disk.fault = 'none';
+    await propose(on, 'after');
+    expect(texts([...on.peers.values()][0]!).at(-1)).toBe('after');
+  });
+
+  it('ends everything with the first sign of a failing disk, acknowledging nothing more', async () => {
+    const disk = new FaultyDisk();
+    const on = await start(1, { wal: { disk } });
+    await propose(on, 'before');
+    const { driver } = await on.leader(ONE);
+    disk.fault = 'sync-fails';
+    await expect(driver.propose(ONE, bytes('never'))).rejects.toMatchObject({
+      code: 'SHUTTING_DOWN',
+    });
+    expect(on.fatal.splice(0)).toMatchObject([{ code: 'DISK_FAILED' }, { code: 'DISK_FAILED' }]);
+    await expect(driver.propose(ONE, bytes('no'))).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
+    await expect(driver.readBarrier(ONE)).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
   });
 
   it('works on after a full stop of all peers', async () => {

@@ -153,10 +153,12 @@ export class GroupLog implements LogStorage {
     if (slot !== undefined && slot.entry === entry) slot.place = place;
   }
 
-  /** A written entry was written again elsewhere. */
-  moved(index: LogIndex, place: Place): void {
-    const slot = this.#slots[index - this.#mark.index - 1];
-    if (slot !== undefined) slot.place = place;
+  /** A written entry was written again elsewhere; ignored when another has taken its index meanwhile. */
+  moved(entry: Entry, place: Place): void {
+    const slot = this.#slots[entry.index - this.#mark.index - 1];
+    if (slot !== undefined && slot.term === entry.term && slot.place.segment !== 0) {
+      slot.place = place;
+    }
   }
 
   /** Entries that are on disk, in order; ends where writing has not come yet. */

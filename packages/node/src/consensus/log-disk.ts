@@ -1,7 +1,8 @@
 import { readSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { open, readdir, unlink } from 'node:fs/promises';
+import { open, readdir, statfs, unlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { syncDirectory } from '../membership/durable-files.ts';
 
 /** An open file of the write-ahead log. Errors are those of node:fs, with their `code`. */
 export interface LogFile {
@@ -25,6 +26,8 @@ export interface LogDisk {
   /** Names the place, to see that it is used once. */
   readonly place: string;
   list(): Promise<string[]>;
+  /** Bytes that may still be used. */
+  freeBytes(): Promise<number>;
   /** Creates a file of `length` zero bytes, durable with its name when it resolves; no file on failure. */
   create(name: string, length: number): Promise<LogFile>;
   open(name: string): Promise<LogFile>;
@@ -115,20 +118,15 @@ function withoutPrefix(parts: readonly Uint8Array[], bytes: number): Uint8Array[
   return rest;
 }
 
-async function syncDirectory(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-}
-
 /** The disk seam over a real directory, which must exist. */
 export function directoryDisk(path: string): LogDisk {
   return {
     place: resolve(path),
     list: () => readdir(path),
+    async freeBytes() {
+      const { bavail, bsize } = await statfs(path);
+      return bavail * bsize;
+    },
     async create(name, length) {
       const handle = await open(join(path, name), 'wx+', 0o600);
       try {

@@ -7,6 +7,7 @@ import { mkdir, open, rename, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { decode, encode } from '@holdfast/protocol';
 import type { SnapshotMeta } from '@holdfast/raft';
+import { syncDirectory } from '../membership/durable-files.ts';
 
 /** A whole snapshot, ready to be installed. */
 export interface SpooledSnapshot {
@@ -51,6 +52,8 @@ export class SnapshotSpool {
       await handle.close();
     }
     await rename(part, this.#path(group));
+    // A crash after the state was replaced must find it: see ConsensusDriver.openShard.
+    await syncDirectory(this.#directory);
     return this.#snapshot(group, meta, 4 + encode(meta).length);
   }
 

@@ -59,7 +59,7 @@ export function entryRecord(log: GroupLog, entry: Entry, isMoved = false): Queue
   const kind = entry.kind === 'membership' ? 1 : 0;
   return {
     record: { type: RECORD.entry, kind, group: log.group, term, index, payload },
-    onWritten: (place) => (isMoved ? log.moved(index, place) : log.written(entry, place)),
+    onWritten: (place) => (isMoved ? log.moved(entry, place) : log.written(entry, place)),
   };
 }
 

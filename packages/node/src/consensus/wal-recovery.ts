@@ -42,6 +42,8 @@ export function segmentName(number: number): string {
   return `${number.toString(16).padStart(16, '0')}.wal`;
 }
 
+/** Bytes at the beginning of a file that tell whether anything was ever written to it. */
+const UNUSED_BYTES = 4096;
 const SEGMENT_NAME = /^[0-9a-f]{16}\.wal$/;
 
 /** What the operator is told when own records are damaged. */
@@ -120,8 +122,8 @@ async function openCandidates(disk: LogDisk): Promise<Segment[]> {
       segments.push({ header, file });
       continue;
     }
-    // The header was durable before the first batch: without one there never was a batch.
-    const isUnused = await isZero(file, SEGMENT_HEADER_BYTES, size);
+    // The header was durable before the first batch, and that comes right behind it.
+    const isUnused = await isZero(file, SEGMENT_HEADER_BYTES, Math.min(size, UNUSED_BYTES));
     if (isWhole || i !== names.length - 1 || !isUnused) {
       throw corrupt('a segment has a damaged header or length', { file: name });
     }

@@ -9,14 +9,17 @@ export function isNoSpace(error: unknown): boolean {
   return code === 'ENOSPC' || code === 'EDQUOT';
 }
 
-/** A new log begins with a small segment, so that a new peer need not wait for a big one. */
+/** A new log begins with a small segment and each is larger than the one before: a new peer starts at once. */
 const FIRST_SEGMENT_BYTES = 4 * 1024 * 1024;
+const GROWTH = 4;
 
 /** Options of {@link SegmentSet}. */
 export interface SegmentSetOptions {
   readonly disk: LogDisk;
   /** Bytes of a segment's file. */
   readonly segmentBytes: number;
+  /** Bytes of the disk that stay free: the state on the same disk must be written to shrink, too. */
+  readonly reserveBytes: number;
   /** Milliseconds between attempts while the disk is full. */
   readonly retryMs: number;
   /** An error that is not lack of space, from work in the background. */
@@ -34,7 +37,11 @@ export class SegmentSet {
   end: number;
   #spare: { readonly file: LogFile; readonly length: number } | undefined;
   #making: Promise<void> | undefined;
-  #isFull = false;
+  /** A spare could not be made. */
+  #hasNoSpare = false;
+  /** Others have nearly filled the disk. */
+  #isLow = false;
+  #lookedAt = 0;
   #isClosed = false;
   #stopWaiting: () => void = () => {};
 
@@ -44,9 +51,25 @@ export class SegmentSet {
     this.end = end;
   }
 
-  /** No room for a further segment at the last attempt. */
+  /** No room for a further segment, or hardly any for the state beside the log. */
   get isFull(): boolean {
-    return this.#isFull;
+    return this.#hasNoSpare || this.#isLow;
+  }
+
+  /** Looks at the free space when the last look is not fresh any more. */
+  lookAtSpace(): void {
+    if (performance.now() - this.#lookedAt >= this.#options.retryMs) this.#look();
+  }
+
+  #look(): void {
+    if (this.#isClosed) return;
+    const { disk, reserveBytes, retryMs, onError } = this.#options;
+    this.#lookedAt = performance.now();
+    disk.freeBytes().then((free) => {
+      this.#isLow = free < reserveBytes;
+      // Nothing may be written while it is low, so no batch will bring the next look on.
+      if (this.#isLow) setTimeout(() => this.#look(), retryMs).unref();
+    }, onError);
   }
 
   get count(): number {
@@ -107,15 +130,17 @@ export class SegmentSet {
   }
 
   async #make(): Promise<void> {
-    const { disk, segmentBytes } = this.#options;
+    const { disk, segmentBytes, reserveBytes } = this.#options;
     const name = segmentName((this.current?.header.number ?? 0) + 1);
-    const length = this.count === 0 ? Math.min(segmentBytes, FIRST_SEGMENT_BYTES) : segmentBytes;
+    const wanted = this.current ? GROWTH * this.current.header.length : FIRST_SEGMENT_BYTES;
+    const length = Math.min(segmentBytes, wanted);
     try {
+      if ((await disk.freeBytes()) < length + reserveBytes) throw noSpace();
       this.#spare = { file: await disk.create(name, length), length };
-      this.#isFull = false;
+      this.#hasNoSpare = false;
     } catch (error) {
       if (!isNoSpace(error)) throw error;
-      this.#isFull = true;
+      this.#hasNoSpare = true;
       this.#retryLater();
     } finally {
       this.#making = undefined;
@@ -159,4 +184,8 @@ export class SegmentSet {
     for (const { file } of this.#segments) await file.close();
     this.#segments = [];
   }
+}
+
+function noSpace(): Error {
+  return Object.assign(new RangeError('the disk is nearly full'), { code: 'ENOSPC' });
 }

@@ -34,6 +34,8 @@ export interface WalOptions {
   readonly cacheBytesMax?: number;
   /** Bytes of one write and flush. 4 MiB. */
   readonly batchBytesMax?: number;
+  /** Bytes of the disk that stay free; with less, proposals should be refused. 32 MiB. */
+  readonly reserveBytes?: number;
   /** Milliseconds between attempts while the disk is full. 1000. */
   readonly retryMs?: number;
   /**
@@ -89,6 +91,7 @@ export class Wal {
     this.#options = {
       cacheBytesMax: 64 * 1024 * 1024,
       batchBytesMax: 4 * 1024 * 1024,
+      reserveBytes: 32 * 1024 * 1024,
       retryMs: 1000,
       onPinned: () => {},
       onFlush: () => {},
@@ -123,19 +126,20 @@ export class Wal {
   }
 
   async #recover(): Promise<void> {
-    const { disk, segmentBytes, retryMs, cacheBytesMax } = this.#options;
+    const { disk, segmentBytes, reserveBytes, retryMs, cacheBytesMax } = this.#options;
     const readBack = (place: Place, bytes: number) => this.#readBack(place, bytes);
     const recovered: Recovered = await recover(disk, readBack, cacheBytesMax);
     const onError = (error: unknown) => this.#fail(error);
     this.#segments = new SegmentSet(
-      { disk, segmentBytes, retryMs, onError },
+      { disk, segmentBytes, reserveBytes, retryMs, onError },
       recovered.segments,
       recovered.end,
     );
     this.#groups = recovered.groups;
     this.#nextBatch = recovered.nextBatch;
     this.tornBytes = recovered.tornBytes;
-    await this.#segments.prepare();
+    this.#segments.prepareAhead();
+    this.#segments.lookAtSpace();
   }
 
   /** Groups that the log knows. */
@@ -281,6 +285,7 @@ export class Wal {
     this.#segments.end = start + BATCH_HEADER_BYTES + bytes;
     this.#options.onFlush({ records: batch.length, bytes, seconds });
     tellPlaces(batch, header.number, start + BATCH_HEADER_BYTES);
+    this.#segments.lookAtSpace();
     this.#evict();
   }
 

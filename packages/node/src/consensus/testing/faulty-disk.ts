@@ -49,6 +49,10 @@ export class FaultyDisk implements LogDisk {
     return [...this.files.keys()];
   }
 
+  async freeBytes(): Promise<number> {
+    return this.fault === 'full' ? 0 : Number.MAX_SAFE_INTEGER;
+  }
+
   async create(name: string, length: number): Promise<LogFile> {
     await Promise.resolve();
     if (this.fault === 'full') throw Object.assign(new Error('disk full'), { code: 'ENOSPC' });
