@@ -61,6 +61,7 @@ export class CatchUp {
     const { partition } = holding;
     const { comparison, log, peers: digests } = this.#parts;
     let left = 0;
+    let isUnknown = false;
     for (const peer of peers) {
       if (isOver()) return;
       try {
@@ -71,10 +72,11 @@ export class CatchUp {
       } catch (error) {
         if (!isOfPeer(error)) throw error;
         digests.failed(peer);
+        isUnknown = true;
         log.debug({ event: 'repair.unreachable', node: peer, partition, error });
       }
     }
-    if (!isOver()) this.#note(partition, left);
+    if (!isOver() && !isUnknown) this.#note(partition, left);
   }
 
   /** Fetches all that a peer lists and this one lacks. */

@@ -17,7 +17,7 @@ export const REPAIR_DEFAULTS: RepairLimits = {
   intervalMs: 10_000,
   confirmMs: 1_000,
   sliceMs: 10_000,
-  chunksInFlight: 4,
+  chunksInFlight: 8,
   bytesInFlight: 16 * 2 ** 20,
   bytesPerSecond: 100 * 2 ** 20,
 };
@@ -40,7 +40,7 @@ export const REPAIR_LIMITS = {
   /** Milliseconds until a peer that did not answer is asked again: doubled each time, within bounds. */
   retryMsMin: 1_000,
   retryMsMax: 30_000,
-  /** Milliseconds to the next round when a peer's map was older than ours. */
+  /** Milliseconds to the next round when a peer did not answer, or had an older map than ours. */
   soonMs: 1_000,
   /** Milliseconds between two rounds at least, so that several new maps make one. */
   gapMs: 200,

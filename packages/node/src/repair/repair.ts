@@ -1,5 +1,11 @@
 /** Keeps this peer's chunks as the map wants them: whole, sound, and nothing that others hold now. */
-import { type ClusterMap, type NodeNumber, partitionOf } from '@holdfast/protocol';
+import {
+  type ClusterMap,
+  type NodeNumber,
+  type NodeRecord,
+  type PartitionId,
+  partitionOf,
+} from '@holdfast/protocol';
 import type { Registry } from 'prom-client';
 import type { ChunkStore } from '../chunks/store.ts';
 import { pause } from '../membership/heartbeat.ts';
@@ -154,24 +160,25 @@ export class Repair {
     await this.#peers.ask(peers, this.#stop.signal);
     const differences = await this.#differences(holdings, peers);
     this.#sliceEndMs = performance.now() + this.#limits.sliceMs;
-    await this.#healDamaged(holdings);
-    await this.#copyMissing(holdings, differences);
+    const failures: unknown[] = [];
+    const fail = (error: unknown): void => void failures.push(error);
+    await this.#healDamaged(holdings).catch(fail);
+    await this.#copyMissing(holdings, differences).catch(fail);
     this.#reportSettled(holdings);
-    const isOver = (): boolean => this.#isOver();
-    await forEachOf(
-      strays,
-      REPAIR_LIMITS.partitionsInFlight,
-      (partition) => this.#handOver.run(partition, map, isOver),
-      isOver,
-    );
-    return this.#restAfter(holdings, peers);
+    // A full store gets room from what others hold now.
+    await this.#dropStrays(strays, map).catch(fail);
+    if (failures.length > 0) throw failures[0];
+    return this.#restAfter(map, peers);
   }
 
-  #restAfter(holdings: Holdings, peers: ReadonlySet<NodeNumber>): number {
+  #restAfter(map: ClusterMap, peers: ReadonlySet<NodeNumber>): number {
     if (this.#isOver()) return 0;
-    const isLate = (peer: NodeNumber): boolean =>
-      this.#peers.hasAnswered(peer) && this.#peers.epochOf(peer) < holdings.map.epoch;
-    return [...peers].some(isLate) ? REPAIR_LIMITS.soonMs : this.#limits.intervalMs;
+    const { intervalMs } = this.#limits;
+    const isLate = ({ number, state }: NodeRecord): boolean =>
+      peers.has(number) &&
+      state === 'up' &&
+      (!this.#peers.hasAnswered(number) || this.#peers.epochOf(number) < map.epoch);
+    return map.nodes.some(isLate) ? Math.min(intervalMs, REPAIR_LIMITS.soonMs) : intervalMs;
   }
 
   #isOver(): boolean {
@@ -212,6 +219,16 @@ export class Repair {
         if (present === undefined || !isNamed(present, partition, this.#options.self)) return;
         await this.#catchUp.run(difference, holdings, isOver);
       },
+      isOver,
+    );
+  }
+
+  async #dropStrays(strays: readonly PartitionId[], map: ClusterMap): Promise<void> {
+    const isOver = (): boolean => this.#isOver();
+    await forEachOf(
+      strays,
+      REPAIR_LIMITS.partitionsInFlight,
+      (partition) => this.#handOver.run(partition, map, isOver),
       isOver,
     );
   }

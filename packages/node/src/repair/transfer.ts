@@ -39,8 +39,8 @@ export class Transfer {
   }
 
   /**
-   * Copies a chunk from the first holder that gives good bytes. Throws what the own store says of a
-   * write: ENOSPC, DISK_FAILED, CORRUPT (other bytes are here under this id).
+   * Copies a chunk from the first holder that gives good bytes. Throws ENOSPC and DISK_FAILED of the
+   * own store: then no other chunk would fare better.
    */
   fetch(
     { chunk, length }: Pick<ListedChunk, 'chunk' | 'length'>,
@@ -57,7 +57,9 @@ export class Transfer {
         const copy = await this.#read(holder, chunk, length);
         if (copy === 'absent') absent += 1;
         if (typeof copy === 'string') continue;
-        if (!(await this.#keep(chunk, copy))) return 'gone';
+        const outcome = await this.#keep(chunk, copy);
+        if (outcome === 'failed') metrics.failedCopies.inc();
+        if (outcome !== 'stored') return outcome;
         metrics.copiedChunks.inc({ reason });
         metrics.copiedBytes.inc({ reason }, length);
         return 'stored';
@@ -122,17 +124,19 @@ export class Transfer {
     if (code === 'UNREACHABLE' || code === 'DEADLINE') this.#parts.peers.failed(peer);
   }
 
-  /** Waits while the store is overloaded: clients come first. False: deleted while it was on its way. */
-  async #keep(chunk: ChunkId, { bytes, copies }: Copy): Promise<boolean> {
+  /** Waits while the store is overloaded: clients come first. */
+  async #keep(chunk: ChunkId, { bytes, copies }: Copy): Promise<Outcome> {
     const { store, signal } = this.#parts;
     for (;;) {
       try {
         await store.write(chunk, bytes, copies);
-        return true;
+        return 'stored';
       } catch (error) {
         const code = codeOf(error);
-        if (code === 'CHUNK_FREED') return false;
-        if (code !== 'OVERLOADED' || signal.aborted) throw error;
+        // Deleted while it was on its way.
+        if (code === 'CHUNK_FREED') return 'gone';
+        if (code === 'CORRUPT' || signal.aborted) return 'failed';
+        if (code !== 'OVERLOADED') throw error;
         await pause(REPAIR_LIMITS.overloadedMs, signal);
       }
     }

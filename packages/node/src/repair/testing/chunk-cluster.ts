@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ClusterState, type RegistryChange } from '@holdfast/placement';
@@ -34,7 +36,7 @@ export interface ChunkPeer {
   map: ClusterMap | undefined;
   /** While false, it hears of no map. */
   isListening: boolean;
-  /** Nobody can reach it any more. */
+  /** It answers nobody any more, though its port takes connections. */
   cut(): Promise<void>;
   close(): Promise<void>;
 }
@@ -150,7 +152,13 @@ export class ChunkCluster {
     serveChunks(server, store, chunkRules(number, map));
     const { port } = await server.listen();
     let isCut: Promise<void> | undefined;
-    const cut = (): Promise<void> => (isCut ??= server.close());
+    const silent = new Set<Socket>();
+    const deaf = createServer((socket) => silent.add(socket.on('error', () => {})));
+    const cut = (): Promise<void> =>
+      (isCut ??= server.close().then(async () => {
+        deaf.listen(port, '127.0.0.1');
+        await once(deaf, 'listening');
+      }));
     holder.peer = {
       number,
       directory,
@@ -166,6 +174,8 @@ export class ChunkCluster {
         await repair.close();
         await peers.close();
         await cut();
+        for (const socket of silent) socket.destroy();
+        deaf.close();
         await store.close();
       },
     };
