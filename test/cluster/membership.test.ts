@@ -35,7 +35,8 @@ const membersAre =
   (status: Status) =>
     status.shards.length > 0 &&
     status.shards.every(
-      (shard) => shard.leader !== 0 && [...shard.members].sort().join() === members.join(),
+      (shard) =>
+        shard.leader !== 0 && [...shard.members].sort((a, b) => a - b).join() === members.join(),
     );
 
 const statesAre =

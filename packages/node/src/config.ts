@@ -4,15 +4,14 @@ import { join } from 'node:path';
 import { HoldfastError } from '@holdfast/protocol';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
-import { type Ports, portsFrom } from './membership/addresses.ts';
 import { DATA_NAMES } from './membership/data-directory.ts';
 import type { PeerSettings } from './membership/identity.ts';
 import { REPAIR_DEFAULTS } from './repair/limits.ts';
 
 /** Where the file is looked for when nothing else is said. */
-export const CONFIG_PATH = '/etc/holdfast/holdfast.yaml';
+const CONFIG_PATH = '/etc/holdfast/holdfast.yaml';
 /** Where data lies when nothing else is said. */
-export const DATA_PATH = '/var/lib/holdfast';
+const DATA_PATH = '/var/lib/holdfast';
 
 const LOG_LEVELS = ['error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
 const TEXT = z.union([z.string().min(1), z.number().transform(String)]);
@@ -43,9 +42,6 @@ const KEYS = {
 } as const;
 
 const SCHEMA = z.strictObject(KEYS).partial();
-
-/** A key of the configuration. */
-export type ConfigKey = keyof typeof KEYS;
 
 /** Keys of the file that other processes of the host read. */
 const FOREIGN_KEYS = ['mount', 'mount-path', 'driver', 'operation-wait'];
@@ -112,11 +108,6 @@ function complete(given: z.infer<typeof SCHEMA>): NodeConfig {
       (given['repair-rate'] ?? REPAIR_DEFAULTS.bytesPerSecond) || Number.POSITIVE_INFINITY,
     adminSocket: join(dataDirectory, DATA_NAMES.adminSocket),
   };
-}
-
-/** The five ports of a peer with these settings. */
-export function portsOf(settings: PeerSettings): Ports {
-  return portsFrom(settings.port);
 }
 
 function fromFile(path: string | undefined): Record<string, unknown> {

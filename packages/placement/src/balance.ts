@@ -69,7 +69,7 @@ function level(table: Table, shares: readonly Share[], wanted: ReadonlyMap<numbe
   const surplus = (node: number): number => (table.load.get(node) ?? 0) - (wanted.get(node) ?? 0);
   for (let step = 0; step < PARTITION_COUNT; step++) {
     const index = (step * STRIDE) % PARTITION_COUNT;
-    for (const giver of [...(table.rows[index] ?? [])]) {
+    for (const giver of (table.rows[index] ?? []).slice()) {
       if (surplus(giver) <= 0) continue;
       const taker = neediest(shares, surplus, (node) => table.fits(index, node, giver));
       if (taker !== undefined) table.replace(index, giver, taker);

@@ -181,7 +181,7 @@ export function describeCertificate(pem: string | Buffer): {
   readonly notBefore: Date;
   readonly notAfter: Date;
 } {
-  const certificate = new X509Certificate(pem);
+  const certificate = parsed(pem, 'BAD_REQUEST');
   const uri = /URI:holdfast:\/\/([0-9a-f]+)\/(node|client|admin)\/([^\s,]+)/.exec(
     certificate.subjectAltName ?? '',
   );
@@ -212,11 +212,11 @@ export function verifyCertificate(
   now: number,
 ): PeerIdentity {
   const authority = new X509Certificate(ca);
-  const parsed = new X509Certificate(certificate);
-  if (!parsed.checkIssued(authority) || !parsed.verify(authority.publicKey)) {
+  const own = parsed(certificate, 'FORBIDDEN');
+  if (!own.checkIssued(authority) || !own.verify(authority.publicKey)) {
     throw new HoldfastError('FORBIDDEN', 'the certificate is not of this cluster');
   }
-  const { identity, notBefore, notAfter } = describeCertificate(Buffer.from(parsed.raw));
+  const { identity, notBefore, notAfter } = describeCertificate(Buffer.from(own.raw));
   if (now < notBefore.getTime() || now > notAfter.getTime()) {
     throw new HoldfastError(
       'FORBIDDEN',
@@ -224,6 +224,14 @@ export function verifyCertificate(
     );
   }
   return identity;
+}
+
+function parsed(certificate: Buffer | string, code: 'BAD_REQUEST' | 'FORBIDDEN'): X509Certificate {
+  try {
+    return new X509Certificate(certificate);
+  } catch (cause) {
+    throw new HoldfastError(code, 'the certificate is malformed', { cause });
+  }
 }
 
 /** Whether a certificate has used up two thirds of its life. */

@@ -7,7 +7,7 @@ import { Level } from 'level';
 import { makeDirectory, readIfPresent, writeDurably } from './durable-files.ts';
 
 /** Version of the layout of a data directory; a newer one is not touched. */
-export const DATA_FORMAT = 1;
+const DATA_FORMAT = 1;
 
 /** Names of what lies in a data directory. */
 export const DATA_NAMES = {

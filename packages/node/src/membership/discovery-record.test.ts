@@ -1,4 +1,4 @@
-import { decode, encode, type NodeNumber } from '@holdfast/protocol';
+import { decode, encode, HoldfastError, type NodeNumber } from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
 import { createAuthority, createRequest, issue, newSerial } from './certificates.ts';
 import {
@@ -42,9 +42,9 @@ describe('discovery records', () => {
     for (let at = 0; at < bytes.length; at += 7) {
       const changed = Uint8Array.from(bytes);
       changed[at] = (changed[at] ?? 0) ^ 0x10;
-      expect(() => readRecord(changed, trust), `byte ${at}`).toThrow();
+      expect(() => readRecord(changed, trust), `byte ${at}`).toThrow(HoldfastError);
     }
-    expect(() => readRecord(bytes.subarray(0, bytes.length - 1), trust)).toThrow();
+    expect(() => readRecord(bytes.subarray(0, bytes.length - 1), trust)).toThrow(/malformed/);
   });
 
   it('of another peer, role, cluster or revoked signer are refused', async () => {
@@ -62,7 +62,9 @@ describe('discovery records', () => {
       /not signed by a peer/,
     );
     expect(() => readRecord(bytes, other.trust)).toThrow(/not of this cluster/);
-    expect(() => readRecord(bytes, { ...trust, clusterId: 'ff' })).toThrow();
+    expect(() => readRecord(bytes, { ...trust, clusterId: 'ff' })).toThrow(
+      expect.objectContaining({ code: 'WRONG_CLUSTER' }),
+    );
   });
 
   it('with a foreign body under a good signature of another body are refused', async () => {

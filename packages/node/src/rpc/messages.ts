@@ -1,5 +1,5 @@
 /** The control calls between hosts: their names and what they carry (MessagePack over gRPC). */
-import type { RegistryAnswer, RegistryChange, RegistryCommand } from '@holdfast/placement';
+import type { RegistryChange, RegistryCommand } from '@holdfast/placement';
 import type { ClusterMap, Epoch, NodeNumber, TokenRecord, VolumeRecord } from '@holdfast/protocol';
 import { z } from 'zod';
 
@@ -103,13 +103,10 @@ export interface RegistryViewAnswers {
   volumes: { readonly volumes: readonly VolumeRecord[] };
 }
 
-/** A change to be made by the leader of the system shard. */
+/** A change to be made by the leader of the system shard; answered by a RegistryAnswer, refusals travel as errors. */
 export interface ExecuteRequest {
   readonly command: RegistryCommand;
 }
-
-/** See {@link ExecuteRequest}; refusals travel as errors. */
-export type ExecuteAnswer = RegistryAnswer;
 
 /** A change with a new id and the caller's time around it. */
 export function commandOf(change: RegistryChange, id: string, now: number): RegistryCommand {
