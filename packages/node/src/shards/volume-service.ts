@@ -55,6 +55,7 @@ export class VolumeService {
   readonly #stopListening: () => void;
   #sweeping: NodeJS.Timeout | undefined;
   #leadership = 0;
+  #beginning: Promise<void> = Promise.resolve();
 
   constructor(shard: VolumeShard, options: VolumeServiceOptions) {
     this.#shard = shard;
@@ -92,7 +93,7 @@ export class VolumeService {
   leaderChanged({ isLeader }: LeaderChange): void {
     this.#leadership += 1;
     this.#stopLeading();
-    if (isLeader) void this.#beginLeading(this.#leadership);
+    if (isLeader) this.#beginning = this.#beginLeading(this.#leadership);
   }
 
   async #beginLeading(leadership: number): Promise<void> {
@@ -102,7 +103,7 @@ export class VolumeService {
       // Lost before it was confirmed: another change tells of it, or the next call finds out.
       if (leadership === this.#leadership && this.#options.host.isLeader(this.#id)) {
         setTimeout(() => {
-          if (leadership === this.#leadership) void this.#beginLeading(leadership);
+          if (leadership === this.#leadership) this.#beginning = this.#beginLeading(leadership);
         }, SWEEP_MS).unref();
       }
       return;
@@ -182,6 +183,7 @@ export class VolumeService {
   async keepalive(session: SessionId, channel: SessionChannel): Promise<{ leaseMs: number }> {
     // A leader that was deposed while it stood still must not prolong what its successor has ended.
     await this.#options.host.readBarrier(this.#id);
+    await this.#beginning;
     await this.leases.heard(session, channel);
     return { leaseMs: this.#options.leaseMs ?? LIMITS.sessionLeaseMs };
   }
