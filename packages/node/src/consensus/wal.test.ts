@@ -135,6 +135,43 @@ describe('write-ahead log', () => {
     }
   });
 
+  it('comes back from a crash in any of its flushes, segments and compactions among them', async () => {
+    const disk = new FaultyDisk();
+    const wal = await openWal(disk);
+    await wal.create(1, MEMBERS);
+    await wal.create(2, MEMBERS);
+    await wal.append({ group: 2, entries: [entry(1)], ...NOBODY_SYNC });
+    const crashes: { readonly acknowledged: number; readonly disk: FaultyDisk }[] = [];
+    let acknowledged = 0;
+    let seed = 7;
+    disk.beforeSync = async () => {
+      for (let i = 0; i < 4; i += 1) {
+        seed = (Math.imul(seed, 1_664_525) + 1_013_904_223) >>> 0;
+        const mask = seed;
+        // Of what is not flushed yet: nothing, all, or a random half of the sectors.
+        const keep = (sector: number) => i === 1 || (i > 1 && (mask >>> (sector % 32)) % 2 === 1);
+        crashes.push({ acknowledged, disk: disk.afterCrash(keep) });
+      }
+    };
+    for (let round = 0; round < 12; round += 1) {
+      for (let index = round * 5 + 1; index <= round * 5 + 5; index += 1) {
+        await fill(wal, 1, index, 1);
+        acknowledged = index;
+      }
+      wal.compact(1, { index: round * 5 + 2, term: 1, membership: MEMBERS });
+    }
+    expect(wal.segmentCount).toBeLessThan(4);
+    for (const crash of crashes) {
+      const again = await openWal(crash.disk);
+      const log = again.groups.get(1)!;
+      expect(log.lastIndex()).toBeGreaterThanOrEqual(crash.acknowledged);
+      expect(log.firstIndex()).toBeLessThanOrEqual(Math.max(1, crash.acknowledged));
+      expect(textOf(again, 2)).toEqual(['1:entry 1']);
+      await again.append({ group: 1, entries: [entry(log.lastIndex() + 1)], ...NOBODY_SYNC });
+      await open.pop()!.abandon();
+    }
+  });
+
   it('cuts off the last batch at whatever byte its write ended', async () => {
     const disk = await writtenDisk();
     const [name] = [...disk.files.keys()];
