@@ -50,9 +50,9 @@ const SEGMENT_NAME = /^[0-9a-f]{16}\.wal$/;
 export function corrupt(what: string, detail: Readonly<Record<string, unknown>>): HoldfastError {
   return new HoldfastError(
     'CORRUPT',
-    `write-ahead log: ${what}. This replica must not vote with what is left. With the other peers ` +
-      `healthy, remove this peer ('holdfast node remove'), move its data directory away and join it ` +
-      `again with a new token: it is then rebuilt from them`,
+    `write-ahead log: ${what}. This replica must not vote with what is left. If a majority of the ` +
+      `peers is healthy, move this peer's data directory away and run 'holdfast join' with a new ` +
+      `token: it comes back as a new peer and is rebuilt from the others`,
     { detail },
   );
 }

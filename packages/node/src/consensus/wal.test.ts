@@ -216,7 +216,7 @@ describe('write-ahead log', () => {
     [...disk.files.values()][0]!.bytes[SEGMENT_HEADER_BYTES + 40]! ^= 1;
     await expect(openWal(disk)).rejects.toMatchObject({
       code: 'CORRUPT',
-      message: expect.stringContaining('holdfast node remove'),
+      message: expect.stringContaining('holdfast join'),
     });
   });
 

@@ -75,8 +75,8 @@ export class LevelStore {
     } catch (cause) {
       throw new HoldfastError(
         'CORRUPT',
-        `the metadata in ${path} cannot be opened. With the other peers healthy, remove this peer ` +
-          `('holdfast node remove'), move its data directory away and join it again`,
+        `the metadata in ${path} cannot be opened. If a majority of the peers is healthy, move this ` +
+          `peer's data directory away and run 'holdfast join' with a new token: it is rebuilt from them`,
         { cause },
       );
     }
