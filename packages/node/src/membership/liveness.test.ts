@@ -54,6 +54,14 @@ describe('liveness', () => {
     expect(bench.verdicts()).toEqual([]);
   });
 
+  it('does not hold signs of an earlier leadership against anyone', async () => {
+    const bench = new Bench();
+    await bench.liveness.heard(1 as NodeNumber, sign);
+    bench.now += 100_000;
+    bench.liveness.begin();
+    expect(bench.verdicts()).toEqual([]);
+  });
+
   it('lets a peer be down only while it is silent, and out only after the time for that', async () => {
     const bench = new Bench();
     bench.now += 3_000;
