@@ -34,6 +34,7 @@ export class WireClient {
   #state: 'idle' | 'connecting' | 'open' | 'closed' = 'idle';
   #failedAt = Number.NEGATIVE_INFINITY;
   #lastFailure: HoldfastError | undefined;
+  #stopConnecting: () => void = () => {};
 
   constructor(options: WireClientOptions) {
     this.#options = options;
@@ -51,7 +52,7 @@ export class WireClient {
   ): Promise<{ header: T; body: Uint8Array }> {
     const deadlineMs = options.deadlineMs ?? CALL_MS_DEFAULT;
     const start = performance.now();
-    const connection = await this.#connected();
+    const connection = await within(this.#connected(), deadlineMs, method, options.signal);
     const left = Math.max(1, deadlineMs - (performance.now() - start));
     const answer = await connection.call(method, header, { ...options, deadlineMs: left });
     return answer as { header: T; body: Uint8Array };
@@ -60,6 +61,7 @@ export class WireClient {
   /** Ends the connection; calls under way fail with UNREACHABLE, later ones with SHUTTING_DOWN. */
   async close(): Promise<void> {
     this.#state = 'closed';
+    this.#stopConnecting();
     const connection = await this.#connection?.catch(() => undefined);
     await connection?.close();
   }
@@ -110,6 +112,7 @@ export class WireClient {
     return new Promise((resolve, reject) => {
       const fail = (why: string, cause?: unknown): void => {
         clearTimeout(timer);
+        socket.on('error', () => {}); // what comes behind the first failure says nothing new
         socket.destroy();
         const options = cause === undefined ? {} : { cause };
         reject(
@@ -131,9 +134,11 @@ export class WireClient {
       });
       const timer = setTimeout(() => fail('no connection in time'), connectTimeoutMs);
       const onError = (error: Error): void => fail(error.message, error);
+      this.#stopConnecting = () => fail('the connection was closed');
       socket.once('error', onError);
       socket.once('secureConnect', () => {
         clearTimeout(timer);
+        this.#stopConnecting = () => {};
         try {
           const connection = this.#verified(socket);
           socket.off('error', onError);
@@ -157,4 +162,31 @@ export class WireClient {
     }
     return new WireConnection({ socket, peer, ...(onNotice === undefined ? {} : { onNotice }) });
   }
+}
+
+/** Waits for a connection, but no longer than the call may take. The connection goes on without it. */
+function within<T>(
+  connected: Promise<T>,
+  deadlineMs: number,
+  method: string,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const onAbort = (): void => finish(() => reject(new HoldfastError('EINTR')));
+    const timer = setTimeout(() => {
+      const message = `${method}: no connection within ${Math.round(deadlineMs)} ms`;
+      finish(() => reject(new HoldfastError('DEADLINE', message)));
+    }, deadlineMs);
+    const finish = (settle: () => void): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+      settle();
+    };
+    signal?.addEventListener('abort', onAbort, { once: true });
+    if (signal?.aborted === true) onAbort();
+    connected.then(
+      (value) => finish(() => resolve(value)),
+      (error: unknown) => finish(() => reject(error as Error)),
+    );
+  });
 }

@@ -26,7 +26,10 @@ export interface WireRequest {
 
 export interface WireAnswer {
   readonly header: unknown;
+  /** Must not change until `onSent`. */
   readonly body?: Uint8Array | readonly Uint8Array[];
+  /** Called once when the body has been handed to the system, or will never be. */
+  readonly onSent?: () => void;
 }
 
 /** A message whose body is still arriving. */
@@ -62,9 +65,11 @@ export class WireConnection {
   readonly #arriving = new Map<number, Arriving>();
   readonly #closeListeners: (() => void)[] = [];
   readonly #heartbeat: NodeJS.Timeout;
-  #nextId = 1;
+  #nextId = 0;
   #heldBytes = 0;
   #heardAt = performance.now();
+  #beatAt = performance.now();
+  #isClosing = false;
   #failure: HoldfastError | undefined;
 
   constructor(options: Options) {
@@ -72,7 +77,11 @@ export class WireConnection {
     this.peer = options.peer;
     this.#socket = options.socket;
     this.#outbox = new Outbox(options.socket);
-    this.#reader = new FrameReader((head, payload) => this.#frame(head, payload));
+    this.#reader = new FrameReader({
+      frame: (head, payload) => this.#frame(head, payload),
+      place: (head) => this.#place(head),
+      filled: (head) => this.#filled(head),
+    });
     this.#socket.setNoDelay(true);
     this.#socket.on('data', (part: Buffer) => this.#data(part));
     this.#socket.on('error', (cause) => this.#fail('UNREACHABLE', cause.message, cause));
@@ -83,6 +92,11 @@ export class WireConnection {
 
   get isOpen(): boolean {
     return this.#failure === undefined;
+  }
+
+  /** Why the connection ended; undefined while it has not. */
+  get failure(): HoldfastError | undefined {
+    return this.#failure;
   }
 
   /** Calls under way here plus requests being served. */
@@ -104,7 +118,7 @@ export class WireConnection {
   /**
    * Calls the other side. The body belongs to the connection until the call is over. Throws the
    * other side's error, UNREACHABLE when the connection ends first (whether it took effect is then
-   * unknown), DEADLINE, EINTR by the signal.
+   * unknown), DEADLINE, EINTR by the signal, OVERLOADED with too many calls under way.
    */
   call(
     method: string,
@@ -117,12 +131,13 @@ export class WireConnection {
   ): Promise<{ header: unknown; body: Uint8Array }> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     if (options.signal?.aborted === true) return Promise.reject(new HoldfastError('EINTR'));
-    const id = this.#nextId++ & 0x7fffffff;
+    if (this.#calls.size >= WIRE_LIMITS.requestsMax)
+      return Promise.reject(new HoldfastError('OVERLOADED', 'too many calls are under way'));
+    const id = this.#freeId();
     return new Promise((resolve, reject) => {
       const giveUp = (error: HoldfastError): void => {
-        this.#outbox.drop(id);
-        void this.#outbox.send(FRAME.cancel, id, EMPTY);
         finish();
+        void this.#outbox.send(FRAME.cancel, id, EMPTY);
         reject(error);
       };
       const onAbort = (): void => giveUp(new HoldfastError('EINTR'));
@@ -138,6 +153,9 @@ export class WireConnection {
         clearTimeout(timer);
         options.signal?.removeEventListener('abort', onAbort);
         this.#calls.delete(id);
+        this.#arriving.delete(id);
+        // Refused before all of it was sent: the rest is not wanted.
+        this.#outbox.drop(id);
       };
       options.signal?.addEventListener('abort', onAbort, { once: true });
       this.#calls.set(id, {
@@ -159,13 +177,38 @@ export class WireConnection {
     });
   }
 
-  /** Ends the connection once what is under way is done, or after a while in any case. */
+  /**
+   * Ends the connection: what is being served is answered first, for a while at most; new requests
+   * are refused SHUTTING_DOWN, our own calls fail.
+   */
   async close(): Promise<void> {
+    this.#isClosing = true;
     const deadline = performance.now() + WIRE_LIMITS.drainMs;
     while (this.#serving.size > 0 && this.isOpen && performance.now() < deadline) {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
+    if (this.isOpen) await this.#flush(deadline - performance.now());
     this.#fail('UNREACHABLE', 'the connection was closed');
+  }
+
+  /** Resolves when the system has taken all that was written. */
+  #flush(withinMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, Math.max(1, withinMs));
+      const done = (): void => {
+        clearTimeout(timer);
+        resolve();
+      };
+      this.onClose(done);
+      this.#socket.end(done);
+    });
+  }
+
+  #freeId(): number {
+    for (;;) {
+      this.#nextId = (this.#nextId & 0x7fffffff) + 1;
+      if (!this.#calls.has(this.#nextId)) return this.#nextId;
+    }
   }
 
   #data(part: Buffer): void {
@@ -183,9 +226,6 @@ export class WireConnection {
 
   #frame(head: FrameHead, payload: Buffer): void {
     switch (head.type) {
-      case FRAME.segment:
-        this.#segment(head, payload);
-        return;
       case FRAME.ping:
         void this.#outbox.send(FRAME.pong, 0, EMPTY);
         return;
@@ -204,27 +244,40 @@ export class WireConnection {
       this.#complete(head, payload, Buffer.alloc(0));
       return;
     }
+    if (this.#arriving.has(head.id))
+      throw new HoldfastError('CORRUPT', 'two bodies of one message');
+    if (!this.#isWelcome(head)) return;
     if (this.#arriving.size >= WIRE_LIMITS.requestsMax)
       throw new HoldfastError('CORRUPT', 'too many bodies at once');
-    this.#arriving.set(head.id, {
-      head,
-      payload,
-      body: Buffer.allocUnsafeSlow(head.bodyBytes),
-      filled: 0,
-    });
-    this.#hold(head.bodyBytes);
+    const body = Buffer.allocUnsafeSlow(head.bodyBytes);
+    this.#arriving.set(head.id, { head, payload, body, filled: 0 });
+    if (head.type === FRAME.request) this.#hold(head.bodyBytes);
   }
 
-  #segment(head: FrameHead, payload: Buffer): void {
-    const arriving = this.#arriving.get(head.id);
-    if (arriving === undefined) return; // of a body that was cancelled
-    if (arriving.filled + payload.length > arriving.body.length) {
+  /** Whether a body that is announced is wanted; else its segments are passed over. */
+  #isWelcome(head: FrameHead): boolean {
+    if (head.type !== FRAME.request) return this.#calls.has(head.id);
+    if (this.#heldBytes + head.bodyBytes <= WIRE_LIMITS.refusedBytesMax) return true;
+    const refusal = new HoldfastError('OVERLOADED', 'too many bytes wait on this connection');
+    void this.#outbox.send(FRAME.failure, head.id, encode(toWireError(refusal)));
+    return false;
+  }
+
+  #place({ id, payloadBytes }: FrameHead): Uint8Array | undefined {
+    const arriving = this.#arriving.get(id);
+    if (arriving === undefined) return undefined; // cancelled or refused
+    const { body, filled } = arriving;
+    if (filled + payloadBytes > body.length)
       throw new HoldfastError('CORRUPT', 'a body is longer than announced');
-    }
-    payload.copy(arriving.body, arriving.filled);
-    arriving.filled += payload.length;
+    return body.subarray(filled, filled + payloadBytes);
+  }
+
+  #filled({ id, payloadBytes }: FrameHead): void {
+    const arriving = this.#arriving.get(id);
+    if (arriving === undefined) return;
+    arriving.filled += payloadBytes;
     if (arriving.filled < arriving.body.length) return;
-    this.#arriving.delete(head.id);
+    this.#arriving.delete(id);
     this.#complete(arriving.head, arriving.payload, arriving.body);
   }
 
@@ -233,7 +286,6 @@ export class WireConnection {
       void this.#serve(head.id, payload, body);
       return;
     }
-    this.#release(body.length);
     if (head.type === FRAME.notice) {
       const { method, header } = decode<{ method: string; header: unknown }>(payload);
       this.#options.onNotice?.(method, header);
@@ -247,29 +299,26 @@ export class WireConnection {
 
   async #serve(id: number, payload: Buffer, body: Buffer): Promise<void> {
     const controller = new AbortController();
+    let answer: WireAnswer | undefined;
     try {
       const { serve } = this.#options;
       if (serve === undefined) throw new HoldfastError('ENOSYS', 'this end serves no calls');
+      if (this.#isClosing) throw new HoldfastError('SHUTTING_DOWN');
+      if (this.#serving.has(id)) throw new HoldfastError('BAD_REQUEST', 'two requests of one id');
       if (this.#serving.size >= WIRE_LIMITS.requestsMax) throw new HoldfastError('OVERLOADED');
       this.#serving.set(id, controller);
       const { method, header } = decode<{ method: string; header: unknown }>(payload);
       const { peer } = this;
-      const answer = await serve({
-        method,
-        header,
-        body,
-        peer,
-        connection: this,
-        signal: controller.signal,
-      });
-      if (this.isOpen && !controller.signal.aborted) {
+      const { signal } = controller;
+      answer = await serve({ method, header, body, peer, connection: this, signal });
+      if (this.isOpen && !signal.aborted)
         await this.#outbox.send(FRAME.response, id, encode(answer.header), bodyParts(answer.body));
-      }
     } catch (error) {
       if (this.isOpen) void this.#outbox.send(FRAME.failure, id, encode(toWireError(error)));
     } finally {
-      this.#serving.delete(id);
+      if (this.#serving.get(id) === controller) this.#serving.delete(id);
       this.#release(body.length);
+      answer?.onSent?.();
     }
   }
 
@@ -280,17 +329,14 @@ export class WireConnection {
       this.#release(arriving.body.length);
     }
     this.#serving.get(id)?.abort();
+    this.#outbox.drop(id);
   }
 
   #hold(bytes: number): void {
     this.#heldBytes += bytes;
-    if (
-      this.#options.serve !== undefined &&
-      this.#heldBytes > WIRE_LIMITS.heldBytesMax &&
-      this.#arriving.size <= 1
-    ) {
+    // A body half arrived must be able to come to its end: only then is reading stopped.
+    if (this.#heldBytes > WIRE_LIMITS.heldBytesMax && this.#arriving.size <= 1)
       this.#socket.pause();
-    }
   }
 
   #release(bytes: number): void {
@@ -300,10 +346,17 @@ export class WireConnection {
   }
 
   #beat(): void {
-    const silentMs = performance.now() - this.#heardAt;
-    // A paused socket is silent by our own doing.
-    if (this.#socket.isPaused()) this.#heardAt = performance.now();
-    else if (silentMs > WIRE_LIMITS.deadAfterMs) this.#fail('UNREACHABLE', 'the peer is silent');
+    const now = performance.now();
+    const isLate = now - this.#beatAt > WIRE_LIMITS.pingAfterMs;
+    this.#beatAt = now;
+    if (this.#socket.isPaused() || isLate) {
+      // Silent by our own doing: reading is stopped, or this process could not run. Show that we live.
+      this.#heardAt = now;
+      void this.#outbox.send(FRAME.pong, 0, EMPTY);
+      return;
+    }
+    const silentMs = now - this.#heardAt;
+    if (silentMs > WIRE_LIMITS.deadAfterMs) this.#fail('UNREACHABLE', 'the peer is silent');
     else if (silentMs > WIRE_LIMITS.pingAfterMs) void this.#outbox.send(FRAME.ping, 0, EMPTY);
   }
 
@@ -312,7 +365,7 @@ export class WireConnection {
     this.#failure = new HoldfastError(code, message, cause === undefined ? {} : { cause });
     clearInterval(this.#heartbeat);
     this.#outbox.close();
-    for (const call of [...this.#calls.values()]) call.reject(this.#failure);
+    for (const call of this.#calls.values()) call.reject(this.#failure);
     for (const controller of this.#serving.values()) controller.abort();
     this.#arriving.clear();
     this.#socket.destroy();

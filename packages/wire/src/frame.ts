@@ -97,8 +97,8 @@ export function decodeHead(head: Buffer): FrameHead {
   };
 }
 
-/** Throws CORRUPT when a payload does not match its head. */
-export function checkPayload(head: FrameHead, payload: Uint8Array): void {
-  if (crc32(payload) !== head.payloadCrc)
+/** Throws CORRUPT when a payload's checksum is not the one of its head. */
+export function checkCrc(head: FrameHead, crc: number): void {
+  if (crc !== head.payloadCrc)
     throw new HoldfastError('CORRUPT', 'bytes on the wire do not match their checksum');
 }

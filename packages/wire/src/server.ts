@@ -2,6 +2,7 @@ import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { HoldfastError } from '@holdfast/protocol';
 import { type WireAnswer, WireConnection, type WireRequest } from './connection.ts';
 import { type PeerRole, peerIdentity, type TlsMaterial } from './identity.ts';
+import { WIRE_LIMITS } from './limits.ts';
 
 export type WireHandler = (request: WireRequest) => Promise<WireAnswer>;
 
@@ -42,6 +43,7 @@ export class WireServer {
       },
       (socket) => this.#accept(socket),
     );
+    this.#server.maxConnections = WIRE_LIMITS.connectionsMax;
     this.#server.on('tlsClientError', (error, socket) => {
       options.onProblem?.('wire.refused', { from: socket.remoteAddress, why: error.message });
     });
@@ -112,12 +114,23 @@ export class WireServer {
         serve: (request) => this.#serve(request),
       });
       this.#connections.add(connection);
-      connection.onClose(() => this.#connections.delete(connection));
+      connection.onClose(() => this.#closed(connection));
     } catch (error) {
       const why = error instanceof Error ? error.message : String(error);
       this.#options.onProblem?.('wire.refused', { from: socket.remoteAddress, why });
       socket.destroy();
     }
+  }
+
+  #closed(connection: WireConnection): void {
+    this.#connections.delete(connection);
+    const { failure, peer } = connection;
+    if (failure?.code !== 'CORRUPT') return;
+    this.#options.onProblem?.('wire.broken', {
+      role: peer.role,
+      name: peer.name,
+      why: failure.message,
+    });
   }
 
   async #serve(request: WireRequest): Promise<WireAnswer> {

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { type AddressInfo, createServer } from 'node:net';
 import { connect } from 'node:tls';
 import { HoldfastError, type NodeNumber } from '@holdfast/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -15,6 +16,7 @@ describe('calls over mutual TLS', () => {
   let address: string;
   const revoked = new Set<string>();
   const clients: WireClient[] = [];
+  const problems: string[] = [];
 
   beforeEach(async () => {
     authority = new TestAuthority(CLUSTER);
@@ -24,6 +26,7 @@ describe('calls over mutual TLS', () => {
       port: 0,
       clusterId: CLUSTER,
       isRevoked: (serial) => revoked.has(serial),
+      onProblem: (event) => problems.push(event),
     });
     server.handle('echo', ['node', 'client'], async ({ header, body }) => ({ header, body }));
     server.handle('peer', ['client'], async ({ peer }) => ({ header: peer }));
@@ -159,6 +162,107 @@ describe('calls over mutual TLS', () => {
     expect((await caller.call('echo', { again: true })).header).toEqual({ again: true });
   });
 
+  it('answers what it is at before it closes, and refuses what comes then', async () => {
+    const body = randomBytes(4 * 2 ** 20);
+    const entered = Promise.withResolvers<void>();
+    const release = Promise.withResolvers<void>();
+    server.handle('slow', ['client'], async () => {
+      entered.resolve();
+      await release.promise;
+      return { header: {}, body };
+    });
+    const caller = client();
+    const calls = [1, 2, 3, 4].map(() => caller.call('slow', {}));
+    await entered.promise;
+    const closing = server.close();
+    await expect(caller.call('echo', {})).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
+    release.resolve();
+    for (const answer of await Promise.all(calls)) expect(body.equals(answer.body)).toBe(true);
+    await closing;
+  });
+
+  it('holds a bounded number of bytes: it stops reading, and refuses what comes all at once', async () => {
+    const body = Buffer.alloc(4 * 2 ** 20);
+    let held = 0;
+    const release = Promise.withResolvers<void>();
+    const more = { next: Promise.withResolvers<void>() };
+    server.handle('hold', ['client'], async () => {
+      held++;
+      more.next.resolve();
+      more.next = Promise.withResolvers<void>();
+      await release.promise;
+      return { header: {} };
+    });
+    const caller = client();
+    const calls: Promise<unknown>[] = [];
+    // One after the other: after 64 MiB reading stops, and not even a small call gets through.
+    for (let i = 0; i < 16; i++) {
+      const { promise } = more.next;
+      calls.push(caller.call('hold', {}, { body }));
+      await promise;
+    }
+    calls.push(caller.call('hold', {}, { body }));
+    let isAnswered = false;
+    const small = caller.call('echo', {}).finally(() => {
+      isAnswered = true;
+    });
+    await client().call('echo', {}); // another connection has nothing to do with it
+    expect(held).toBeLessThanOrEqual(17);
+    expect(isAnswered).toBe(false);
+    release.resolve();
+    await Promise.all([...calls, small]);
+    const results = await Promise.allSettled(
+      Array.from({ length: 60 }, () => caller.call('hold', {}, { body })),
+    );
+    const refused = results.filter(({ status }) => status === 'rejected');
+    expect(refused.length).toBeGreaterThan(0);
+    expect(refused).toEqual(
+      refused.map(() =>
+        expect.objectContaining({ reason: expect.objectContaining({ code: 'OVERLOADED' }) }),
+      ),
+    );
+    await caller.call('echo', {});
+  });
+
+  it('tells when the body of an answer is no longer needed, sent or not', async () => {
+    const body = randomBytes(4 * 2 ** 20);
+    let sent = 0;
+    const last = Promise.withResolvers<void>();
+    server.handle('large', ['client'], async () => ({
+      header: {},
+      body,
+      onSent: () => {
+        sent++;
+        if (sent === 9) last.resolve();
+      },
+    }));
+    const caller = client();
+    await caller.call('echo', {});
+    const controllers = Array.from({ length: 9 }, () => new AbortController());
+    const calls = controllers.map(({ signal }) => caller.call('large', {}, { signal }));
+    const settled = Promise.allSettled(calls);
+    await calls[0];
+    for (const controller of controllers.slice(1)) controller.abort();
+    await settled;
+    await last.promise;
+    expect(body.equals((await caller.call('large', {})).body)).toBe(true);
+  });
+
+  it('gives up connecting when the call may not last longer', async () => {
+    const silent = createServer(() => {});
+    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
+    const { port } = silent.address() as AddressInfo;
+    const caller = client({ address: `127.0.0.1:${port}`, connectTimeoutMs: 60_000 });
+    await expect(caller.call('echo', {}, { deadlineMs: 20 })).rejects.toMatchObject({
+      code: 'DEADLINE',
+    });
+    const controller = new AbortController();
+    const call = caller.call('echo', {}, { signal: controller.signal });
+    controller.abort();
+    await expect(call).rejects.toMatchObject({ code: 'EINTR' });
+    silent.close();
+  });
+
   it('delivers notices to the caller', async () => {
     const heard = Promise.withResolvers<unknown>();
     server.handle('subscribe', ['client'], async ({ connection }) => {
@@ -196,5 +300,6 @@ describe('calls over mutual TLS', () => {
       });
     }
     expect((await client().call('echo', { still: 'here' })).header).toEqual({ still: 'here' });
+    expect(problems).toContain('wire.broken');
   });
 });
