@@ -48,7 +48,7 @@ describe('Docker volumes on three hosts', () => {
     target.docker(['run', '--rm', '-v', `${volume}:/data`, BASE, 'sh', '-c', command]);
 
   beforeAll(async () => {
-    [lab] = await Promise.all([Lab.up({ hosts: 3 }), packRootfs(tar)]);
+    [lab] = await Promise.all([Lab.up({ hosts: 3 }), packRootfs(tar, { node: 'program' })]);
     await lab.image(BASE, tar);
     const build = [
       'build',
@@ -145,11 +145,18 @@ describe('Docker volumes on three hosts', () => {
     const ticks = async (): Promise<number> =>
       Number((await inContainer(host(3), 'wc -l </data/ticks || echo 0')).stdout);
     await waitFor('ticks', async () => (await ticks()) > 5, 60_000);
-    for (const pattern of ['fuse-mount/src/main.ts', ' node$']) {
-      await host(2).exec(['pkill', '-KILL', '-f', pattern]);
+    const victims = {
+      'the mount daemon': 'kill -9 $(cat /run/holdfast/mounts/mnt_cluster/daemon.pid)',
+      'the peer':
+        "for p in /proc/[0-9]*; do case \"$(tr '\\0' ' ' <$p/cmdline)\" in *' node ') kill -9 ${p#/proc/};; esac; done",
+    };
+    for (const [victim, kill] of Object.entries(victims)) {
+      await host(2).exec([...COMPOSE, 'exec', '-T', 'holdfast', 'sh', '-c', kill], {
+        env: { ...process.env, HOLDFAST_IMAGE: IMAGE },
+      });
       const before = await ticks();
       await waitFor(
-        `ticks after the end of ${pattern}`,
+        `ticks after the end of ${victim}`,
         async () => (await ticks()) > before + 5,
         60_000,
       );

@@ -42,8 +42,12 @@ export class HostCgroup {
     for (const path of this.joined) mkdirSync(path, { recursive: true });
   }
 
-  /** Stops (true) or continues (false) every process of the host; returns when the kernel has done so. */
-  async freeze(frozen: boolean): Promise<void> {
+  /**
+   * Stops (true) or continues (false) every process of the host; returns when the kernel has done so,
+   * or throws LabError after `patienceMs`: a process that waits for a FUSE daemon which is stopped
+   * already cannot be stopped itself.
+   */
+  async freeze(frozen: boolean, patienceMs = 10_000): Promise<void> {
     const [file, wanted] = this.#isVersion2
       ? [join(CGROUP_ROOT, this.#group, 'cgroup.freeze'), frozen ? '1' : '0']
       : [join(CGROUP_ROOT, 'freezer', this.#group, 'freezer.state'), frozen ? 'FROZEN' : 'THAWED'];
@@ -57,7 +61,7 @@ export class HostCgroup {
           ? this.#frozenEvent() === wanted
           : readFileSync(file, 'utf8').trim() === wanted;
       },
-      10_000,
+      patienceMs,
     );
   }
 

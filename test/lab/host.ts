@@ -218,7 +218,8 @@ export class Host {
     const init = this.#init;
     if (init !== undefined && isAlive(init)) {
       // Frozen, nothing in the host sees its disk or its neighbours die one after the other.
-      await this.#cgroup.freeze(true);
+      // Those that cannot be stopped wait in the kernel and do nothing either.
+      await this.#cgroup.freeze(true, END_FREEZE_MS).catch(onlyLabErrors);
       if (powerFails) {
         const cut = ['perl', join(HERE, 'power-cut.pl'), join(this.#dir, 'disk')];
         await run(['nsenter', '-t', `${init.pid}`, '-m', '--', ...cut]);
@@ -241,6 +242,13 @@ export class Host {
       30_000,
     );
   }
+}
+
+/** Milliseconds for a host that ends to stand still first. */
+const END_FREEZE_MS = 1_000;
+
+function onlyLabErrors(error: unknown): void {
+  if (!(error instanceof LabError)) throw error;
 }
 
 /**
