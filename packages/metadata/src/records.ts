@@ -3,7 +3,7 @@
  * field that is not stored has the value given as `absent`. Keys: keys.ts.
  */
 import type { ChunkId, FileKind, InodeNumber } from '@holdfast/protocol';
-import { packPiece, unpackPiece } from './content/piece-codec.ts';
+import { packPieces, unpackPieces } from './content/piece-codec.ts';
 import type { Piece } from './content/pieces.ts';
 import { recordType } from './record-type.ts';
 
@@ -204,8 +204,8 @@ export const REGION = recordType<RegionRecord>('region', {
   pieces: {
     short: 'x',
     absent: [],
-    pack: (pieces) => pieces.map(packPiece),
-    unpack: (stored: unknown[][]) => stored.map(unpackPiece),
+    pack: packPieces,
+    unpack: unpackPieces,
   },
 });
 

@@ -1,6 +1,6 @@
 import type { ChunkId, InodeNumber } from '@holdfast/protocol';
 import { isCutOff, REGION_BYTES } from '../content/content-editor.ts';
-import { bytesByChunk, bytesOf, type Piece } from '../content/pieces.ts';
+import { type Piece, tallyOf } from '../content/pieces.ts';
 import { KIND, numberIn } from '../keys.ts';
 import { REGION, type RegionRecord, type VolumeRecord } from '../records.ts';
 import { type Census, type Counted, isBorn, type VolumeCensus } from './census.ts';
@@ -19,8 +19,9 @@ export function checkContents(
     if (!isBorn(region.record, volume)) report('a region was born in a generation still to come');
     if (owner === undefined) continue;
     const sum = allocated.get(owner) ?? { bytes: 0, inline: 0 };
-    sum.bytes += bytesOf(region.record.pieces);
-    sum.inline += bytesOf(region.record.pieces, 'blob');
+    const { bytes, inlineBytes } = tallyOf(region.record.pieces);
+    sum.bytes += bytes;
+    sum.inline += inlineBytes;
     allocated.set(owner, sum);
   }
   checkSums(census, found, volume, { allocated, report });
@@ -137,7 +138,7 @@ function checkBlobs(found: VolumeCensus, report: Report): void {
 function checkChunks(census: Census, found: VolumeCensus, report: Report): void {
   const live = new Map<ChunkId, number>();
   const count = (pieces: readonly Piece[]): void => {
-    for (const [chunk, bytes] of bytesByChunk(pieces)) {
+    for (const [chunk, bytes] of tallyOf(pieces).chunks) {
       live.set(chunk, (live.get(chunk) ?? 0) + bytes);
     }
   };

@@ -3,11 +3,11 @@
  * goes on the list of freed chunks and is never taken back: the leader may be deleting it already.
  */
 import { type ChunkId, HoldfastError, type VolumeNumber } from '@holdfast/protocol';
-import { chunkKey, countersKey, freedChunkKey } from '../keys.ts';
+import { changeCounters, countersOf } from '../counters.ts';
+import { chunkKey, freedChunkKey } from '../keys.ts';
 import { CHUNK, FREED_CHUNK } from '../records.ts';
-import { COUNTERS } from '../shard-records.ts';
 import type { Transaction } from '../transaction.ts';
-import { bytesByChunk, type Piece } from './pieces.ts';
+import { type Piece, tallyOf } from './pieces.ts';
 
 /** A chunk of one volume. */
 export interface ChunkOfVolume {
@@ -61,7 +61,7 @@ export function retainChunks(
   volume: VolumeNumber,
   pieces: readonly Piece[],
 ): void {
-  for (const [chunk, bytes] of bytesByChunk(pieces)) {
+  for (const [chunk, bytes] of tallyOf(pieces).chunks) {
     countChunk(transaction, { volume, chunk }, bytes);
   }
 }
@@ -86,13 +86,8 @@ export function listFreed(
   length: number,
   nowNs: bigint,
 ): number {
-  const counters = transaction.read(COUNTERS, countersKey()) ?? {
-    nextOrdinal: 1,
-    endedSessions: 0,
-    nextFreed: 1,
-  };
-  const place = counters.nextFreed;
-  transaction.write(COUNTERS, countersKey(), { ...counters, nextFreed: place + 1 });
+  const place = countersOf(transaction).nextFreed;
+  changeCounters(transaction, { nextFreed: place + 1 });
   transaction.write(FREED_CHUNK, freedChunkKey(place), { chunk, volume, length, timeNs: nowNs });
   return place;
 }

@@ -13,14 +13,12 @@ import { BLOB, type ContentCut, type InodeRecord, REGION, type RegionRecord } fr
 import { MARK } from '../shard-records.ts';
 import { countChunk, freeUnused, registerChunk } from './chunks.ts';
 import {
-  blobsOf,
-  bytesByChunk,
-  bytesOf,
   holes,
   type Piece,
   type PieceSource,
   pieceEndingAt,
   placed,
+  tallyOf,
   within,
   without,
 } from './pieces.ts';
@@ -320,15 +318,17 @@ export class ContentEditor {
     if (pieces.length > REGION_PIECES_MAX) {
       throw new HoldfastError('OVERLOADED', 'a part of the file is in too many pieces');
     }
-    this.#allocatedBytes += bytesOf(pieces) - bytesOf(stored);
-    this.#inlineBytes += bytesOf(pieces, 'blob') - bytesOf(stored, 'blob');
-    for (const [chunk, bytes] of bytesByChunk(stored)) {
+    const before = tallyOf(stored);
+    const after = tallyOf(pieces);
+    this.#allocatedBytes += after.bytes - before.bytes;
+    this.#inlineBytes += after.inlineBytes - before.inlineBytes;
+    for (const [chunk, bytes] of before.chunks) {
       counts.set(chunk, (counts.get(chunk) ?? 0) - bytes);
     }
-    for (const [chunk, bytes] of bytesByChunk(pieces)) {
+    for (const [chunk, bytes] of after.chunks) {
       counts.set(chunk, (counts.get(chunk) ?? 0) + bytes);
     }
-    this.#finishBlobs(region);
+    this.#finishBlobs(region, before.blobs, after.blobs);
     const { transaction, volume } = this.#context;
     const head = { volume, key: regionKey(volume, this.#content, index) };
     if (pieces.length === 0) {
@@ -340,10 +340,13 @@ export class ContentEditor {
     putHead(transaction, REGION, head, { owner, epoch: this.#epoch, modified, nextBlob, pieces });
   }
 
-  #finishBlobs({ index, stored, pieces, newBlobs }: OpenRegion): void {
+  #finishBlobs(
+    { index, newBlobs }: OpenRegion,
+    before: ReadonlySet<number>,
+    shown: ReadonlySet<number>,
+  ): void {
     const { transaction, volume } = this.#context;
-    const shown = blobsOf(pieces);
-    for (const blob of blobsOf(stored)) {
+    for (const blob of before) {
       if (shown.has(blob)) continue;
       removeHead(transaction, BLOB, { volume, key: blobKey(volume, this.#content, index, blob) });
     }

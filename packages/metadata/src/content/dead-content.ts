@@ -5,7 +5,7 @@ import { blobKey, deadContentKey, regionKey } from '../keys.ts';
 import { BLOB, type InodeRecord, REGION } from '../records.ts';
 import { MARK } from '../shard-records.ts';
 import { countChunk, freeUnused } from './chunks.ts';
-import { blobsOf, bytesByChunk } from './pieces.ts';
+import { tallyOf } from './pieces.ts';
 
 /** Regions that the command which drops a content deletes by itself; more are deleted in slices. */
 const RELEASED_REGIONS_MAX = 8;
@@ -17,10 +17,11 @@ export function releaseRegion(context: Context, content: number, index: number):
   const region = transaction.read(REGION, key);
   if (region === undefined) return;
   removeHead(transaction, REGION, { volume, key });
-  for (const blob of blobsOf(region.pieces)) {
+  const { blobs, chunks } = tallyOf(region.pieces);
+  for (const blob of blobs) {
     removeHead(transaction, BLOB, { volume, key: blobKey(volume, content, index, blob) });
   }
-  for (const [chunk, bytes] of bytesByChunk(region.pieces)) {
+  for (const [chunk, bytes] of chunks) {
     countChunk(transaction, { volume, chunk }, -bytes);
     freeUnused(transaction, { volume, chunk }, nowNs);
   }

@@ -1,43 +1,88 @@
 /**
- * A piece as stored: an array [at, length, kind, ...].
+ * The pieces of a region as stored: one byte string, piece after piece, big-endian.
  *
- * | kind | source | then                             |
- * |------|--------|----------------------------------|
- * | 0    | zero   |                                  |
- * | 1    | chunk  | id (16 bytes), offset            |
- * | 2    | blob   | number, offset, content version  |
+ * | bytes | what                                                          |
+ * |-------|---------------------------------------------------------------|
+ * | 4     | at                                                            |
+ * | 4     | length                                                        |
+ * | 1     | kind: 0 zero, 1 chunk, 2 blob                                 |
+ * | 16, 4 | chunk: id, offset                                             |
+ * | 6, 4, 7 | blob: number, offset, content version                       |
+ *
+ * A region of small synced writes has hundreds of pieces and is rewritten with each of them: this
+ * form takes a fraction of the time of nested MessagePack arrays.
  */
 import { type ChunkId, HoldfastError } from '@holdfast/protocol';
-import type { Piece } from './pieces.ts';
+import type { Piece, PieceSource } from './pieces.ts';
 
-/** A piece to its stored form. */
-export function packPiece({ at, length, source }: Piece): unknown[] {
-  if (source.kind === 'zero') return [at, length, 0];
-  if (source.kind === 'chunk') {
-    return [at, length, 1, Buffer.from(source.chunk, 'hex'), source.offset];
+const HEAD_BYTES = 9;
+const KIND = { zero: 0, chunk: 1, blob: 2 } as const;
+const CHUNK_ID_BYTES = 16;
+const CHUNK_BYTES = CHUNK_ID_BYTES + 4;
+const BLOB_BYTES = 17;
+const BODY_BYTES = { zero: 0, chunk: CHUNK_BYTES, blob: BLOB_BYTES } as const;
+const UINT48 = 2 ** 48;
+
+/** Pieces to bytes. */
+export function packPieces(pieces: readonly Piece[]): Uint8Array {
+  let length = 0;
+  for (const { source } of pieces) length += HEAD_BYTES + BODY_BYTES[source.kind];
+  const bytes = Buffer.allocUnsafe(length);
+  let at = 0;
+  for (const piece of pieces) {
+    bytes.writeUInt32BE(piece.at, at);
+    bytes.writeUInt32BE(piece.length, at + 4);
+    bytes.writeUInt8(KIND[piece.source.kind], at + 8);
+    packSource(bytes, at + HEAD_BYTES, piece.source);
+    at += HEAD_BYTES + BODY_BYTES[piece.source.kind];
   }
-  return [at, length, 2, source.blob, source.offset, source.version];
+  return bytes;
 }
 
-/** The stored form to a piece. Throws CORRUPT for an unknown kind. */
-export function unpackPiece(stored: unknown[]): Piece {
-  const [at, length, kind] = stored as [number, number, number];
-  if (kind === 0) return { at, length, source: { kind: 'zero' } };
-  if (kind === 1) {
-    const [, , , id, offset] = stored as [number, number, number, Uint8Array, number];
-    const chunk = Buffer.from(id.buffer, id.byteOffset, id.byteLength).toString('hex') as ChunkId;
-    return { at, length, source: { kind: 'chunk', chunk, offset } };
+function packSource(bytes: Buffer, at: number, source: PieceSource): void {
+  if (source.kind === 'chunk') {
+    bytes.write(source.chunk, at, 'hex');
+    bytes.writeUInt32BE(source.offset, at + CHUNK_ID_BYTES);
+  } else if (source.kind === 'blob') {
+    bytes.writeUIntBE(source.blob, at, 6);
+    bytes.writeUInt32BE(source.offset, at + 6);
+    bytes.writeUInt8(Math.floor(source.version / UINT48), at + 10);
+    bytes.writeUIntBE(source.version % UINT48, at + 11, 6);
   }
-  if (kind === 2) {
-    const [, , , blob, offset, version] = stored as [
-      number,
-      number,
-      number,
-      number,
-      number,
-      number,
-    ];
-    return { at, length, source: { kind: 'blob', blob, offset, version } };
+}
+
+/** Bytes to pieces. Throws CORRUPT for an unknown kind and for bytes that end too early. */
+export function unpackPieces(stored: Uint8Array): Piece[] {
+  const bytes = Buffer.from(stored.buffer, stored.byteOffset, stored.byteLength);
+  const pieces: Piece[] = [];
+  try {
+    for (let at = 0; at < bytes.length; ) {
+      const source = unpackSource(bytes, at + HEAD_BYTES, bytes.readUInt8(at + 8));
+      pieces.push({ at: bytes.readUInt32BE(at), length: bytes.readUInt32BE(at + 4), source });
+      at += HEAD_BYTES + BODY_BYTES[source.kind];
+    }
+  } catch (cause) {
+    throw new HoldfastError('CORRUPT', 'the pieces of a region cannot be decoded', { cause });
   }
-  throw new HoldfastError('CORRUPT', `a piece of kind ${kind} is unknown`);
+  return pieces;
+}
+
+const ZERO: PieceSource = { kind: 'zero' };
+
+function unpackSource(bytes: Buffer, at: number, kind: number): PieceSource {
+  switch (kind) {
+    case KIND.zero:
+      return ZERO;
+    case KIND.chunk: {
+      const chunk = bytes.toString('hex', at, at + CHUNK_ID_BYTES) as ChunkId;
+      return { kind: 'chunk', chunk, offset: bytes.readUInt32BE(at + CHUNK_ID_BYTES) };
+    }
+    case KIND.blob: {
+      const version = bytes.readUInt8(at + 10) * UINT48 + bytes.readUIntBE(at + 11, 6);
+      const blob = bytes.readUIntBE(at, 6);
+      return { kind: 'blob', blob, offset: bytes.readUInt32BE(at + 6), version };
+    }
+    default:
+      throw new HoldfastError('CORRUPT', `a piece of kind ${kind} is unknown`);
+  }
 }

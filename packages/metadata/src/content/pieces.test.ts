@@ -2,17 +2,7 @@ import type { ChunkId } from '@holdfast/protocol';
 import * as fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { chunkId } from '../test-shard.ts';
-import {
-  blobsOf,
-  bytesByChunk,
-  bytesOf,
-  holes,
-  type Piece,
-  pieceEndingAt,
-  placed,
-  within,
-  without,
-} from './pieces.ts';
+import { holes, type Piece, pieceEndingAt, placed, tallyOf, within, without } from './pieces.ts';
 
 const chunk = (at: number, length: number, id: number, offset = 0): Piece => ({
   at,
@@ -66,9 +56,12 @@ describe('pieces', () => {
 
   it('count bytes by kind and chunk, and blobs once', () => {
     const list = [chunk(0, 4, 1), zero(4, 2), chunk(6, 1, 1, 9), blob(7, 1, 0), blob(9, 1, 5)];
-    expect([bytesOf(list), bytesOf(list, 'blob')]).toEqual([9, 2]);
-    expect([...bytesByChunk(list)]).toEqual([[chunkId(1), 5]]);
-    expect([...blobsOf(list)]).toEqual([1]);
+    expect(tallyOf(list)).toEqual({
+      bytes: 9,
+      inlineBytes: 2,
+      chunks: new Map([[chunkId(1), 5]]),
+      blobs: new Set([1]),
+    });
   });
 
   it('equal an array of bytes under random changes', () => {

@@ -26,7 +26,7 @@ function endOf(piece: Piece): number {
 }
 
 /** The source of what begins `by` bytes later. */
-export function advanced(source: PieceSource, by: number): PieceSource {
+function advanced(source: PieceSource, by: number): PieceSource {
   return source.kind === 'zero' ? source : { ...source, offset: source.offset + by };
 }
 
@@ -125,28 +125,32 @@ export function holes(pieces: readonly Piece[], from: number, to: number): [numb
   return found;
 }
 
-/** Bytes that the pieces cover; only those of `kind` when given. */
-export function bytesOf(pieces: readonly Piece[], kind?: PieceSource['kind']): number {
-  let bytes = 0;
-  for (const piece of pieces) {
-    if (kind === undefined || piece.source.kind === kind) bytes += piece.length;
-  }
-  return bytes;
+/** What pieces show, counted. */
+export interface Tally {
+  /** Bytes that they cover. */
+  readonly bytes: number;
+  /** Inline bytes among them. */
+  readonly inlineBytes: number;
+  /** Bytes by chunk. */
+  readonly chunks: ReadonlyMap<ChunkId, number>;
+  /** Numbers of blobs. */
+  readonly blobs: ReadonlySet<number>;
 }
 
-/** Bytes by chunk. */
-export function bytesByChunk(pieces: readonly Piece[]): Map<ChunkId, number> {
-  const bytes = new Map<ChunkId, number>();
-  for (const { source, length } of pieces) {
-    if (source.kind !== 'chunk') continue;
-    bytes.set(source.chunk, (bytes.get(source.chunk) ?? 0) + length);
-  }
-  return bytes;
-}
-
-/** Numbers of the blobs that the pieces show, each once. */
-export function blobsOf(pieces: readonly Piece[]): Set<number> {
+/** Counts what pieces show. */
+export function tallyOf(pieces: readonly Piece[]): Tally {
+  const chunks = new Map<ChunkId, number>();
   const blobs = new Set<number>();
-  for (const { source } of pieces) if (source.kind === 'blob') blobs.add(source.blob);
-  return blobs;
+  let bytes = 0;
+  let inlineBytes = 0;
+  for (const { source, length } of pieces) {
+    bytes += length;
+    if (source.kind === 'chunk') {
+      chunks.set(source.chunk, (chunks.get(source.chunk) ?? 0) + length);
+    } else if (source.kind === 'blob') {
+      inlineBytes += length;
+      blobs.add(source.blob);
+    }
+  }
+  return { bytes, inlineBytes, chunks, blobs };
 }

@@ -6,9 +6,9 @@ import {
   type SessionId,
 } from '@holdfast/protocol';
 import type { Context } from '../context.ts';
+import { changeCounters, countersOf } from '../counters.ts';
 import {
   answerKey,
-  countersKey,
   endedRingKey,
   endedSessionKey,
   liveSessionsKey,
@@ -18,8 +18,6 @@ import {
 import { dropHolders } from '../orphans.ts';
 import {
   ANSWER,
-  COUNTERS,
-  type CountersRecord,
   LIVE_SESSIONS,
   MARK,
   SESSION,
@@ -29,12 +27,6 @@ import {
 import type { Transaction } from '../transaction.ts';
 
 type Of<Name extends Operation['op']> = Extract<Operation, { op: Name }>;
-
-/** The counters of the shard. */
-export function countersOf(transaction: Transaction): CountersRecord {
-  const first = { nextOrdinal: 1, endedSessions: 0, nextFreed: 1 };
-  return transaction.read(COUNTERS, countersKey()) ?? first;
-}
 
 /** The open session of this id. SESSION_EXPIRED when it is unknown or has ended. */
 export function openSessionOf(transaction: Transaction, session: SessionId): SessionRecord {
@@ -53,9 +45,8 @@ export function openSession(context: Context, { host }: Of<'open-session'>): Ope
   if (ordinals.length >= LIMITS.sessionsMax) {
     throw new HoldfastError('OVERLOADED', 'the shard has as many sessions as it takes');
   }
-  const counters = countersOf(transaction);
-  const ordinal = counters.nextOrdinal;
-  transaction.write(COUNTERS, countersKey(), { ...counters, nextOrdinal: ordinal + 1 });
+  const ordinal = countersOf(transaction).nextOrdinal;
+  changeCounters(transaction, { nextOrdinal: ordinal + 1 });
   transaction.write(LIVE_SESSIONS, liveSessionsKey(), { ordinals: [...ordinals, ordinal] });
   transaction.write(SESSION_ID, ordinalKey(ordinal), { session });
   const record = { ordinal, host, answeredBelow: 0, kept: [], ended: false };
@@ -67,7 +58,7 @@ export function openSession(context: Context, { host }: Of<'open-session'>): Ope
  * Ends a session; without effect when it is not open. Its locks and delegations are void from now
  * on, since they name its ordinal; their records, and orphans that it held, are cleaned up in slices.
  */
-export function endSession({ transaction, nowNs }: Context, session: SessionId): void {
+function endSession({ transaction, nowNs }: Context, session: SessionId): void {
   const record = transaction.read(SESSION, sessionKey(session));
   if (record === undefined || record.ended) return;
   for (const sequence of record.kept) transaction.remove(ANSWER, answerKey(session, sequence));
@@ -85,13 +76,12 @@ export function endSession({ transaction, nowNs }: Context, session: SessionId):
 
 /** Puts an ended session in the ring; the one that was longest in it is forgotten. */
 function rememberEnded(transaction: Transaction, session: SessionId): void {
-  const counters = countersOf(transaction);
-  const slot = endedRingKey(counters.endedSessions % LIMITS.sessionsEndedMax);
+  const { endedSessions } = countersOf(transaction);
+  const slot = endedRingKey(endedSessions % LIMITS.sessionsEndedMax);
   const oldest = transaction.read(SESSION_ID, slot);
   if (oldest !== undefined) transaction.remove(SESSION, sessionKey(oldest.session));
   transaction.write(SESSION_ID, slot, { session });
-  const endedSessions = counters.endedSessions + 1;
-  transaction.write(COUNTERS, countersKey(), { ...counters, endedSessions });
+  changeCounters(transaction, { endedSessions: endedSessions + 1 });
 }
 
 /** Ends the own session; again: success. */

@@ -1,0 +1,14 @@
+import { countersKey } from './keys.ts';
+import { COUNTERS, type CountersRecord } from './shard-records.ts';
+import type { Transaction } from './transaction.ts';
+
+/** The counters of the shard. */
+export function countersOf(transaction: Transaction): CountersRecord {
+  const first = { nextOrdinal: 1, endedSessions: 0, nextFreed: 1 };
+  return transaction.read(COUNTERS, countersKey()) ?? first;
+}
+
+/** Changes counters of the shard. */
+export function changeCounters(transaction: Transaction, change: Partial<CountersRecord>): void {
+  transaction.write(COUNTERS, countersKey(), { ...countersOf(transaction), ...change });
+}
