@@ -19,7 +19,7 @@ import { hasStarted, markStarted, type PeerSettings, readIdentity } from './memb
 import { factsOf } from './membership/join.ts';
 import { Liveness } from './membership/liveness.ts';
 import { renewPeer } from './membership/renewal.ts';
-import { clusterStatus, notReady, shardStatuses } from './membership/status.ts';
+import { clusterStatus, notReady, shardStatuses, shardsHere } from './membership/status.ts';
 import { createToken } from './membership/tokens.ts';
 import { openChunks } from './repair/start.ts';
 import { serveMembership } from './rpc/membership-service.ts';
@@ -153,8 +153,8 @@ async function serve(core: Core): Promise<void> {
     execute: (change) => registry.execute(change),
   });
   serveMembership(rpc, { clusterId, clusterName, authority, registry, map, liveness });
-  serveShards(rpc, host);
-  serveRegistry(wire, { registry, map, volumes, status: async () => clusterStatus(core) });
+  serveShards(rpc, host, () => shardsHere(core));
+  serveRegistry(wire, { registry, map, volumes, status: () => clusterStatus(core) });
   const repair = await openChunks(core);
   await rpc.listen();
   teardown.add('grpc', () => rpc.close());
@@ -223,6 +223,7 @@ function beginHeartbeat(core: Core, liveness: Liveness, discovery: Discovery): H
     peers,
     map,
     log,
+    downAfterMs: core.config.downAfterMs,
     facts: () => ({ ...sign, discoveryAddress: discovery.address }),
     heardHere: async (facts) => {
       // A new cluster's first peer leads before there is a map to be in.
@@ -287,7 +288,7 @@ function adminOperations(core: Core, heartbeat: Heartbeat): AdminOperations {
   return {
     registry,
     volumes,
-    status: async () => clusterStatus(core),
+    status: () => clusterStatus(core),
     map: () => {
       if (map.current === undefined)
         throw new HoldfastError('NO_QUORUM', 'this peer has no map of the cluster yet');

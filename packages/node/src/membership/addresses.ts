@@ -57,20 +57,32 @@ export function firstAddress(): string {
   return chosen?.address ?? '127.0.0.1';
 }
 
-/** Throws PORT_IN_USE, or BAD_CONFIG when the host has no such address, unless all can be listened on now. */
+/**
+ * Throws PORT_IN_USE unless all can be listened on now, on the address that others will dial; on all
+ * addresses when that one is not this host's own (a container, a NAT).
+ */
 export async function checkPortsFree(host: string, ports: readonly number[]): Promise<void> {
   for (const port of ports) {
-    const server = createServer();
     try {
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject);
-        server.listen({ host, port, exclusive: true }, resolve);
-      });
+      await tryListen(host, port);
     } catch (cause) {
-      throw listenFailure(cause, host, port);
+      const code = (cause as NodeJS.ErrnoException).code ?? '';
+      if (!['EADDRNOTAVAIL', 'ENOTFOUND', 'EAI_AGAIN'].includes(code))
+        throw listenFailure(cause, host, port);
+      await tryListen('0.0.0.0', port).catch((error: unknown) => {
+        throw listenFailure(error, '0.0.0.0', port);
+      });
     }
-    await new Promise((resolve) => server.close(resolve));
   }
+}
+
+async function tryListen(host: string, port: number): Promise<void> {
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ host, port, exclusive: true }, resolve);
+  });
+  await new Promise((resolve) => server.close(resolve));
 }
 
 /** What to tell the user when listening failed. */

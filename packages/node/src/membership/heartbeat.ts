@@ -11,11 +11,14 @@ import type { Log } from '../telemetry/log.ts';
 import type { MapCache } from './map-cache.ts';
 import type { Registry } from './registry.ts';
 
-/** Milliseconds between signs of life, and for one to be answered. */
-const INTERVAL_MS = 1_000;
+/** Milliseconds between signs of life, at most a quarter of the silence that counts as death; and for one to be answered. */
+const INTERVAL_MS_MAX = 1_000;
 const ANSWER_MS_MAX = 2_000;
 /** Signs of life in a row that must fail before other peers are looked for. */
 const FAILURES_BEFORE_SEARCH = 3;
+
+/** Refused signs of life for each line in the log. */
+const REFUSALS_PER_LINE = 60;
 
 /** What {@link Heartbeat} works with. */
 export interface HeartbeatOptions {
@@ -23,6 +26,7 @@ export interface HeartbeatOptions {
   readonly registry: Registry;
   readonly peers: Peers;
   readonly map: MapCache;
+  readonly downAfterMs: number;
   readonly facts: () => HeartbeatRequest;
   /** A sign of this peer to itself, when it leads. */
   readonly heardHere: (sign: HeartbeatRequest) => Promise<void>;
@@ -55,9 +59,10 @@ export class Heartbeat {
 
   async #run(): Promise<void> {
     const { signal } = this.#stop;
+    const intervalMs = Math.min(INTERVAL_MS_MAX, this.#options.downAfterMs / 4);
     while (!signal.aborted) {
       await this.#beat();
-      await pause(this.#hint === 0 || this.#failures === 0 ? INTERVAL_MS : 50, signal);
+      await pause(this.#hint === 0 || this.#failures === 0 ? intervalMs : 50, signal);
     }
   }
 
@@ -116,7 +121,8 @@ export class Heartbeat {
     this.#hint = hint === leader ? 0 : (hint as NodeNumber);
     const isRefused = error instanceof HoldfastError && error.kind === 'refusal';
     const fields = { event: 'heartbeat.failed', leader, failures: this.#failures, error };
-    if (isRefused) this.#options.log.error(fields);
+    // A refusal will not change by itself: said at once, then once a minute.
+    if (isRefused && this.#failures % REFUSALS_PER_LINE === 1) this.#options.log.error(fields);
     else if (this.#failures === FAILURES_BEFORE_SEARCH) this.#options.log.warn(fields);
     else this.#options.log.debug(fields);
   }

@@ -12,7 +12,7 @@ import { createToken } from './tokens.ts';
 
 let cluster: TestCluster;
 beforeAll(async () => {
-  cluster = await TestCluster.begin({ 'down-after': '1s' });
+  cluster = await TestCluster.begin({ 'down-after': '3s' });
 });
 afterAll(() => cluster.close());
 
@@ -146,7 +146,7 @@ describe('join', () => {
 
   it('under the name of a peer that is up is a conflict; after that lost its disk, a new number and old keys revoked', async () => {
     const number = (await readIdentity(cluster.data('n2')))?.node;
-    await cluster.start('n2');
+    await cluster.start('n2', { 'down-after': '3s' });
     const { map } = cluster.node('n1').core;
     await eventually('n2 is up', () => map.node(number!)?.state === 'up');
     await expect(cluster.join('n2', { directory: cluster.data('n2-again') })).rejects.toMatchObject(

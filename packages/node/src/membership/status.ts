@@ -1,9 +1,9 @@
 /** The state of the cluster as one answer: what is there, and what is wrong with the way out. */
-
 import { votersFor } from '@holdfast/placement';
 import type { ClusterMap, NodeNumber, NodeRecord, ShardId } from '@holdfast/protocol';
 import { HoldfastError } from '@holdfast/protocol';
 import type { Core } from '../core.ts';
+import { RPC } from '../rpc/messages.ts';
 
 /** A shard as some member of it sees it; `leader` 0 when there is none. */
 export interface ShardStatus {
@@ -41,7 +41,7 @@ export interface ClusterStatus {
 }
 
 /** What {@link describeCluster} looks at. */
-export interface StatusInput {
+interface StatusInput {
   readonly clusterName: string;
   readonly self: NodeNumber;
   readonly map: ClusterMap;
@@ -50,7 +50,7 @@ export interface StatusInput {
 }
 
 /** Makes the answer. */
-export function describeCluster(input: StatusInput): ClusterStatus {
+function describeCluster(input: StatusInput): ClusterStatus {
   const { map, shards } = input;
   const moving = map.partitions.filter((partition) => partition.previous !== undefined).length;
   const errors = leaderless(shards);
@@ -151,20 +151,69 @@ export function shardStatuses({ host }: Pick<Core, 'host'>): readonly ShardStatu
   });
 }
 
-/** The cluster as this peer sees it, quorum or not. Throws NO_QUORUM before it has seen any map. */
-export function clusterStatus(
-  core: Pick<Core, 'host' | 'map' | 'self' | 'identity' | 'systemShard'>,
-): ClusterStatus {
+/** What a peer tells others of the shards that it holds. */
+export interface ShardsAnswer {
+  readonly shards: readonly ShardStatus[];
+  /** Volumes in the registry; absent where the system shard is not. */
+  readonly volumes?: number;
+}
+
+/** {@link ShardsAnswer} of this peer. */
+export function shardsHere(core: Pick<Core, 'host' | 'systemShard'>): ShardsAnswer {
+  const volumes = core.systemShard()?.state.volumeCount;
+  return { shards: shardStatuses(core), ...(volumes === undefined ? {} : { volumes }) };
+}
+
+/** Milliseconds that a member of a shard has to tell how it stands. */
+const ASK_MS_MAX = 1_000;
+
+type Seen = Pick<Core, 'host' | 'map' | 'self' | 'identity' | 'systemShard' | 'peers'>;
+
+/**
+ * The cluster as this peer sees it, quorum or not; of shards that it does not hold, as a member of
+ * them that answers. Throws NO_QUORUM before it has seen any map.
+ */
+export async function clusterStatus(core: Seen): Promise<ClusterStatus> {
   const map = core.map.current;
-  if (map === undefined)
+  if (map === undefined) {
     throw new HoldfastError('NO_QUORUM', 'this peer has no map of the cluster yet');
+  }
+  const own = shardsHere(core);
+  const known = new Map(own.shards.map((status) => [status.shard, status]));
+  let { volumes } = own;
+  for (const { shard, members } of map.shards) {
+    for (const member of members) {
+      if (known.has(shard)) break;
+      const answer = await askShards(core, member);
+      volumes ??= answer?.volumes;
+      for (const status of answer?.shards ?? []) {
+        if (!known.has(status.shard)) known.set(status.shard, status);
+      }
+    }
+    if (!known.has(shard))
+      known.set(shard, { shard, leader: 0, term: 0, commit: 0, applied: 0, members });
+  }
+  const shards = [...known.values()].sort((a, b) => a.shard - b.shard);
+  const { self } = core;
   return describeCluster({
     clusterName: core.identity.clusterName,
-    self: core.self,
+    self,
     map,
-    shards: shardStatuses(core),
-    volumes: core.systemShard()?.state.volumeCount ?? 0,
+    shards,
+    volumes: volumes ?? 0,
   });
+}
+
+async function askShards(
+  { peers, map }: Seen,
+  member: NodeNumber,
+): Promise<ShardsAnswer | undefined> {
+  if (map.node(member)?.state !== 'up') return undefined;
+  try {
+    return await peers.to(member).call<ShardsAnswer>(RPC.shards, {}, { deadlineMs: ASK_MS_MAX });
+  } catch {
+    return undefined; // another member may answer; if none does, the shard shows no leader
+  }
 }
 
 /** Entries that a replica may lag behind and still count as caught up. */

@@ -41,6 +41,9 @@ const ADMITS: Readonly<Record<TokenRole, readonly TokenRole[]>> = {
   admin: ['admin', 'client'],
 };
 
+/** Hosts that join at the same time by way of this peer. */
+const JOINS_MAX = 16;
+
 /** Adds the calls to the server. */
 export function serveMembership(server: RpcServer, options: MembershipServiceOptions): void {
   const service = new MembershipService(options);
@@ -69,12 +72,25 @@ function known(peer: PeerIdentity | undefined): PeerIdentity {
 
 class MembershipService {
   readonly #options: MembershipServiceOptions;
+  #joining = 0;
 
   constructor(options: MembershipServiceOptions) {
     this.#options = options;
   }
 
   async join(request: unknown): Promise<JoinAnswer> {
+    // The one call that anyone may make: whoever floods it must not hold up the registry.
+    if (this.#joining >= JOINS_MAX)
+      throw new HoldfastError('OVERLOADED', 'too many hosts join at once; try again in a moment');
+    this.#joining += 1;
+    try {
+      return await this.#join(request);
+    } finally {
+      this.#joining -= 1;
+    }
+  }
+
+  async #join(request: unknown): Promise<JoinAnswer> {
     const parsed = JOIN_REQUEST.safeParse(request);
     if (!parsed.success)
       throw new HoldfastError(

@@ -14,6 +14,7 @@ import {
 } from '@holdfast/protocol';
 import type { ShardHost } from '../consensus/shard-host.ts';
 import type { MapCache } from '../membership/map-cache.ts';
+import type { ShardsAnswer } from '../membership/status.ts';
 import type { RunInShard } from '../membership/volumes.ts';
 import { RPC } from './messages.ts';
 import type { Peers } from './peers.ts';
@@ -40,8 +41,13 @@ export interface ShardRunnerOptions {
   readonly stopping: AbortSignal;
 }
 
-/** Adds the call to the server. Peers only: it acts in the cluster's own name. */
-export function serveShards(server: RpcServer, host: ShardRunnerOptions['host']): void {
+/** Adds the calls to the server. Peers only: the first acts in the cluster's own name. */
+export function serveShards(
+  server: RpcServer,
+  host: ShardRunnerOptions['host'],
+  status: () => ShardsAnswer,
+): void {
+  server.handle(RPC.shards, ['node'], async () => status());
   server.handle(RPC.run, ['node'], ({ request }) => runHere(host, request as RunRequest));
 }
 
