@@ -7,7 +7,7 @@ import {
   type PartitionPlacement,
 } from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
-import { holdingsOf, isFor, isNamed, mostEndangeredFirst } from './holdings.ts';
+import { holdingsOf, isFor, isKept, isNamed, mostEndangeredFirst } from './holdings.ts';
 
 /** A map whose first partitions are given; the others lie on peer 9. */
 function mapOf(
@@ -78,6 +78,23 @@ describe('what a map asks of a peer', () => {
   it('keeps chunks of few copies on the first replicas', () => {
     expect([0, 1, 2].map((place) => isFor(place, 2))).toEqual([true, true, false]);
     expect(isFor(5, 0)).toBe(true);
+  });
+
+  it('lets a chunk of few copies go only from a place too far back, and after the move', () => {
+    const map = mapOf(
+      [
+        { replicas: [2, 1] },
+        { replicas: [1, 2] },
+        { replicas: [2, 1], previous: [3] },
+        { replicas: [2] },
+      ],
+      UP,
+    );
+    const kept = (copies: number): boolean[] =>
+      [0, 1, 2, 3, PARTITION_COUNT].map((index) => isKept(map, p(index), self, copies));
+    expect(kept(1)).toEqual([false, true, true, false, true]);
+    expect(kept(2)).toEqual([true, true, true, false, true]);
+    expect(kept(0)).toEqual([true, true, true, false, true]);
   });
 
   it('begins with what has the fewest living holders', () => {

@@ -82,6 +82,20 @@ export function isNamed(map: ClusterMap, partition: PartitionId, node: NodeNumbe
   return placement.replicas.includes(node) || placement.previous?.includes(node) === true;
 }
 
+/** Whether a peer is to keep a chunk of so many copies, as a map says it. In doubt it is. */
+export function isKept(
+  map: ClusterMap,
+  partition: PartitionId,
+  node: NodeNumber,
+  copies: number,
+): boolean {
+  const placement = map.partitions[partition];
+  if (placement === undefined) return true;
+  const place = placement.replicas.indexOf(node);
+  if (placement.previous !== undefined) return isNamed(map, partition, node);
+  return place >= 0 && isFor(place, copies);
+}
+
 /**
  * Partitions in the order in which they should be made whole: those with the fewest peers to
  * fetch from first, since they are the nearest to being lost.

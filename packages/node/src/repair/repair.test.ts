@@ -147,6 +147,25 @@ describe('repair', () => {
     await until(() => expect(cluster.holders(chunk)).toEqual(replicas(chunk)));
   });
 
+  it('keeps chunks of few copies on the first replicas only, wherever those move', async () => {
+    const [one] = [await cluster.add(), await cluster.add(), await cluster.add()];
+    await allSettled();
+    const few = Array.from({ length: 40 }, (_, index) => cluster.chunkIn(index * 400));
+    for (const chunk of few) await one.store.write(chunk, Buffer.from(`bytes of ${chunk}`), 2);
+    const areOnFirstTwo = (): void => {
+      for (const chunk of few) {
+        const row = cluster.map.partitions[partitionOf(chunk)]?.replicas ?? [];
+        expect(cluster.holders(chunk)).toEqual(row.slice(0, 2).sort((a, b) => a - b));
+      }
+    };
+    await cluster.add();
+    await allSettled();
+    await until(areOnFirstTwo);
+    const [chunk] = few as [ChunkId];
+    const holder = cluster.peer(cluster.holders(chunk)[0] ?? 0);
+    expect(await holder.store.read(chunk, 0, 5)).toMatchObject({ copies: 2 });
+  });
+
   it('refuses writers with an old map, but not those with a newer one', async () => {
     for (let count = 0; count < 4; count++) await cluster.add({ repairs: count === 3 });
     const chunk = cluster.chunkIn(77);

@@ -152,7 +152,7 @@ export class Repair {
     const map = this.#options.map();
     if (map === undefined) return this.#limits.intervalMs;
     const holdings = this.#holdingsOf(map);
-    const strays = this.#handOver.strays(map);
+    const strays = this.#handOver.strays(holdings);
     const peers = new Set(holdings.shared.keys());
     for (const partition of strays) {
       for (const replica of map.partitions[partition]?.replicas ?? []) peers.add(replica);

@@ -150,6 +150,12 @@ export class ChunkCluster {
     const at = { tls, clusterId: CLUSTER, host: '127.0.0.1', port: 0 };
     const server = new WireServer({ ...at, isRevoked: () => false });
     serveChunks(server, store, chunkRules(number, map));
+    server.handle('registry.map', ['node', 'client'], async ({ header }) => {
+      const newest = map();
+      const isNews =
+        newest !== undefined && newest.epoch > (header as { sinceEpoch: number }).sinceEpoch;
+      return { header: isNews ? { map: newest } : {} };
+    });
     const { port } = await server.listen();
     let isCut: Promise<void> | undefined;
     const silent = new Set<Socket>();
