@@ -55,6 +55,8 @@ describe('consensus driver', () => {
   it('commits on its own with one voter and remembers after a kill', async () => {
     const on = await start(1);
     for (let i = 0; i < 10; i += 1) await propose(on, `entry ${i}`);
+    const tooLarge = (await on.leader(ONE)).driver.propose(ONE, Buffer.alloc(9e6));
+    await expect(tooLarge).rejects.toMatchObject({ code: 'BAD_REQUEST' });
     await on.kill(1);
     const peer = await on.startPeer(1, [1 as NodeNumber]);
     await (await on.leader(ONE)).driver.readBarrier(ONE);
@@ -161,6 +163,19 @@ describe('consensus driver', () => {
     await on.kill(1);
     await propose(on, 'without the first');
     expect(second.driver.status(ONE)!.membership.voters).toEqual([2, 3]);
+  });
+
+  it('takes a bounded number of proposals while nothing can be committed', async () => {
+    const on = await start(3, { driver: { waitMs: 500, proposalsMax: 10 } });
+    const leader = await on.leader(ONE);
+    for (const node of [1, 2, 3]) if (node !== leader.node) on.cut(leader.node, node);
+    const outcomes = await Promise.all(
+      Array.from({ length: 12 }, (_, i) =>
+        leader.driver.propose(ONE, bytes(`${i}`)).catch(({ code }: { code: string }) => code),
+      ),
+    );
+    expect(outcomes.slice(10)).toEqual(['OVERLOADED', 'OVERLOADED']);
+    expect(['NO_QUORUM', 'UNKNOWN_OUTCOME']).toContain(outcomes[0]);
   });
 
   it('refuses proposals while the disk is full, and takes them again when it has room', async () => {
