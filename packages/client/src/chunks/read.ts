@@ -12,6 +12,13 @@ const HEDGE_MS_MAX = 1_000;
 /** Weight of a new sample in the usual latency. */
 const SMOOTHING = 0.1;
 
+/** Bytes of a chunk that are wanted. */
+interface Range {
+  readonly chunk: ChunkId;
+  readonly offset: number;
+  readonly length: number;
+}
+
 /** Reads chunks from whichever replica answers first, the nearest being asked first. */
 export class ChunkReader {
   readonly #cluster: Cluster;
@@ -38,7 +45,7 @@ export class ChunkReader {
     for (;;) {
       const { map, identity } = this.#cluster;
       const nodes = readOrder(map, chunk, identity.node, this.#load);
-      const outcome = await this.#race(chunk, offset, length, nodes);
+      const outcome = await this.#race({ chunk, offset, length }, nodes, signal);
       if (outcome instanceof Uint8Array) return outcome;
       // Every replica has answered, and none has the bytes: only a newer map could know better.
       const final = outcome.every(
@@ -47,55 +54,68 @@ export class ChunkReader {
       const failure = unreadable(chunk, nodes, outcome);
       if (final && refused) throw failure;
       refused = final;
+      wait.check(failure);
       await this.#cluster.refresh();
       await wait.pause(failure);
     }
   }
 
-  /** Asks the nodes one after the other, the next one also when the one before is slow; all failures, or bytes. */
-  #race(
-    chunk: ChunkId,
-    offset: number,
-    length: number,
+  /**
+   * Asks the nodes one after the other, the next one also when the one before is slow; all failures,
+   * or the bytes of whoever was first. The others are told that theirs are not wanted any more.
+   */
+  async #race(
+    range: Range,
     nodes: readonly NodeNumber[],
+    signal: AbortSignal | undefined,
   ): Promise<Uint8Array | readonly HoldfastError[]> {
-    return new Promise((resolve) => {
-      const failures: HoldfastError[] = [];
-      let asked = 0;
-      let timer: NodeJS.Timeout | undefined;
-      const finish = (outcome: Uint8Array | readonly HoldfastError[]): void => {
-        clearTimeout(timer);
-        resolve(outcome);
-      };
-      const askNext = (): void => {
-        clearTimeout(timer);
-        const node = nodes[asked];
-        if (node === undefined) return;
-        asked++;
-        this.#readFrom(node, chunk, offset, length).then(finish, (error: unknown) => {
-          failures.push(asFailure(error));
-          if (failures.length === nodes.length) finish(failures);
-          else if (failures.length === asked) askNext();
-        });
-        if (asked < nodes.length) timer = setTimeout(askNext, this.#hedgeMs());
-      };
-      if (nodes.length === 0) finish([new HoldfastError('NO_REPLICA')]);
-      else askNext();
-    });
+    const over = new AbortController();
+    const isOver = signal === undefined ? over.signal : AbortSignal.any([signal, over.signal]);
+    try {
+      return await new Promise((resolve) => this.#askInTurn(range, nodes, isOver, resolve));
+    } finally {
+      over.abort();
+    }
+  }
+
+  #askInTurn(
+    range: Range,
+    nodes: readonly NodeNumber[],
+    signal: AbortSignal,
+    finish: (outcome: Uint8Array | readonly HoldfastError[]) => void,
+  ): void {
+    const failures: HoldfastError[] = [];
+    let asked = 0;
+    let timer: NodeJS.Timeout | undefined;
+    const askNext = (): void => {
+      clearTimeout(timer);
+      const node = nodes[asked];
+      if (node === undefined) return;
+      asked++;
+      this.#readFrom(node, range, signal).then(finish, (error: unknown) => {
+        failures.push(asFailure(error));
+        if (failures.length === nodes.length || signal.aborted) finish(failures);
+        else if (failures.length === asked) askNext();
+      });
+      if (asked < nodes.length) timer = setTimeout(askNext, this.#hedgeMs());
+    };
+    signal.addEventListener('abort', () => clearTimeout(timer), { once: true });
+    if (nodes.length === 0) finish([new HoldfastError('NO_REPLICA')]);
+    else askNext();
   }
 
   async #readFrom(
     node: NodeNumber,
-    chunk: ChunkId,
-    offset: number,
-    length: number,
+    { chunk, offset, length }: Range,
+    signal: AbortSignal,
   ): Promise<Uint8Array> {
     const connection = this.#cluster.connections.to(node, 'bulk');
     if (connection === undefined)
       throw new HoldfastError('UNREACHABLE', `node ${node} has no known address`);
     const start = performance.now();
+    const header = { chunk, offset, length };
     const { body } = await this.#load.during(node, () =>
-      connection.call('chunk.read', { chunk, offset, length }, { deadlineMs: READ_MS_MAX }),
+      connection.call('chunk.read', header, { signal, deadlineMs: READ_MS_MAX }),
     );
     if (body.length !== length) {
       throw new HoldfastError(

@@ -21,6 +21,21 @@ const PARTITION_TRIES = 32;
 /** Spreads consecutive chunks over the partitions (odd, so that every partition has its turn). */
 const PARTITION_STRIDE = 7_919;
 
+/** How many copies of a chunk are wanted, and how many must be durable before a write is answered. */
+export interface CopyPolicy {
+  readonly replicas: number;
+  readonly minReplicas: number;
+}
+
+/** Where a new chunk goes. */
+interface Place {
+  readonly chunk: ChunkId;
+  readonly nodes: readonly NodeNumber[];
+  readonly needed: number;
+  /** Copies that the chunk is to have once all is well. */
+  readonly copies: number;
+}
+
 /** Stores chunks on all their replicas at once; enough durable copies make a write. */
 export class ChunkWriter {
   readonly #cluster: Cluster;
@@ -41,25 +56,26 @@ export class ChunkWriter {
    */
   async write(
     bytes: Uint8Array,
-    policy: { replicas: number; minReplicas: number },
+    policy: CopyPolicy,
     signal?: AbortSignal,
   ): Promise<{ chunk: ChunkId; chunkLength: number }> {
-    await this.#cluster.ready(signal);
-    await this.#room(bytes.length);
-    // Copies outlive this call, the caller's buffer need not.
+    // Before anything is waited for: the caller may use its buffer again as soon as it has the promise.
     const own = Uint8Array.prototype.slice.call(bytes);
+    await this.#cluster.ready(signal);
+    await this.#room(own.length);
     const wait = new BoundedWait(this.#cluster.operationWaitMs, signal);
     for (;;) {
-      const { chunk, nodes } = this.#place(this.#cluster.map, policy.replicas);
+      const place = this.#place(this.#cluster.map, policy);
       try {
-        await this.#send(chunk, own, nodes, Math.min(policy.minReplicas, nodes.length));
-        return { chunk, chunkLength: own.length };
+        await this.#send(place, own);
+        return { chunk: place.chunk, chunkLength: own.length };
       } catch (error) {
         if (
           !(error instanceof HoldfastError) ||
           (error.kind === 'refusal' && error.code !== 'ENOSPC')
         )
           throw error;
+        wait.check(error);
         await this.#cluster.refresh();
         await wait.pause(error);
       }
@@ -67,46 +83,48 @@ export class ChunkWriter {
   }
 
   /** A new chunk in the next partition whose replicas are all up, if there is one nearby. */
-  #place(map: ClusterMap, replicas: number): { chunk: ChunkId; nodes: readonly NodeNumber[] } {
+  #place(map: ClusterMap, { replicas, minReplicas }: CopyPolicy): Place {
     const up = new Set(map.nodes.filter((node) => node.state === 'up').map((node) => node.number));
-    let best: { partition: number; nodes: readonly NodeNumber[]; up: number } | undefined;
+    let best: { partition: number; row: readonly NodeNumber[]; up: NodeNumber[] } | undefined;
     for (
       let i = 0;
-      i < PARTITION_TRIES && (best === undefined || best.up < best.nodes.length);
+      i < PARTITION_TRIES && (best === undefined || best.up.length < best.row.length);
       i++
     ) {
       this.#partition = (this.#partition + PARTITION_STRIDE) % PARTITION_COUNT;
-      const nodes = placementOf(map, this.#partition as PartitionId).replicas.slice(0, replicas);
-      const count = nodes.filter((node) => up.has(node)).length;
-      if (best === undefined || count > best.up)
-        best = { partition: this.#partition, nodes, up: count };
+      const row = placementOf(map, this.#partition as PartitionId).replicas.slice(0, replicas);
+      const alive = row.filter((node) => up.has(node));
+      if (best === undefined || alive.length > best.up.length)
+        best = { partition: this.#partition, row, up: alive };
     }
-    if (best === undefined || best.nodes.length === 0) {
+    if (best === undefined || best.row.length === 0) {
       throw new HoldfastError('NO_REPLICA', 'the cluster map places no replica for new chunks');
     }
+    const needed = Math.min(minReplicas, best.row.length);
     return {
       chunk: makeChunkId(best.partition as PartitionId, this.#writer, this.#counter++),
-      nodes: best.nodes,
+      // A peer that is down would only be waited for; repair gives it its copy when it is back.
+      nodes: best.up.length >= needed ? best.up : best.row,
+      needed,
+      copies: replicas,
     };
   }
 
-  async #send(
-    chunk: ChunkId,
-    bytes: Uint8Array,
-    nodes: readonly NodeNumber[],
-    needed: number,
-  ): Promise<void> {
+  async #send(place: Place, bytes: Uint8Array): Promise<void> {
+    const { chunk, nodes, needed } = place;
     this.#unfinishedBytes += bytes.length;
     let durable = 0;
-    let failed = 0;
+    const failures: unknown[] = [];
     await new Promise<void>((resolve, reject) => {
       const copies = nodes.map((node) =>
-        this.#copy(chunk, bytes, node).then(
+        this.#copy(place, bytes, node).then(
           () => {
             if (++durable === needed) resolve();
           },
           (error: unknown) => {
-            if (++failed > nodes.length - needed) reject(tooFew(chunk, durable, needed, error));
+            if (codeOf(error) === 'STALE_MAP') void this.#cluster.refresh();
+            if (failures.push(error) > nodes.length - needed)
+              reject(tooFew(chunk, { durable, needed }, failures));
           },
         ),
       );
@@ -114,11 +132,11 @@ export class ChunkWriter {
     });
   }
 
-  async #copy(chunk: ChunkId, bytes: Uint8Array, node: NodeNumber): Promise<void> {
+  async #copy({ chunk, copies }: Place, bytes: Uint8Array, node: NodeNumber): Promise<void> {
     const connection = this.#cluster.connections.to(node, 'bulk');
     if (connection === undefined)
       throw new HoldfastError('UNREACHABLE', `node ${node} has no known address`);
-    const header = { chunk, epoch: this.#cluster.map.epoch };
+    const header = { chunk, copies, epoch: this.#cluster.map.epoch };
     await connection.call('chunk.write', header, { body: bytes, deadlineMs: WRITE_MS_MAX });
   }
 
@@ -134,13 +152,27 @@ export class ChunkWriter {
   }
 }
 
-function tooFew(chunk: ChunkId, durable: number, needed: number, cause: unknown): HoldfastError {
-  // A full disk is worth naming; everything else is a replica that cannot be reached.
-  const code = cause instanceof HoldfastError && cause.code === 'ENOSPC' ? 'ENOSPC' : 'NO_REPLICA';
+/** The failure of a write: a refusal that none of the peers will take back, else an outage. */
+function tooFew(
+  chunk: ChunkId,
+  { durable, needed }: { durable: number; needed: number },
+  failures: readonly unknown[],
+): HoldfastError {
+  const cause = failures[0];
+  const final = failures.find(
+    (failure): failure is HoldfastError =>
+      failure instanceof HoldfastError &&
+      failure.kind === 'refusal' &&
+      failure.code !== 'CHUNK_FREED',
+  );
   const text = cause instanceof Error ? cause.message : String(cause);
   return new HoldfastError(
-    code,
+    final?.code ?? 'NO_REPLICA',
     `chunk ${chunk}: ${durable} of ${needed} needed copies are durable (${text})`,
     { cause },
   );
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof HoldfastError ? error.code : undefined;
 }

@@ -150,12 +150,7 @@ export class ChunkCluster {
     const at = { tls, clusterId: CLUSTER, host: '127.0.0.1', port: 0 };
     const server = new WireServer({ ...at, isRevoked: () => false });
     serveChunks(server, store, chunkRules(number, map));
-    server.handle('registry.map', ['node', 'client'], async ({ header }) => {
-      const newest = map();
-      const isNews =
-        newest !== undefined && newest.epoch > (header as { sinceEpoch: number }).sinceEpoch;
-      return { header: isNews ? { map: newest } : {} };
-    });
+    serveMap(server, map);
     const { port } = await server.listen();
     let isCut: Promise<void> | undefined;
     const silent = new Set<Socket>();
@@ -210,4 +205,13 @@ export class ChunkCluster {
     this.authority.close();
     rmSync(this.#directory, { recursive: true });
   }
+}
+
+/** What clients ask for, as the daemon answers it. */
+function serveMap(server: WireServer, map: () => ClusterMap | undefined): void {
+  server.handle('registry.map', ['node', 'client'], async ({ header }) => {
+    const { sinceEpoch } = header as { sinceEpoch: number };
+    const newest = map();
+    return { header: newest !== undefined && newest.epoch > sinceEpoch ? { map: newest } : {} };
+  });
 }
