@@ -8,6 +8,9 @@ export const CHUNK_STORE_LIMITS = {
   batchRecordsMax: 1024,
   /** Bytes of writes that wait or are being written; more are refused OVERLOADED. */
   pendingBytesMax: 128 * 2 ** 20,
+  /** Bytes read and not yet sent, of one connection and in all; more reads wait. */
+  readerBytesMax: 32 * 2 ** 20,
+  totalBytesMax: 256 * 2 ** 20,
   /** Segment files open at a time. */
   openFilesMax: 64,
   /** Bytes of the disk that stay free, for the log and the metadata of the same disk. */

@@ -4,12 +4,15 @@ import {
   type Epoch,
   HoldfastError,
   isChunkId,
+  LIMITS,
   PARTITION_COUNT,
   type PartitionId,
   partitionOf,
 } from '@holdfast/protocol';
 import type { PeerRole, WireServer } from '@holdfast/wire';
 import type { DigestRow } from './digests.ts';
+import { CHUNK_STORE_LIMITS } from './limits.ts';
+import { ReadGate } from './read-gate.ts';
 import type { ChunkStore } from './store.ts';
 
 /** Chunks of one listing, and of one deletion. */
@@ -56,17 +59,13 @@ export function serveChunks(
   rules: ChunkRules = NO_RULES,
 ): void {
   serveWrites(server, store, rules);
-  server.handle('chunk.read', ['node', 'client'], async ({ header }) => {
-    const { chunk, offset, length } = header as { chunk: ChunkId; offset: number; length: number };
-    const { bytes, chunkLength, copies } = await store.read(chunk, offset, length);
-    return { header: { length: chunkLength, copies }, body: bytes };
-  });
+  serveReads(server, store);
   server.handle('chunk.list', ['node'], async ({ header }) => {
-    const { partition, after, count } = header as {
+    const { partition, after, count } = fields<{
       partition: PartitionId;
       after: ChunkId | '';
       count: number;
-    };
+    }>(header);
     const isPartition =
       Number.isInteger(partition) && partition >= 0 && partition < PARTITION_COUNT;
     if (!isPartition || !(count >= 1 && count <= LIST_COUNT_MAX)) {
@@ -80,7 +79,7 @@ export function serveChunks(
     return { header: await store.list(partition, after, count) };
   });
   server.handle('chunk.delete', ['node'], async ({ header }) => {
-    const { chunks } = header as { chunks: ChunkId[] };
+    const { chunks } = fields<{ chunks: ChunkId[] }>(header);
     const isList = Array.isArray(chunks) && chunks.every((chunk) => isChunkId(chunk));
     if (!isList || chunks.length > DELETE_COUNT_MAX)
       throw new HoldfastError('BAD_REQUEST', `a deletion names at most ${DELETE_COUNT_MAX} chunks`);
@@ -91,11 +90,32 @@ export function serveChunks(
   server.handle('chunk.space', ['node', 'client'], async () => ({ header: await store.space() }));
 }
 
+function serveReads(server: WireServer, store: ChunkStore): void {
+  const gate = new ReadGate(CHUNK_STORE_LIMITS);
+  server.handle('chunk.read', ['node', 'client'], async ({ header, connection, signal }) => {
+    const { chunk, offset, length } = fields<{ chunk: ChunkId; offset: number; length: number }>(
+      header,
+    );
+    if (!(length >= 0 && length <= LIMITS.chunkBytesMax))
+      throw new HoldfastError('BAD_REQUEST', `a read has 0 to ${LIMITS.chunkBytesMax} bytes`);
+    const onSent = await gate.enter(connection, length, signal);
+    try {
+      const { bytes, chunkLength, copies } = await store.read(chunk, offset, length);
+      return { header: { length: chunkLength, copies }, body: bytes, onSent };
+    } catch (error) {
+      onSent();
+      throw error;
+    }
+  });
+}
+
 function serveWrites(server: WireServer, store: ChunkStore, rules: ChunkRules): void {
   const instance = randomBytes(8).toString('hex');
   const underWay = new Set<Promise<unknown>>();
   server.handle('chunk.write', ['node', 'client'], async ({ header, body, peer }) => {
-    const { chunk, epoch, copies } = header as { chunk: ChunkId; epoch: Epoch; copies?: number };
+    const { chunk, epoch, copies } = fields<{ chunk: ChunkId; epoch: Epoch; copies?: number }>(
+      header,
+    );
     if (!isChunkId(chunk)) throw new HoldfastError('BAD_REQUEST', 'a write names a chunk');
     rules.admit({ chunk, epoch, role: peer.role });
     const write = store.write(chunk, body, copies ?? 0);
@@ -104,7 +124,7 @@ function serveWrites(server: WireServer, store: ChunkStore, rules: ChunkRules): 
     return { header: {} };
   });
   server.handle('chunk.digest', ['node'], async ({ header }) => {
-    const since = header as Partial<DigestRequest>;
+    const since = fields<Partial<DigestRequest>>(header);
     const epoch = rules.epoch();
     // What was admitted under an older map must be counted, or it would be missed for good.
     await Promise.allSettled(underWay);
@@ -113,4 +133,10 @@ function serveWrites(server: WireServer, store: ChunkStore, rules: ChunkRules): 
     const digests = store.digests.changedSince(from);
     return { header: { instance, version, epoch, digests } satisfies DigestAnswer };
   });
+}
+
+/** A foreign header taken apart; each field is yet to be checked. Throws BAD_REQUEST. */
+function fields<T>(header: unknown): T {
+  if (typeof header === 'object' && header !== null) return header as T;
+  throw new HoldfastError('BAD_REQUEST', 'the header of the request is not a map');
 }
