@@ -3,7 +3,7 @@ import { CoverageReporter } from './scripts/coverage-reporter.ts';
 import { TallyReporter } from './scripts/tally-reporter.ts';
 
 // Real processes, mounts and engines share one machine: one file at a time.
-const oneAtATime = { fileParallelism: false, hookTimeout: 120_000 };
+const oneAtATime = { fileParallelism: false, hookTimeout: 300_000 };
 
 export default defineConfig({
   test: {
@@ -24,7 +24,7 @@ export default defineConfig({
         test: {
           name: 'cluster',
           include: ['test/{cluster,posix,applications}/**/*.test.ts'],
-          testTimeout: 120_000,
+          testTimeout: 420_000,
           ...oneAtATime,
         },
       },

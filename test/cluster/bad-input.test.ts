@@ -60,8 +60,8 @@ describe('bad input', () => {
     it.each([
       [['volume', 'create', 'v', '--size', '10X'], /size/],
       [['volume', 'create', 'v', '--size=-1'], /size/],
-      [['volume', 'create', 'v', '--replicas', '9'], /from 1 to 3/],
-      [['volume', 'create', 'v', '--replicas', 'x'], /from 1 to 3/],
+      [['volume', 'create', 'v', '--replicas', '9'], /from 1 to \d/],
+      [['volume', 'create', 'v', '--replicas', 'x'], /from 1 to \d/],
       [['volume', 'create', 'v', '--mode', '999'], /octal/],
       [['token', 'create', '--role', 'king'], /node, client, admin/],
     ])('refuses %j', async (args, text) => {

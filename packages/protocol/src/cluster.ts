@@ -32,7 +32,7 @@ export interface ShardRecord {
 
 /** How a volume is kept. */
 export interface VolumePolicy {
-  /** Wanted copies, 1 … 3 (clamped to the number of nodes until more come). */
+  /** Wanted copies, 1 … 7 (clamped to the number of nodes until more come). */
   readonly replicas: number;
   /** Durable copies that an fsync waits for; replicas / 2 + 1 by default, clamped likewise. */
   readonly minReplicas: number;

@@ -56,7 +56,7 @@ function addCreate(volume: Command): void {
     .option('--inodes <count>', 'quota of inodes', parseCount('--inodes', 1, 2 ** 40 - 1))
     .option(
       '--replicas <count>',
-      'copies of the data, 1 … 7 (default 3)',
+      'copies of the data, 1 to 7 (default 3)',
       parseCount('--replicas', 1, 7),
     )
     .option(
