@@ -140,11 +140,17 @@ describe('repair', () => {
   it('gives strays to the replicas before it lets go of them', async () => {
     for (let count = 0; count < 4; count++) await cluster.add();
     await allSettled();
-    const chunk = cluster.chunkIn(77);
+    const [chunk, lost] = [cluster.chunkIn(77), cluster.chunkIn(77)];
     const stranger = cluster.peers.find(({ number }) => !replicas(chunk).includes(number));
-    await stranger?.store.write(chunk, Buffer.from('written with an old map'));
-    stranger?.repair.wake();
+    if (stranger === undefined) throw new Error('every peer holds the partition');
+    // Whatever is left of a chunk that nobody else has stays: what rotted may be all there is.
+    const bytes = randomBytes(100);
+    await stranger.store.write(lost, bytes);
+    rot(stranger, bytes);
+    await stranger.store.write(chunk, Buffer.from('written with an old map'));
+    stranger.repair.wake();
     await until(() => expect(cluster.holders(chunk)).toEqual(replicas(chunk)));
+    expect(cluster.holders(lost)).toEqual([stranger.number]);
   });
 
   it('keeps chunks of few copies on the first replicas only, wherever those move', async () => {
