@@ -29,7 +29,9 @@ describe('PostgreSQL on a volume', () => {
     await postgres.pgbench(['-i', '-q', '-s', '1']);
     const bench = postgres.pgbench(['-T', String(BENCH_SECONDS), '-c', '4', '-n', '-r']);
     const killed = new Promise<void>((resolve, reject) => {
-      setTimeout(() => cluster.peer(2).killNode().then(resolve, reject), KILL_AFTER_MS);
+      setTimeout(() => {
+        cluster.peer(2).killNode().then(resolve, reject);
+      }, KILL_AFTER_MS);
     });
     const report = await bench;
     await killed;

@@ -1,6 +1,7 @@
 /** A cluster of real processes on this machine, in a temporary place: for the demo, the benchmark and tests. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import {
+  chmodSync,
   createWriteStream,
   existsSync,
   mkdirSync,
@@ -220,6 +221,7 @@ export class LocalCluster {
 /** Starts a cluster of peers on 127.0.0.1, one after the other. */
 export async function startLocalCluster(options: LocalClusterOptions): Promise<LocalCluster> {
   const root = mkdtempSync(join(options.parent ?? '/var/tmp', 'holdfast-'));
+  chmodSync(root, 0o755); // other users may use the mounts
   const cluster = new LocalCluster(root, options);
   try {
     for (let i = 0; i < options.peers; i++) await cluster.addPeer();
@@ -236,7 +238,7 @@ function mountState(path: string): string {
 }
 
 /** Whether a FUSE file system is mounted at a path. */
-export function isMounted(path: string): boolean {
+function isMounted(path: string): boolean {
   return readFileSync('/proc/self/mounts', 'utf8')
     .split('\n')
     .some((line) => line.split(' ')[1] === path && (line.split(' ')[2] ?? '').startsWith('fuse'));

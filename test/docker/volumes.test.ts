@@ -148,7 +148,7 @@ describe('Docker volumes on three hosts', () => {
     const victims = {
       'the mount daemon': 'kill -9 $(cat /run/holdfast/mounts/mnt_cluster/daemon.pid)',
       'the peer':
-        "for p in /proc/[0-9]*; do case \"$(tr '\\0' ' ' <$p/cmdline)\" in *' node ') kill -9 ${p#/proc/};; esac; done",
+        "for p in /proc/[0-9]*; do case \"$(tr '\\0' ' ' <$p/cmdline)\" in *' node ') kill -9 $(basename $p);; esac; done",
     };
     for (const [victim, kill] of Object.entries(victims)) {
       await host(2).exec([...COMPOSE, 'exec', '-T', 'holdfast', 'sh', '-c', kill], {

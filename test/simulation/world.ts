@@ -27,7 +27,7 @@ export interface Outcome {
 }
 
 /** A broken promise, with what is needed to see it again. */
-export class SimulationFailed extends Error {
+class SimulationFailed extends Error {
   readonly seed: number;
 
   constructor(seed: number, cause: unknown) {

@@ -27,11 +27,12 @@ export async function callAdmin<T>(
     method,
     path,
     timeout: CALL_MS_MAX,
-    headers: { accept: 'application/json' },
+    headers: {
+      accept: 'application/json',
+      ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+    },
   };
   const payload = body === undefined ? undefined : JSON.stringify(body);
-  if (payload !== undefined)
-    options.headers = { ...options.headers, 'content-type': 'application/json' };
   const { status, text } = await send(target, options, payload);
   const parsed = text === '' ? undefined : parse(text);
   if (status < 400) return parsed as T;

@@ -11,7 +11,7 @@ import { addVolume } from './commands/volume.ts';
 import { addVolumeDriver } from './commands/volume-driver.ts';
 
 /** The version of the command and of everything it starts. */
-export const VERSION = '0.1.0';
+const VERSION = '0.1.0';
 
 /** The whole tree of commands; `run` it with parseAsync. */
 export function makeProgram(): Command {

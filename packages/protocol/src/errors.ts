@@ -59,8 +59,22 @@ export const ERROR_TABLE = {
   EAGAIN: row('refusal', 'EAGAIN', 409, 9, 'never', 'the lock is held by someone else'),
   ENOLCK: row('refusal', 'ENOLCK', 507, 8, 'never', 'too many locks on one file'),
   ENODATA: row('refusal', 'ENODATA', 404, 5, 'never', 'no such extended attribute'),
-  ERANGE: row('refusal', 'ERANGE', 400, 11, 'never', 'the buffer is too small or a value too large'),
-  E2BIG: row('refusal', 'E2BIG', 400, 8, 'never', 'the extended attributes are larger than allowed'),
+  ERANGE: row(
+    'refusal',
+    'ERANGE',
+    400,
+    11,
+    'never',
+    'the buffer is too small or a value too large',
+  ),
+  E2BIG: row(
+    'refusal',
+    'E2BIG',
+    400,
+    8,
+    'never',
+    'the extended attributes are larger than allowed',
+  ),
   ENXIO: row('refusal', 'ENXIO', 400, 9, 'never', 'the offset lies beyond the last data or hole'),
   ENOTSUP: row('refusal', 'EOPNOTSUPP', 400, 12, 'never', 'not supported'),
   ENOSYS: row('refusal', 'ENOSYS', 501, 12, 'never', 'the operation does not exist here'),
@@ -69,31 +83,94 @@ export const ERROR_TABLE = {
   // Refusals of the control plane.
   BAD_REQUEST: row('refusal', 'EINVAL', 400, 3, 'never', 'the request is malformed'),
   BAD_CONFIG: row('refusal', 'EINVAL', 400, 3, 'never', 'the configuration is wrong'),
-  BAD_TOKEN: row('refusal', 'EACCES', 401, 16, 'never', 'the token is malformed, expired, revoked or not of this cluster'),
-  FORBIDDEN: row('refusal', 'EPERM', 403, 7, 'never', 'the role of this certificate or token does not allow it'),
+  BAD_TOKEN: row(
+    'refusal',
+    'EACCES',
+    401,
+    16,
+    'never',
+    'the token is malformed, expired, revoked or not of this cluster',
+  ),
+  FORBIDDEN: row(
+    'refusal',
+    'EPERM',
+    403,
+    7,
+    'never',
+    'the role of this certificate or token does not allow it',
+  ),
   CONFLICT: row('refusal', 'EBUSY', 409, 9, 'never', 'the present state does not allow it'),
   NOT_FOUND: row('refusal', 'ENOENT', 404, 5, 'never', 'no such object'),
-  CHUNK_FREED: row('refusal', 'EIO', 410, 9, 'never', 'the chunk is up for collection; write the bytes into a new one'),
-  SESSION_EXPIRED: row('refusal', 'EIO', 410, 9, 'never', 'the session lost its lease and was fenced'),
-  WRONG_CLUSTER: row('refusal', 'EPERM', 403, 7, 'never', 'the data or peer belongs to another cluster'),
+  CHUNK_FREED: row(
+    'refusal',
+    'EIO',
+    410,
+    9,
+    'never',
+    'the chunk is up for collection; write the bytes into a new one',
+  ),
+  SESSION_EXPIRED: row(
+    'refusal',
+    'EIO',
+    410,
+    9,
+    'never',
+    'the session lost its lease and was fenced',
+  ),
+  WRONG_CLUSTER: row(
+    'refusal',
+    'EPERM',
+    403,
+    7,
+    'never',
+    'the data or peer belongs to another cluster',
+  ),
   NEWER_FORMAT: row('refusal', 'EPERM', 409, 9, 'never', 'the data was written by a newer version'),
-  DIRECTORY_IN_USE: row('refusal', 'EBUSY', 409, 9, 'never', 'another process uses the data directory'),
+  DIRECTORY_IN_USE: row(
+    'refusal',
+    'EBUSY',
+    409,
+    9,
+    'never',
+    'another process uses the data directory',
+  ),
   PORT_IN_USE: row('refusal', 'EADDRINUSE', 409, 9, 'never', 'the port is taken'),
   // Outages.
   NOT_LEADER: row('outage', 'EIO', 503, 14, 'elsewhere', 'this peer does not lead the shard'),
   NO_QUORUM: row('outage', 'ETIMEDOUT', 503, 14, 'same', 'no majority of the shard can be reached'),
-  NO_REPLICA: row('outage', 'ETIMEDOUT', 503, 14, 'same', 'too few replicas of the chunk can be reached'),
+  NO_REPLICA: row(
+    'outage',
+    'ETIMEDOUT',
+    503,
+    14,
+    'same',
+    'too few replicas of the chunk can be reached',
+  ),
   UNREACHABLE: row('outage', 'ETIMEDOUT', 503, 14, 'elsewhere', 'the peer cannot be reached'),
   DEADLINE: row('outage', 'ETIMEDOUT', 504, 4, 'same', 'no answer within the bounded wait'),
   OVERLOADED: row('outage', 'EBUSY', 429, 8, 'same', 'a queue is full; slow down'),
   SHUTTING_DOWN: row('outage', 'EIO', 503, 14, 'elsewhere', 'the process is stopping'),
-  DELEGATED: row('outage', 'EIO', 409, 14, 'same', 'another session holds the volume and must give it back first'),
+  DELEGATED: row(
+    'outage',
+    'EIO',
+    409,
+    14,
+    'same',
+    'another session holds the volume and must give it back first',
+  ),
   STALE_MAP: row('outage', 'EIO', 409, 9, 'same', 'the cluster map has changed; fetch it again'),
   // Damage.
   CORRUPT: row('damage', 'EIO', 500, 15, 'elsewhere', 'bytes do not match their checksum'),
   CHUNK_MISSING: row('damage', 'EIO', 404, 5, 'elsewhere', 'the replica does not hold the chunk'),
   DISK_FAILED: row('damage', 'EIO', 500, 13, 'elsewhere', 'a data directory failed'),
-  UNKNOWN_OUTCOME: row('damage', 'EIO', 500, 2, 'never', 'it is not known whether the operation took effect'),
+  UNKNOWN_OUTCOME: row(
+    'damage',
+    'EIO',
+    500,
+    2,
+    'never',
+    'it is not known whether the operation took effect',
+  ),
   // Bugs.
   INTERNAL: row('bug', 'EIO', 500, 13, 'never', 'an assertion of the program failed'),
 } as const satisfies Record<string, ErrorRow>;
@@ -116,7 +193,10 @@ export class HoldfastError extends Error {
 
   /** `message` says what was wrong, what is allowed and what to do next; default: the table's meaning. */
   constructor(code: ErrorCode, message?: string, options: HoldfastErrorOptions = {}) {
-    super(message ?? ERROR_TABLE[code].meaning, options.cause === undefined ? undefined : { cause: options.cause });
+    super(
+      message ?? ERROR_TABLE[code].meaning,
+      options.cause === undefined ? undefined : { cause: options.cause },
+    );
     this.code = code;
     this.detail = options.detail ?? {};
   }
@@ -128,10 +208,38 @@ export class HoldfastError extends Error {
 
 /** Linux errno numbers of the names in the table (asm-generic/errno*.h). */
 export const ERRNO: Readonly<Record<string, number>> = {
-  EPERM: 1, ENOENT: 2, EINTR: 4, EIO: 5, ENXIO: 6, E2BIG: 7, EBADF: 9, EAGAIN: 11, EACCES: 13,
-  EBUSY: 16, EEXIST: 17, EXDEV: 18, ENOTDIR: 20, EISDIR: 21, EINVAL: 22, EFBIG: 27, ENOSPC: 28,
-  EROFS: 30, EMLINK: 31, ERANGE: 34, EDEADLK: 35, ENAMETOOLONG: 36, ENOLCK: 37, ENOSYS: 38, ENOTEMPTY: 39,
-  ELOOP: 40, ENODATA: 61, EOPNOTSUPP: 95, EADDRINUSE: 98, ETIMEDOUT: 110, ESTALE: 116, EDQUOT: 122,
+  EPERM: 1,
+  ENOENT: 2,
+  EINTR: 4,
+  EIO: 5,
+  ENXIO: 6,
+  E2BIG: 7,
+  EBADF: 9,
+  EAGAIN: 11,
+  EACCES: 13,
+  EBUSY: 16,
+  EEXIST: 17,
+  EXDEV: 18,
+  ENOTDIR: 20,
+  EISDIR: 21,
+  EINVAL: 22,
+  EFBIG: 27,
+  ENOSPC: 28,
+  EROFS: 30,
+  EMLINK: 31,
+  ERANGE: 34,
+  EDEADLK: 35,
+  ENAMETOOLONG: 36,
+  ENOLCK: 37,
+  ENOSYS: 38,
+  ENOTEMPTY: 39,
+  ELOOP: 40,
+  ENODATA: 61,
+  EOPNOTSUPP: 95,
+  EADDRINUSE: 98,
+  ETIMEDOUT: 110,
+  ESTALE: 116,
+  EDQUOT: 122,
 };
 
 /** The errno number (positive) that the kernel is to see for an error; EIO for foreign errors. */
@@ -161,5 +269,7 @@ export function fromWireError(wire: WireError): HoldfastError {
   if (Object.hasOwn(ERROR_TABLE, wire.code)) {
     return new HoldfastError(wire.code as ErrorCode, wire.message, { detail: wire.detail ?? {} });
   }
-  return new HoldfastError('INTERNAL', wire.message, { detail: { ...wire.detail, code: wire.code } });
+  return new HoldfastError('INTERNAL', wire.message, {
+    detail: { ...wire.detail, code: wire.code },
+  });
 }

@@ -62,9 +62,18 @@ export interface FileSystem {
   /** Resolves when the cluster has been reached once. */
   lookup(parent: NodeReference, name: string, context: RequestContext): Promise<NodeAnswer>;
   getAttributes(node: NodeReference, context: RequestContext): Promise<NodeAnswer>;
-  setAttributes(node: NodeReference, change: AttributeChange, context: RequestContext): Promise<NodeAnswer>;
+  setAttributes(
+    node: NodeReference,
+    change: AttributeChange,
+    context: RequestContext,
+  ): Promise<NodeAnswer>;
   /** Up to `count` entries after `cookie` (0: from the start), without '.' and '..'; `end` when none follow. */
-  readDirectory(node: NodeReference, cookie: number, count: number, context: RequestContext): Promise<{ entries: readonly ListedEntry[]; end: boolean }>;
+  readDirectory(
+    node: NodeReference,
+    cookie: number,
+    count: number,
+    context: RequestContext,
+  ): Promise<{ entries: readonly ListedEntry[]; end: boolean }>;
   /** The directory that holds a directory; its own for a root of the namespace. */
   parentOf(node: NodeReference, context: RequestContext): Promise<NodeReference>;
   readLink(node: NodeReference, context: RequestContext): Promise<string>;
@@ -75,7 +84,12 @@ export interface FileSystem {
     options: { kind: FileKind; mode: number; rdev: number; target: string; exclusive: boolean },
     context: RequestContext,
   ): Promise<NodeAnswer & { created: boolean }>;
-  link(node: NodeReference, parent: NodeReference, name: string, context: RequestContext): Promise<NodeAnswer>;
+  link(
+    node: NodeReference,
+    parent: NodeReference,
+    name: string,
+    context: RequestContext,
+  ): Promise<NodeAnswer>;
   unlink(parent: NodeReference, name: string, context: RequestContext): Promise<void>;
   removeDirectory(parent: NodeReference, name: string, context: RequestContext): Promise<void>;
   rename(
@@ -85,28 +99,72 @@ export interface FileSystem {
     context: RequestContext,
   ): Promise<void>;
   /** Counts an open; an unlinked file stays readable until as many releases. ESTALE when the inode is gone. `truncate`: O_TRUNC. */
-  open(node: NodeReference, options: { write: boolean; truncate: boolean }, context: RequestContext): Promise<void>;
+  open(
+    node: NodeReference,
+    options: { write: boolean; truncate: boolean },
+    context: RequestContext,
+  ): Promise<void>;
   /** After a restart of the daemon: counts an open that the kernel still holds, without asking the cluster. */
   reopen(node: NodeReference, options: { write: boolean }): void;
   release(node: NodeReference, options: { write: boolean }): Promise<void>;
   /** Up to `length` bytes (<= LIMITS.ioBytesMax) from `offset`; shorter only at the end of file. The caller owns the bytes. */
-  read(node: NodeReference, offset: number, length: number, context: RequestContext): Promise<Uint8Array>;
+  read(
+    node: NodeReference,
+    offset: number,
+    length: number,
+    context: RequestContext,
+  ): Promise<Uint8Array>;
   /** All bytes or an error; `append` writes at the end of file, atomically across hosts. The buffer may be reused once this resolves. */
-  write(node: NodeReference, offset: number, bytes: Uint8Array, options: { append: boolean; killPrivileges: boolean }, context: RequestContext): Promise<void>;
+  write(
+    node: NodeReference,
+    offset: number,
+    bytes: Uint8Array,
+    options: { append: boolean; killPrivileges: boolean },
+    context: RequestContext,
+  ): Promise<void>;
   /** close(2) of one descriptor: reports a failed write-behind; gives up the owner's POSIX locks. */
   flush(node: NodeReference, lockOwner: string, context: RequestContext): Promise<void>;
   /** P1. */
   sync(node: NodeReference, options: { dataOnly: boolean }, context: RequestContext): Promise<void>;
-  allocate(node: NodeReference, options: { mode: 'allocate' | 'punch' | 'zero'; keepSize: boolean; offset: number; length: number }, context: RequestContext): Promise<void>;
-  seek(node: NodeReference, offset: number, whence: 'data' | 'hole', context: RequestContext): Promise<number>;
+  allocate(
+    node: NodeReference,
+    options: {
+      mode: 'allocate' | 'punch' | 'zero';
+      keepSize: boolean;
+      offset: number;
+      length: number;
+    },
+    context: RequestContext,
+  ): Promise<void>;
+  seek(
+    node: NodeReference,
+    offset: number,
+    whence: 'data' | 'hole',
+    context: RequestContext,
+  ): Promise<number>;
   getXattr(node: NodeReference, name: string, context: RequestContext): Promise<Uint8Array>;
   listXattrs(node: NodeReference, context: RequestContext): Promise<readonly string[]>;
-  setXattr(node: NodeReference, name: string, value: Uint8Array, mode: 'set' | 'create' | 'replace', context: RequestContext): Promise<void>;
+  setXattr(
+    node: NodeReference,
+    name: string,
+    value: Uint8Array,
+    mode: 'set' | 'create' | 'replace',
+    context: RequestContext,
+  ): Promise<void>;
   removeXattr(node: NodeReference, name: string, context: RequestContext): Promise<void>;
   /** The lock that stands in the way, if any. */
-  testLock(node: NodeReference, lock: LockRequest, context: RequestContext): Promise<LockRequest | undefined>;
+  testLock(
+    node: NodeReference,
+    lock: LockRequest,
+    context: RequestContext,
+  ): Promise<LockRequest | undefined>;
   /** `wait`: until granted, or EINTR by the signal; else EAGAIN. */
-  setLock(node: NodeReference, lock: LockRequest, options: { wait: boolean }, context: RequestContext): Promise<void>;
+  setLock(
+    node: NodeReference,
+    lock: LockRequest,
+    options: { wait: boolean },
+    context: RequestContext,
+  ): Promise<void>;
   releaseLocks(node: NodeReference, family: 'posix' | 'flock', owner: string): Promise<void>;
   space(node: NodeReference, context: RequestContext): Promise<SpaceAnswer>;
   /** What the kernel was told to believe must be dropped: the mount invalidates and then resolves. Asynchronous by nature (fuse.md: never before a reply). */

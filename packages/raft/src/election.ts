@@ -21,7 +21,7 @@ export function startPreVote(replica: Replica): void {
  * A new term and a vote for oneself. The requests wait until both are durable: else a crash would bring
  * back a replica that campaigns in the same term again, with another log.
  */
-export function startElection(replica: Replica, options: { transfer: boolean }): void {
+function startElection(replica: Replica, options: { transfer: boolean }): void {
   replica.becomeCandidate();
   const { lastIndex, lastTerm } = replica.log;
   const { transfer } = options;

@@ -6,7 +6,7 @@ import type { ReplicaId } from './storage.ts';
 export type VoteResult = 'won' | 'lost' | 'pending';
 
 /** How many of `count` voters are a majority; 0 of 0. */
-export function majorityOf(count: number): number {
+function majorityOf(count: number): number {
   return count === 0 ? 0 : Math.floor(count / 2) + 1;
 }
 
@@ -14,7 +14,7 @@ export function majorityOf(count: number): number {
  * The highest number that a majority of `voters` has reached, given what each has reached.
  * No voters: Infinity, so that the empty half of a membership that is not joint never holds back.
  */
-export function majorityReached(
+function majorityReached(
   voters: readonly ReplicaId[],
   reachedBy: (id: ReplicaId) => number,
 ): number {
@@ -36,7 +36,7 @@ export function quorumReached(
 }
 
 /** Result of a vote among `voters`; undefined: has not answered. Nobody to ask: won. */
-export function majorityVote(
+function majorityVote(
   voters: readonly ReplicaId[],
   voteOf: (id: ReplicaId) => boolean | undefined,
 ): VoteResult {
