@@ -75,6 +75,18 @@ describe('history', () => {
     expect(await sizeAt(shard, ino, second + 1)).toBe(8);
   });
 
+  it('does not show a generation what was born later, though an older version of it exists', async () => {
+    const shard = new TestShard();
+    const first = pin(shard);
+    const b = shard.create('b').ino;
+    const second = pin(shard);
+    shard.do({ op: 'unlink', parent: ROOT_INODE, name: 'b' });
+    expect([await nameAt(shard, 'b', first), await nameAt(shard, 'b', second)]).toEqual([
+      undefined,
+      b,
+    ]);
+  });
+
   it('reads records that never changed from the head', async () => {
     const shard = new TestShard();
     const { ino } = shard.create('a');

@@ -273,6 +273,19 @@ describe('truncation', () => {
     expect(await check(shard.state)).toEqual([]);
   });
 
+  it('leaves no region behind when a file that was cut short is deleted before they were', async () => {
+    const { shard, ino } = fileOf();
+    for (let index = 0; index < 100; index++)
+      shard.write(ino, chunkExtent(index * MiB, 10, index + 1));
+    shard.do({ op: 'set-attributes', ino, size: 10 });
+    shard.do({ op: 'unlink', parent: ROOT_INODE, name: 'f' });
+    shard.do({ op: 'release-orphans', inos: [ino] });
+    expect(await shard.view({ view: 'space' })).toMatchObject({ usedBytes: 0 });
+    await shard.reclaimAll();
+    expect((await freedChunks(shard.state, 0, 1000)).length).toBe(100);
+    expect(await check(shard.state)).toEqual([]);
+  });
+
   it('asks to wait when too many cuts of one file are not cleaned up yet', async () => {
     const { shard, ino } = fileOf();
     shard.write(ino, chunkExtent(2 ** 45, 10, 1));
