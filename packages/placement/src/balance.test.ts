@@ -2,6 +2,7 @@ import { type NodeNumber, PARTITION_COUNT } from '@holdfast/protocol';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { balance } from './balance.ts';
+import { targets } from './targets.ts';
 
 interface Node {
   number: NodeNumber;
@@ -109,6 +110,35 @@ describe('balance', () => {
     const two = nodes(6, (i) => `rack${i % 2}`);
     const rows = balance(two, [], 3);
     expect(rows.every((row) => new Set(row.map((node) => node % 2)).size === 2)).toBe(true);
+  });
+
+  it('gives every node its share where some zones must be in every partition', () => {
+    const zones = [0, 0, 0, 1, 1, 2, 3];
+    for (const count of [7, 10, 30]) {
+      const cluster = nodes(
+        count,
+        (i) => `rack${zones[i % zones.length]}`,
+        (i) => 1 + (i % 3),
+      );
+      let rows: Rows = balance(cluster, [], 3);
+      expect(zonesApart(rows, cluster)).toBe(true);
+      expect(loads(rows)).toEqual(targets(cluster, 3, loads(rows)));
+      const rest = cluster.slice(1);
+      rows = balance(rest, rows, 3);
+      expect(zonesApart(rows, rest)).toBe(true);
+      expect(loads(rows)).toEqual(targets(rest, 3, loads(rows)));
+    }
+  });
+
+  it('keeps the largest of nodes of unequal weight within 5 % of its share', () => {
+    for (const count of [6, 30, 300]) {
+      const cluster = nodes(
+        count,
+        (i) => `z${i}`,
+        (i) => 1 + (i % 4),
+      );
+      expect(imbalance(balance(cluster, [], 3), cluster)).toBeLessThanOrEqual(1.05);
+    }
   });
 
   it('spreads first places as evenly as all others', () => {

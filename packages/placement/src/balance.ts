@@ -39,29 +39,51 @@ export function balance(
   ) as NodeNumber[][];
 }
 
-/** Gives every partition as many replicas as it should have, from the nodes that lack most. */
+/**
+ * Gives every partition as many replicas as it should have. The zone that lacks most comes first,
+ * whatever its nodes: taking the largest demands first is what makes all of them come out even
+ * (Havel and Hakimi's construction), where some zones must be in every partition.
+ */
 function fillUp(
   table: Table,
   shares: readonly Share[],
   wanted: ReadonlyMap<number, number>,
   width: number,
 ): void {
+  const zones = [...Map.groupBy(shares, ({ zone }) => zone).values()].map((members) => ({
+    members,
+    lack: members.reduce(
+      (sum, { number }) => sum + (wanted.get(number) ?? 0) - (table.load.get(number) ?? 0),
+      0,
+    ),
+  }));
   const lack = (node: number): number => (wanted.get(node) ?? 0) - (table.load.get(node) ?? 0);
   for (let step = 0; step < PARTITION_COUNT; step++) {
     const index = (step * STRIDE) % PARTITION_COUNT;
     while ((table.rows[index]?.length ?? width) < width) {
-      let best: Share | undefined;
-      for (const share of shares) {
-        if (
-          (best === undefined || lack(share.number) > lack(best.number)) &&
-          table.fits(index, share.number)
-        )
-          best = share;
+      let best: { node: number; zone: { lack: number } } | undefined;
+      for (const zone of zones) {
+        if (best !== undefined && zone.lack <= best.zone.lack) continue;
+        const node = neediestOf(zone.members, lack, (member) => table.fits(index, member));
+        if (node !== undefined) best = { node, zone };
       }
       if (best === undefined) break; // zones are too uneven to hold more
-      table.add(index, best.number);
+      table.add(index, best.node);
+      best.zone.lack--;
     }
   }
+}
+
+function neediestOf(
+  members: readonly Share[],
+  lack: (node: number) => number,
+  fits: (node: number) => boolean,
+): number | undefined {
+  let best: number | undefined;
+  for (const { number } of members) {
+    if ((best === undefined || lack(number) > lack(best)) && fits(number)) best = number;
+  }
+  return best;
 }
 
 /** Moves replicas from nodes above their target to nodes below it. */
