@@ -15,8 +15,8 @@ let cluster: TestCluster;
 beforeAll(async () => {
   cluster = await TestCluster.begin();
   await cluster.join('web', { role: 'client', token: cluster.made.tokens.client });
-});
-afterAll(() => cluster.close());
+}, 60_000);
+afterAll(() => cluster?.close(), 60_000);
 
 function call(
   method: string,

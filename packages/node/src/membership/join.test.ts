@@ -13,8 +13,8 @@ import { createToken } from './tokens.ts';
 let cluster: TestCluster;
 beforeAll(async () => {
   cluster = await TestCluster.begin({ 'down-after': '3s' });
-});
-afterAll(() => cluster.close());
+}, 60_000);
+afterAll(() => cluster?.close(), 60_000);
 
 async function token(
   role: 'node' | 'client' | 'admin',

@@ -81,12 +81,17 @@ export class TestCluster {
 
   async join(
     name: string,
-    o: { token?: string; role?: 'node' | 'client' | 'admin'; directory?: string } = {},
+    o: {
+      token?: string;
+      role?: 'node' | 'client' | 'admin';
+      directory?: string;
+      peer?: string;
+    } = {},
   ): Promise<JoinResult> {
     return joinCluster({
       dataDirectory: o.directory ?? this.data(name),
       token: o.token ?? this.made.tokens.node,
-      peer: this.made.grpcAddress,
+      peer: o.peer ?? this.made.grpcAddress,
       name,
       address: LOOPBACK,
       port: await freePorts(),
