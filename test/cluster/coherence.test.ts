@@ -124,9 +124,7 @@ describe('one truth on every host', () => {
     writeFileSync(on(0, 'lock'), '');
     const holder = new Acknowledger('flock', [on(0, 'lock'), 'sh', '-c', 'echo locked; read line']);
     await holder.atLeast(1);
-    await expect(run('flock', ['--nonblock', on(1, 'lock'), 'true'])).rejects.toThrow(
-      /flock/,
-    );
+    await expect(run('flock', ['--nonblock', on(1, 'lock'), 'true'])).rejects.toThrow(/flock/);
     const waiter = run('flock', [on(2, 'lock'), 'echo', 'mine']);
     holder.child.stdin?.end('go\n');
     expect((await waiter).stdout).toBe('mine\n');
