@@ -1,11 +1,5 @@
 /** The Raft groups of this peer follow the map: opened, closed, and on their leader given the members wanted. */
-import {
-  HoldfastError,
-  type NodeNumber,
-  type ShardId,
-  type ShardRecord,
-  SYSTEM_SHARD,
-} from '@holdfast/protocol';
+import { HoldfastError, type NodeNumber, type ShardId, type ShardRecord } from '@holdfast/protocol';
 import type { ShardHost, StateMachine } from '../consensus/shard-host.ts';
 import type { Log } from '../telemetry/log.ts';
 import type { MapCache } from './map-cache.ts';
@@ -89,8 +83,6 @@ export class ShardGroups {
   }
 
   async #leave(shard: ShardId): Promise<void> {
-    // The registry's own state may be asked for until the end.
-    if (shard === SYSTEM_SHARD) this.#options.log.info({ event: 'shard.left', shard });
     const { host, parts, log } = this.#options;
     this.#opened.delete(shard);
     await host.closeShard(shard);
