@@ -12,6 +12,9 @@ function binaries(): string {
   return join('/usr/lib/postgresql', versions.at(-1) ?? '', 'bin');
 }
 
+/** Milliseconds for crash recovery, which flushes every file and replays the log. */
+const RECOVERY_MS_MAX = 300_000;
+
 /** A PostgreSQL server of our own on a data directory, reached through a unix socket. */
 export class Postgres {
   readonly #data: string;
@@ -54,13 +57,17 @@ export class Postgres {
     ];
     this.#server = spawn('runuser', args, { stdio: ['ignore', 'inherit', 'inherit'], cwd: '/' });
     const server = this.#server;
-    await until('PostgreSQL', async () => {
-      if (server.exitCode !== null) throw new Error(`postgres ended with ${server.exitCode}`);
-      return this.query('SELECT 1').then(
-        () => true,
-        () => false,
-      );
-    });
+    await until(
+      'PostgreSQL',
+      async () => {
+        if (server.exitCode !== null) throw new Error(`postgres ended with ${server.exitCode}`);
+        return this.query('SELECT 1').then(
+          () => true,
+          () => false,
+        );
+      },
+      RECOVERY_MS_MAX,
+    );
   }
 
   /** kill -9 of the postmaster and everything it started, as a crash of the host does. */

@@ -1,4 +1,4 @@
-// oxlint-disable vitest/no-standalone-expect, vitest/valid-expect -- the body of a test lives in this class
+// oxlint-disable vitest/no-standalone-expect -- the body of a test lives in this class
 /** Runs steps on the model and on the state machine and compares whatever can be seen. */
 import { freedChunks } from '@holdfast/metadata';
 import {
