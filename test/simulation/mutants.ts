@@ -62,11 +62,6 @@ const MUTANTS: Readonly<Record<string, Mutant>> = {
     '!this.has(entry.index, entry.term)',
     'entry.index > this.lastIndex',
   ]),
-  'commit-beyond-agreed': mutant('a follower commits no further than it agrees', [
-    'replication.ts',
-    'log.commitTo(Math.min(message.commit, agreed))',
-    'log.commitTo(Math.min(message.commit, log.lastIndex))',
-  ]),
   'heartbeat-commit': mutant('a heartbeat commits no further than the follower is known to hold', [
     'replication.ts',
     'const commit = Math.min(log.commit, progress.match);',
@@ -97,15 +92,6 @@ const MUTANTS: Readonly<Record<string, Mutant>> = {
     'if (sameIds(current.voters, wanted.voters)) return wanted;',
     'return wanted;',
   ]),
-  'change-while-changing': mutant(
-    'one change of membership at a time',
-    [
-      'group.ts',
-      '!isMembershipSettled(replica) || !hasCommittedInTerm(replica)',
-      'isJoint(replica.memberships.latest)',
-    ],
-    ['group.ts', '  faultOf,', '  faultOf, isJoint,'],
-  ),
   'keep-truncated-membership': mutant('a truncated membership is no longer in force', [
     'replication.ts',
     'if (fresh.length > 0) replica.memberships.cut(fresh[0]!.index);',
@@ -156,15 +142,10 @@ const MUTANTS: Readonly<Record<string, Mutant>> = {
     'return log.term(log.commit) === term;',
     'return log.commit <= log.lastIndex && term > 0;',
   ]),
-  'read-on-old-round': mutant('a read rides only on a round that was sent after it was asked', [
-    'read-index.ts',
-    'this.#riding.push({ round: this.#round,',
-    'this.#riding.push({ round: this.#round - 1,',
-  ]),
   'lost-append': mutant('an append that was lost is noticed and sent again', [
     'progress.ts',
-    'this.isNudged = true;\n    }',
-    '}',
+    'if (isStuck && (',
+    'if (isStuck && this.id < 0 && (',
   ]),
   'lost-probe': mutant('a probe that was lost is sent again', [
     'progress.ts',

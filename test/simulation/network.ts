@@ -12,6 +12,8 @@ export interface NetworkFaults {
   /** Some messages are very late: words of a time long gone. */
   readonly lateProbability: number;
   readonly lateMean: number;
+  /** Some directions of some links are always slow. */
+  readonly isUneven: boolean;
 }
 
 export const CALM_NETWORK: NetworkFaults = {
@@ -20,6 +22,7 @@ export const CALM_NETWORK: NetworkFaults = {
   delayMean: 10,
   lateProbability: 0,
   lateMean: 0,
+  isUneven: false,
 };
 
 /** A message and what travels with it out of band (the state of a snapshot). */
@@ -28,13 +31,21 @@ export interface Packet {
   readonly state?: number;
 }
 
+function linkOf(from: ReplicaId, to: ReplicaId): number {
+  return from * 1000 + to;
+}
+
 export class Network {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #deliver: (packet: Packet) => void;
   faults: NetworkFaults;
-  /** Directed links that carry nothing, as `from * 1000 + to`. */
+  /** Directed links that carry nothing, by `linkOf`. */
   #cut = new Set<number>();
+  /** How much slower each directed link is, drawn at its first use. */
+  #slowness = new Map<number, number>();
+  /** Directed links that hold what is sent until they are opened. */
+  #clogged = new Map<number, Packet[]>();
 
   constructor(clock: Clock, random: Random, deliver: (packet: Packet) => void) {
     this.#clock = clock;
@@ -53,23 +64,45 @@ export class Network {
   #carry(packet: Packet): void {
     const { delayMean, lateProbability, lateMean } = this.faults;
     const mean = this.#random.chance(lateProbability) ? lateMean : delayMean;
-    const { from, to } = packet.message;
-    this.#clock.after(1 + this.#random.around(mean), () => {
-      if (!this.isCut(from, to)) this.#deliver(packet);
+    const link = linkOf(packet.message.from, packet.message.to);
+    this.#clock.after(1 + this.#random.around(mean * this.#slownessOf(link)), () => {
+      const held = this.#clogged.get(link);
+      if (held) held.push(packet);
+      else if (!this.#cut.has(link)) this.#deliver(packet);
     });
   }
 
-  isCut(from: ReplicaId, to: ReplicaId): boolean {
-    return this.#cut.has(from * 1000 + to);
+  #slownessOf(link: number): number {
+    if (!this.faults.isUneven) return 1;
+    const known = this.#slowness.get(link);
+    if (known !== undefined) return known;
+    const drawn = this.#random.pick([0.3, 1, 1, 1, 10]);
+    this.#slowness.set(link, drawn);
+    return drawn;
   }
 
   /** From now on nothing goes from `from` to `to`. */
   cut(from: ReplicaId, to: ReplicaId): void {
-    this.#cut.add(from * 1000 + to);
+    this.#cut.add(linkOf(from, to));
   }
 
-  /** Every link carries again. */
+  /** From now on what goes from `from` to `to` waits until {@link open}. */
+  clog(from: ReplicaId, to: ReplicaId): void {
+    const link = linkOf(from, to);
+    if (!this.#clogged.has(link)) this.#clogged.set(link, []);
+  }
+
+  /** What was held on the link arrives, and it carries again. */
+  open(from: ReplicaId, to: ReplicaId): void {
+    const link = linkOf(from, to);
+    const held = this.#clogged.get(link) ?? [];
+    this.#clogged.delete(link);
+    for (const packet of held) this.#deliver(packet);
+  }
+
+  /** Every link carries again; what was held is lost. */
   mend(): void {
     this.#cut.clear();
+    this.#clogged.clear();
   }
 }

@@ -40,6 +40,8 @@ export const ACTIONS = [
   'pause',
   'cut',
   'mend',
+  'coup',
+  'lateTransfer',
 ] as const;
 export type Action = (typeof ACTIONS)[number];
 
@@ -47,11 +49,13 @@ export function drawSettings(random: Random): Settings {
   const rarely = (mean: number, probability = 0.6) =>
     random.chance(probability) ? mean * (0.3 + 2 * random.unit()) * TICK : Number.POSITIVE_INFINITY;
   const often = (mean: number) => rarely(mean, 1);
+  // A storm: hardly a leader lives to see its entries committed.
+  const isStorm = random.chance(0.2);
   const voters = random.pick([1, 2, 3, 3, 3, 3, 4, 5, 5]);
   return {
     voters,
     replicasMax: voters + random.between(0, 4),
-    electionTicks: random.pick([6, 10, 10, 10, 15]),
+    electionTicks: random.pick([4, 6, 10, 10, 15]),
     heartbeatTicks: random.pick([1, 1, 2]),
     leaseReads: random.chance(0.7),
     limits: drawLimits(random),
@@ -70,12 +74,14 @@ export function drawSettings(random: Random): Settings {
       campaign: rarely(15, 0.3),
       compact: rarely(20, 0.7),
       unreachable: rarely(10),
-      crash: rarely(15, 0.8),
-      restart: often(8),
+      crash: isStorm ? often(6) : rarely(15, 0.8),
+      restart: often(isStorm ? 3 : 8),
       crashAll: rarely(200, 0.3),
-      pause: rarely(25),
+      pause: rarely(isStorm ? 10 : 25),
       cut: rarely(15, 0.8),
       mend: often(15),
+      coup: rarely(35, 0.4),
+      lateTransfer: rarely(35, 0.4),
     },
   };
 }
@@ -98,6 +104,7 @@ function drawNetwork(random: Random): NetworkFaults {
     delayMean: random.pick([5, 20, 60, 200]),
     lateProbability: random.pick([0, 0.01, 0.05]),
     lateMean: random.pick([10, 40]) * TICK,
+    isUneven: random.chance(0.3),
   };
 }
 

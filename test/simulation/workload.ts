@@ -13,6 +13,10 @@ export class Workload {
   /** No more faults and changes: proposals and reads only. */
   isOver = false;
   #isStopped = false;
+  /** No proposals before. */
+  #quietUntil = 0;
+  /** No other mischief before: a plot of several steps is under way. */
+  #plotUntil = 0;
 
   constructor(ground: Ground, random: Random, nodes: Map<number, SimNode>) {
     this.#ground = ground;
@@ -26,8 +30,9 @@ export class Workload {
     if (mean === Number.POSITIVE_INFINITY) return;
     this.#ground.clock.after(1 + this.#random.around(mean), () => {
       if (this.#isStopped) return;
-      if (this.isOver && action !== 'propose' && action !== 'read') return;
-      this.#acts[action]();
+      const isClient = action === 'propose' || action === 'read';
+      if (this.isOver && !isClient) return;
+      if (isClient || this.#ground.clock.now >= this.#plotUntil) this.#acts[action]();
       this.#schedule(action);
     });
   }
@@ -56,6 +61,8 @@ export class Workload {
     pause: () => this.#victim().pause(this.#random.around(10 * TICK)),
     cut: () => this.#cut(),
     mend: () => this.#ground.network.mend(),
+    coup: () => this.#coup(),
+    lateTransfer: () => this.#lateTransfer(),
   };
 
   #anyNode(): SimNode {
@@ -88,6 +95,7 @@ export class Workload {
   }
 
   #propose(): void {
+    if (this.#ground.clock.now < this.#quietUntil) return;
     for (let burst = this.#random.pick([1, 1, 1, 5]); burst > 0; burst -= 1) {
       this.#proposals += 1;
       const data = new Uint8Array(this.#random.pick([4, 4, 60]));
@@ -100,12 +108,14 @@ export class Workload {
   }
 
   #read(): void {
-    this.#onLeader((node) => {
-      const { observer } = this.#ground;
-      const context = observer.reads.ask();
-      const answer = node.group.readIndex(context);
-      observer.trace(node.id, answer === 'accepted' ? 'asks' : answer.code, context);
-    });
+    this.#onLeader((node) => this.#readAt(node));
+  }
+
+  #readAt(node: SimNode): void {
+    const { observer } = this.#ground;
+    const context = observer.reads.ask();
+    const answer = node.group.readIndex(context);
+    observer.trace(node.id, answer === 'accepted' ? 'asks' : answer.code, context);
   }
 
   #transfer(): void {
@@ -189,6 +199,82 @@ export class Workload {
       }
     }
     this.#ground.observer.count('cut');
+  }
+
+  /**
+   * The leader keeps just enough followers while the others lose sight of it and want an election; then it
+   * loses those too, perhaps through a restart. Its lease must end before they elect another. Quiet
+   * until then, or the others' logs would not be good enough.
+   */
+  #coup(): void {
+    const leader = this.#leaders()[0];
+    if (!leader) return;
+    const { voters } = leader.group.status().membership;
+    const others = this.#random.shuffled(voters.filter((id) => id !== leader.id));
+    const faithful = others.splice(0, Math.floor(voters.length / 2));
+    const { network, settings, observer, clock } = this.#ground;
+    network.mend();
+    for (const id of others) this.#separate(leader.id, id);
+    observer.count('coup');
+    const patience =
+      this.#random.between(settings.electionTicks, 3 * settings.electionTicks) * TICK;
+    this.#quietUntil = clock.now + patience;
+    this.#plotUntil = this.#quietUntil + 2 * settings.electionTicks * TICK;
+    clock.after(patience, () => {
+      if (this.isOver) return;
+      for (const id of faithful) {
+        network.cut(leader.id, id);
+        // Else what it said before still arrives.
+        if (this.#random.chance(0.7)) network.cut(id, leader.id);
+        if (this.#random.chance(0.5)) this.#crashBriefly(this.#nodes.get(id)!);
+      }
+      this.#readOften(leader, 2 * settings.electionTicks);
+    });
+  }
+
+  #crashBriefly(node: SimNode): void {
+    this.#crash(node);
+    this.#ground.clock.after(this.#random.around(TICK), () => node.restart());
+  }
+
+  #separate(a: number, b: number): void {
+    this.#ground.network.cut(a, b);
+    this.#ground.network.cut(b, a);
+  }
+
+  /** The word to campaign is held up until the leader has long given up the transfer. */
+  #lateTransfer(): void {
+    const leader = this.#leaders()[0];
+    const target = this.#anyNode();
+    if (!leader || leader === target) return;
+    const { network, settings, clock } = this.#ground;
+    network.mend();
+    const late = settings.electionTicks + this.#random.between(4, 10);
+    this.#quietUntil = clock.now + late * TICK;
+    this.#plotUntil = this.#quietUntil + settings.electionTicks * TICK;
+    clock.after(3 * TICK, () => {
+      leader.do(() => {
+        if (leader.group.transferLeadership(target.id) !== 'accepted') return;
+        this.#ground.observer.count('lateTransfer');
+        network.clog(leader.id, target.id);
+      });
+    });
+    clock.after(late * TICK, () => {
+      network.open(leader.id, target.id);
+      if (this.isOver) return;
+      for (const id of this.#nodes.keys()) if (id !== leader.id) network.cut(id, leader.id);
+      this.#readOften(leader, settings.electionTicks);
+    });
+  }
+
+  /** Five reads a tick at one node, and writes wherever they are taken. */
+  #readOften(node: SimNode, ticks: number): void {
+    for (let i = 0; i < 5 * ticks; i += 1) {
+      this.#ground.clock.after((i * TICK) / 5, () => {
+        node.do(() => this.#readAt(node));
+        this.#propose();
+      });
+    }
   }
 }
 

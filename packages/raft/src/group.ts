@@ -59,7 +59,7 @@ export class RaftGroup {
   /** Throws CORRUPT when what the disk gave back does not fit together (see {@link GroupOptions}). */
   constructor(options: GroupOptions) {
     this.#replica = new Replica(options);
-    this.#hardStateOut = { ...this.#replica.hardState, commit: options.hardState?.commit ?? 0 };
+    this.#hardStateOut = options.hardState ?? { term: 0, vote: 0, commit: 0 };
     this.#softStateOut = this.#softState();
   }
 

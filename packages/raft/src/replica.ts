@@ -72,11 +72,13 @@ export class Replica {
     this.settings = settingsOf(options);
     this.#random = options.random;
     checkRecovered(options);
-    this.term = hardState?.term ?? 0;
-    this.vote = hardState?.vote ?? 0;
-    this.durable = { term: this.term, vote: this.vote };
+    this.durable = { term: hardState?.term ?? 0, vote: hardState?.vote ?? 0 };
+    ({ term: this.term, vote: this.vote } = this.durable);
     this.log = new RaftLog(storage, hardState?.commit ?? 0, applied);
     this.memberships = new MembershipHistory(storage.firstIndex() - 1, options.membership);
+    // A torn write may leave entries and lose the hard state that came with them. Nobody has seen us in
+    // their term, so we enter it as if we heard of it now.
+    if (this.log.lastTerm > this.term) [this.term, this.vote] = [this.log.lastTerm, 0];
     this.#readMemberships();
     // Before the crash we may have let a leader believe in us: keep quiet as long as that binds.
     this.leaderElapsed = this.term === 0 ? this.settings.electionTicks : 0;
@@ -223,8 +225,6 @@ export class Replica {
 function checkRecovered({ storage, hardState, applied }: GroupOptions): void {
   const [first, last] = [storage.firstIndex(), storage.lastIndex()];
   const commit = hardState?.commit ?? 0;
-  const term = hardState?.term ?? 0;
-  const lastTerm = storage.term(last);
   if (commit > last || applied > last || applied < first - 1) {
     throw new HoldfastError(
       'CORRUPT',
@@ -233,10 +233,5 @@ function checkRecovered({ storage, hardState, applied }: GroupOptions): void {
         detail: { first, last, commit, applied },
       },
     );
-  }
-  if (typeof lastTerm !== 'number' || lastTerm > term) {
-    throw new HoldfastError('CORRUPT', 'raft: the log is of a later term than the hard state', {
-      detail: { last, lastTerm, term },
-    });
   }
 }

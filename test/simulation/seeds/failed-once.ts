@@ -5,4 +5,6 @@
 export const FAILED_ONCE: readonly number[] = [
   // A new member whose first probe was lost was never asked again while proposals were refused.
   222, 258,
+  // A torn write left entries of a term that the hard state did not know: refused as corrupt.
+  1671,
 ];
