@@ -274,6 +274,37 @@ describe('chunks that come and go', () => {
     }
   });
 
+  it('of the last flush may be torn anywhere, which is no damage; those before may not', async () => {
+    const before = samples(1, 3_000);
+    const flush = samples(5, 3_000);
+    await writeAll(before);
+    await writeAll(samples(1, 3_000)); // room is looked at: what follows goes together
+    await writeAll(flush);
+    await store.close();
+    const path = join(directory, 'segment-00000001');
+    const image = readFileSync(path);
+    for (const [what, at] of [
+      ['bytes', image.indexOf(flush[2]?.bytes ?? '')],
+      ['head', image.indexOf(flush[2]?.bytes ?? '') - 512],
+    ] as const) {
+      const torn = Buffer.from(image);
+      torn.fill(0, at, at + 512);
+      writeFileSync(path, torn);
+      rmSync(join(directory, 'index'), { recursive: true });
+      store = await open();
+      expect([what, damage, [...store.damaged]]).toEqual([what, [], []]);
+      expect(present(flush)).not.toContain(flush[2]?.chunk);
+      await expectWhole(before);
+      await writeAll([flush[2] as Sample]);
+      await reopen('without index');
+      await expectWhole([...before, flush[2] as Sample]);
+      expect(damage).toHaveLength(1);
+      damage.length = 0;
+      await store.close();
+    }
+    store = await open();
+  });
+
   it('are counted by partition, also across deletions and restarts', async () => {
     const chunks = samples(20, 100);
     await writeAll(chunks);

@@ -9,7 +9,8 @@
  * | 8      | 16    | chunk id                                                    |
  * | 24     | 4     | length of the chunk in bytes                                |
  * | 28     | 1     | copies that the chunk is to have, 0: one on every replica   |
- * | 29     | 3     | zero                                                        |
+ * | 29     | 1     | 1: the first record of a flush, 0: another                  |
+ * | 30     | 2     | zero                                                        |
  * | 32     | 4 n   | CRC-32 (IEEE) of each block                                 |
  * | 508    | 4     | CRC-32 of bytes 0 … 507                                     |
  * | 512    |       | the bytes, then zeros up to the next multiple of 512        |
@@ -50,8 +51,14 @@ export function blockChecksums(bytes: Uint8Array): number[] {
   return blocks;
 }
 
-/** The head of a record. */
-export function encodeHead(head: RecordHead): Buffer {
+/** A head as it is found. */
+export interface StoredHead extends RecordHead {
+  /** Whether the record began a flush: all in front of it had been flushed. */
+  readonly isFirst: boolean;
+}
+
+/** The head of a record. `isFirst`: it begins a flush. */
+export function encodeHead(head: RecordHead, isFirst: boolean): Buffer {
   const bytes = Buffer.alloc(RECORD_ALIGNMENT);
   bytes.writeUInt32LE(MAGIC, 0);
   bytes.writeUInt8(VERSION, 4);
@@ -60,6 +67,7 @@ export function encodeHead(head: RecordHead): Buffer {
   bytes.write(head.chunk, 8, 'hex');
   bytes.writeUInt32LE(head.length, 24);
   bytes.writeUInt8(head.copies, 28);
+  bytes.writeUInt8(isFirst ? 1 : 0, 29);
   head.blocks.forEach((crc, index) => {
     bytes.writeUInt32LE(crc, BLOCKS_OFFSET + 4 * index);
   });
@@ -68,7 +76,7 @@ export function encodeHead(head: RecordHead): Buffer {
 }
 
 /** The head in RECORD_ALIGNMENT bytes; undefined when it is not one (empty space, damage, another version). */
-export function decodeHead(bytes: Buffer): RecordHead | undefined {
+export function decodeHead(bytes: Buffer): StoredHead | undefined {
   if (bytes.length < RECORD_ALIGNMENT || bytes.readUInt32LE(0) !== MAGIC) return undefined;
   if (bytes.readUInt32LE(CRC_OFFSET) !== crc32(bytes.subarray(0, CRC_OFFSET))) return undefined;
   const kind = KINDS[bytes.readUInt8(5) - 1];
@@ -81,7 +89,8 @@ export function decodeHead(bytes: Buffer): RecordHead | undefined {
     bytes.readUInt32LE(BLOCKS_OFFSET + 4 * index),
   );
   const chunk = bytes.toString('hex', 8, 24) as ChunkId;
-  return { kind, chunk, length, copies: bytes.readUInt8(28), blocks };
+  const isFirst = bytes.readUInt8(29) === 1;
+  return { kind, chunk, length, copies: bytes.readUInt8(28), blocks, isFirst };
 }
 
 /** Bytes that a record takes in its segment. */

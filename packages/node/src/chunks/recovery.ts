@@ -38,7 +38,8 @@ export async function recover(parts: RecoveryParts): Promise<{ segment: number; 
   for (const segment of segments) {
     const from = index.scannedUpTo(segment);
     if (segment !== last && from === Number.MAX_SAFE_INTEGER) continue;
-    const stopped = await replay(parts, segment, from === Number.MAX_SAFE_INTEGER ? 0 : from);
+    const known = from === Number.MAX_SAFE_INTEGER ? 0 : from;
+    const stopped = await replay(parts, { segment, from: known, isGrowing: segment === last });
     if (segment === last) end = stopped;
   }
   await account(parts, segments, last, end);
@@ -46,10 +47,13 @@ export async function recover(parts: RecoveryParts): Promise<{ segment: number; 
 }
 
 /** Applies the records of a segment to the index; answers the end of the last one. */
-async function replay(parts: RecoveryParts, segment: number, from: number): Promise<number> {
+async function replay(
+  parts: RecoveryParts,
+  { segment, from, isGrowing }: { segment: number; from: number; isGrowing: boolean },
+): Promise<number> {
   const { files, index, damaged, onDamage } = parts;
   const { records, end } = await files.use(segment, (file) =>
-    scanSegment(file, from, (offset, bytes) => onDamage({ segment, offset, bytes })),
+    scanSegment(file, from, (offset, bytes) => onDamage({ segment, offset, bytes }), isGrowing),
   );
   let changes = new Map<ChunkId, IndexChange>();
   for (const record of records) {

@@ -1,9 +1,9 @@
 import type { FileHandle } from 'node:fs/promises';
-import { decodeHead, matches, RECORD_ALIGNMENT, type RecordHead, recordBytes } from './record.ts';
+import { decodeHead, matches, RECORD_ALIGNMENT, recordBytes, type StoredHead } from './record.ts';
 
 /** A record found in a segment. */
 export interface Found {
-  readonly head: RecordHead;
+  readonly head: StoredHead;
   readonly offset: number;
   /** Whether the bytes are what the head says. */
   readonly isWhole: boolean;
@@ -12,18 +12,29 @@ export interface Found {
 /** Bytes read at once while looking for the next record after a damaged one. */
 const SEARCH_BYTES = 1 << 20;
 
+/** Space that holds no whole record, in front of one that does. */
+interface Gap {
+  readonly offset: number;
+  readonly bytes: number;
+  /** Index of the record behind it. */
+  readonly next: number;
+}
+
 /**
  * Reads the records of a segment from an offset to its end. Damaged space in front of a whole record
- * is passed over and told; behind the last record it is the torn tail of a crash, and `end` is
- * where writing may go on.
+ * is passed over and told; behind the last record it is the torn tail of a crash, and `end` is where
+ * writing may go on. In a segment that was growing, the last flush may be torn in the middle too:
+ * nobody was told that it was durable, so that is no damage.
  */
 export async function scanSegment(
   file: FileHandle,
   from: number,
   onDamage: (offset: number, bytes: number) => void,
+  isGrowing = false,
 ): Promise<{ records: Found[]; end: number }> {
   const { size } = await file.stat();
   const records: Found[] = [];
+  const gaps: Gap[] = [];
   let offset = from;
   while (offset < size) {
     const found = await recordAt(file, offset, size);
@@ -35,12 +46,24 @@ export async function scanSegment(
     // Behind a head that is sound its bytes are passed over: they may look like records themselves.
     const skipped = found === undefined ? RECORD_ALIGNMENT : recordBytes(found.head.length);
     const next = await nextRecord(file, offset + skipped, size);
-    if (next === undefined) return { records, end: offset };
-    onDamage(offset, next - offset);
+    if (next === undefined) break;
     if (found !== undefined) records.push(found); // its chunk is known to be bad here
+    gaps.push({ offset, bytes: next - offset, next: records.length });
     offset = next;
   }
-  return { records, end: Math.min(offset, Math.max(size, from)) };
+  const torn = new Set(isGrowing ? tornGaps(records, gaps) : []);
+  for (const gap of gaps) if (!torn.has(gap)) onDamage(gap.offset, gap.bytes);
+  const tornOffsets = new Set([...torn].map((gap) => gap.offset));
+  return {
+    records: records.filter((found) => found.isWhole || !tornOffsets.has(found.offset)),
+    end: Math.min(offset, Math.max(size, from)),
+  };
+}
+
+/** Gaps in the last flush: none of the records behind them begins another. */
+function tornGaps(records: readonly Found[], gaps: readonly Gap[]): Gap[] {
+  const lastFirst = records.findLastIndex(({ head }) => head.isFirst);
+  return gaps.filter(({ next }) => next > lastFirst);
 }
 
 async function recordAt(

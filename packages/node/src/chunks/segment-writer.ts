@@ -205,7 +205,7 @@ function layOut(
   let offset = start;
   for (const append of appends) {
     appended.push({ append, segment, offset });
-    parts.push(encodeHead(append.head));
+    parts.push(encodeHead(append.head, offset === start));
     if (append.bytes.length > 0) parts.push(append.bytes);
     const space = recordBytes(append.head.length);
     const padding = space - RECORD_ALIGNMENT - append.bytes.length;
