@@ -45,8 +45,12 @@ export async function copyTree(
   width: number,
   progress: Progress,
 ): Promise<void> {
-  const folders = new Set(manifest.files.map((file) => dirname(file.path)));
-  for (const folder of folders) await mkdir(join(target, folder), { recursive: true });
+  await mkdir(target, { recursive: true });
+  for (const level of foldersByDepth(manifest)) {
+    await inParallel(width, level, async (folder) => {
+      await mkdir(join(target, folder));
+    });
+  }
   // The kernel makes one name of a directory at a time: neighbours in time should not be neighbours.
   const scattered = [...manifest.files].sort((a, b) => (a.sha256 < b.sha256 ? -1 : 1));
   let done = 0;
@@ -54,6 +58,20 @@ export async function copyTree(
     await writeFile(join(target, path), await readFile(join(root, path)), { mode });
     progress(++done, manifest.files.length);
   });
+}
+
+/** Every folder of the manifest's files, those of one depth together, parents first. */
+function foldersByDepth(manifest: Manifest): string[][] {
+  const folders = new Set<string>();
+  for (const { path } of manifest.files) {
+    for (let folder = dirname(path); folder !== '.'; folder = dirname(folder)) folders.add(folder);
+  }
+  const levels: string[][] = [];
+  for (const folder of folders) {
+    const depth = folder.split('/').length - 1;
+    (levels[depth] ??= []).push(folder);
+  }
+  return levels;
 }
 
 /** Reads every file back and compares; answers the paths that differ or cannot be read. */
