@@ -69,7 +69,7 @@ function foldersByDepth(manifest: Manifest): string[][] {
   const levels: string[][] = [];
   for (const folder of folders) {
     const depth = folder.split('/').length - 1;
-    (levels[depth] ??= []).push(folder);
+    levels[depth] = [...(levels[depth] ?? []), folder];
   }
   return levels;
 }
