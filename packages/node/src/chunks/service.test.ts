@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { makeChunkId, type PartitionId } from '@holdfast/protocol';
 import { WireClient, WireServer } from '@holdfast/wire';
+import { TestAuthority } from '@holdfast/wire/testing';
 import { Registry } from 'prom-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { TestAuthority } from '../../../wire/src/testing/test-authority.ts';
 import { serveChunks } from './service.ts';
 import { ChunkStore } from './store.ts';
 

@@ -12,8 +12,8 @@ import {
   type PartitionId,
 } from '@holdfast/protocol';
 import { WireServer } from '@holdfast/wire';
+import { TestAuthority } from '@holdfast/wire/testing';
 import { Registry } from 'prom-client';
-import { TestAuthority } from '../../../../wire/src/testing/test-authority.ts';
 import { serveChunks } from '../../chunks/service.ts';
 import { ChunkStore } from '../../chunks/store.ts';
 import { ChunkPeers } from '../peers.ts';
