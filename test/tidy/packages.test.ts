@@ -63,7 +63,7 @@ describe('packages', () => {
     const wrong = sources.flatMap((file) =>
       importsOf(file)
         .filter(({ specifier }) => specifier.startsWith('@holdfast/'))
-        .map(({ specifier }) => specifier.slice('@holdfast/'.length))
+        .map(({ specifier }) => specifier.split('/')[1] ?? '')
         .filter((to) => !mayImport(file.path, to))
         .map((to) => `${file.path} imports @holdfast/${to}`),
     );

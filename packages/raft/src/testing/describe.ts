@@ -5,7 +5,7 @@ import type { Ready } from '../ready.ts';
 import type { GroupStatus } from '../status.ts';
 import type { Entry } from '../storage.ts';
 
-export function describeMembership(membership: Membership): string {
+function describeMembership(membership: Membership): string {
   const { voters, votersOutgoing, learners, learnersNext } = membership;
   const parts = [
     `voters ${voters.join(',') || 'none'}`,

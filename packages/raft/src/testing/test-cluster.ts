@@ -13,7 +13,7 @@ export function bytes(text: string): Uint8Array {
 }
 
 /** Text of an entry's data. */
-export function textOf(entry: Entry): string {
+function textOf(entry: Entry): string {
   return new TextDecoder().decode(entry.data);
 }
 
