@@ -101,10 +101,14 @@ export class LocalPeer {
     return pid;
   }
 
-  /** Stops mount and peer in order. */
-  async stop(): Promise<void> {
+  /** Unmounts. */
+  async stopMount(): Promise<void> {
     await end(this.#mount, 'SIGTERM');
     this.#mount = undefined;
+  }
+
+  /** Stops the storage peer in order. */
+  async stopNode(): Promise<void> {
     await end(this.#node, 'SIGTERM');
     this.#node = undefined;
   }
@@ -210,7 +214,9 @@ export class LocalCluster {
 
   /** Stops every process, unmounts, removes the temporary place. */
   async close(): Promise<void> {
-    for (const peer of [...this.peers].reverse()) await peer.stop();
+    // Mounts first, while there is a quorum to end their sessions with.
+    await Promise.all(this.peers.map((peer) => peer.stopMount()));
+    await Promise.all(this.peers.map((peer) => peer.stopNode()));
     for (const peer of this.peers) {
       if (isMounted(peer.mountPath)) await run('umount', ['-l', peer.mountPath]);
     }

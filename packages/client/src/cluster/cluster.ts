@@ -142,7 +142,7 @@ export class Cluster {
         const failure = asOutage(error);
         const followed = this.#learn(shard, node, failure);
         if (failure.code !== 'NOT_LEADER' && failure.code !== 'OVERLOADED') retried = true;
-        if (followed && attempt % 4 !== 3) wait.check(failure);
+        if (followed && attempt % 4 !== 3) wait.check(noQuorum(shard, failure));
         else {
           if (attempt % 4 === 3) await this.refresh();
           await wait.pause(noQuorum(shard, failure));
