@@ -101,6 +101,12 @@ export class LocalPeer {
     return pid;
   }
 
+  /** Stops mount and peer in order. */
+  async stop(): Promise<void> {
+    await this.stopMount();
+    await this.stopNode();
+  }
+
   /** Unmounts. */
   async stopMount(): Promise<void> {
     await end(this.#mount, 'SIGTERM');
