@@ -155,7 +155,6 @@ async function planSessions(state: StateSource, keys: Uint8Array[], count: numbe
   const ended: Uint8Array[] = [];
   for await (const [key] of state.scan(...bounds('endedSession'), count)) ended.push(key);
   if (ended.length === 0) return;
-  const before = keys.length;
   const isOver = (ordinal: number): boolean => !isOpenOrdinal(state, ordinal);
   for await (const [key, bytes] of entriesOf(state, shardKindRange('locks'))) {
     const { posix, flock } = LOCKS.decode(bytes);
@@ -166,8 +165,8 @@ async function planSessions(state: StateSource, keys: Uint8Array[], count: numbe
     if (ORPHAN.decode(bytes).holders.some(isOver)) keys.push(key);
     if (keys.length >= count) return;
   }
-  // The marks stay while anything was found: the next look finds nothing, and takes them away.
-  if (keys.length === before) keys.push(...ended);
+  // All that the sessions held is in the plan, or was gone before: their marks may go with it.
+  keys.push(...ended);
 }
 
 function bounds(kind: Parameters<typeof shardKindRange>[0]): [Uint8Array, Uint8Array] {
