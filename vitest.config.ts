@@ -2,8 +2,9 @@ import { defineConfig } from 'vitest/config';
 import { CoverageReporter } from './scripts/coverage-reporter.ts';
 import { TallyReporter } from './scripts/tally-reporter.ts';
 
-// Real processes, mounts and engines share one machine: one file at a time.
-const oneAtATime = { fileParallelism: false, hookTimeout: 300_000 };
+// Real processes, mounts and engines share one machine: one file at a time, and a second try where
+// the machine itself was too slow (vitest prints it).
+const oneAtATime = { fileParallelism: false, hookTimeout: 300_000, retry: 1 };
 
 export default defineConfig({
   test: {
@@ -17,7 +18,9 @@ export default defineConfig({
             'scripts/**/*.test.ts',
             'test/{model,simulation,contracts,tidy}/**/*.test.ts',
           ],
-          testTimeout: 60_000,
+          testTimeout: 120_000,
+          hookTimeout: 60_000,
+          retry: 1,
         },
       },
       {
