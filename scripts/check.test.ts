@@ -6,10 +6,10 @@ import { STEPS } from './steps.ts';
 import { addTallies, emptyTally, formatTally, takeTally, writeTally } from './tally.ts';
 
 describe('the whole check', () => {
-  it('stays under half an hour even if every step takes all it may', () => {
+  it('ends within 80 minutes even if every step takes all it may', () => {
     const testRuns = STEPS.filter((step) => step.isTestRun);
     const minutes = testRuns.reduce((sum, step) => sum + step.minutesMax, 0);
-    expect(minutes).toBeLessThan(30);
+    expect(minutes).toBeLessThan(80);
   });
 
   it('closes with one line of what passed and what failed', () => {
