@@ -11,6 +11,8 @@ export interface Found {
 
 /** Bytes read at once while looking for the next record after a damaged one. */
 const SEARCH_BYTES = 1 << 20;
+/** Bytes of a disk's sector: what one bad place makes unreadable. */
+const SECTOR_BYTES = 4096;
 
 /** Space that holds no whole record, in front of one that does. */
 interface Gap {
@@ -72,13 +74,13 @@ async function recordAt(
   size: number,
 ): Promise<Found | undefined> {
   const bytes = Buffer.alloc(RECORD_ALIGNMENT);
-  await file.read(bytes, 0, RECORD_ALIGNMENT, offset);
+  await readSome(file, bytes, offset);
   const head = decodeHead(bytes);
   if (head === undefined) return undefined;
   if (head.kind === 'tombstone') return { head, offset, isWhole: true };
   if (offset + RECORD_ALIGNMENT + head.length > size) return { head, offset, isWhole: false };
   const payload = Buffer.alloc(head.length);
-  const { bytesRead } = await file.read(payload, 0, head.length, offset + RECORD_ALIGNMENT);
+  const bytesRead = await readSome(file, payload, offset + RECORD_ALIGNMENT);
   return { head, offset, isWhole: bytesRead === head.length && matches(payload, head.blocks) };
 }
 
@@ -90,11 +92,39 @@ async function nextRecord(
 ): Promise<number | undefined> {
   const buffer = Buffer.alloc(SEARCH_BYTES);
   for (let base = from; base < size; base += SEARCH_BYTES) {
-    const { bytesRead } = await file.read(buffer, 0, SEARCH_BYTES, base);
+    const bytesRead = await readSome(file, buffer, base);
     for (let at = 0; at + RECORD_ALIGNMENT <= bytesRead; at += RECORD_ALIGNMENT) {
       if (decodeHead(buffer.subarray(at, at + RECORD_ALIGNMENT)) !== undefined) return base + at;
     }
     if (bytesRead < SEARCH_BYTES) return undefined;
   }
   return undefined;
+}
+
+/**
+ * Fills a buffer from a file; answers the bytes before its end. Sectors that the disk cannot read are
+ * zeros: damage like any other, which must not keep the rest from being found.
+ */
+async function readSome(file: FileHandle, into: Buffer, at: number): Promise<number> {
+  try {
+    return (await file.read(into, 0, into.length, at)).bytesRead;
+  } catch (error) {
+    if (!isUnreadable(error)) throw error;
+  }
+  const { size } = await file.stat();
+  for (let from = 0; from < into.length; ) {
+    const to = Math.min(into.length, from + SECTOR_BYTES - ((at + from) % SECTOR_BYTES));
+    try {
+      await file.read(into, from, to - from, at + from);
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      into.fill(0, from, to);
+    }
+    from = to;
+  }
+  return Math.max(0, Math.min(into.length, size - at));
+}
+
+function isUnreadable(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).code === 'EIO';
 }

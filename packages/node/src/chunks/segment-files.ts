@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { type FileHandle, open, readdir, rm } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -15,12 +15,15 @@ interface OpenSegment {
 export class SegmentFiles {
   readonly #directory: string;
   readonly #openMax: number;
+  readonly #reserveBytes: number;
   /** In order of last use. */
   readonly #open = new Map<number, OpenSegment>();
 
-  constructor(directory: string, openMax: number) {
+  /** `reserveBytes`: what stays free on the disk when room for a segment is set aside. */
+  constructor(directory: string, openMax: number, reserveBytes = 0) {
     this.#directory = directory;
     this.#openMax = openMax;
+    this.#reserveBytes = reserveBytes;
   }
 
   path(segment: number): string {
@@ -40,10 +43,21 @@ export class SegmentFiles {
   /** Makes a segment with room set aside where the file system can; durable with its name. */
   async create(segment: number, bytes: number): Promise<void> {
     const file = await open(this.path(segment), 'wx+', 0o600);
-    await file.close();
-    // Node has no fallocate; without it (or without room for it) the file simply grows.
+    try {
+      await file.close();
+      await this.#setAside(segment, bytes);
+      await this.#syncNames();
+    } catch (error) {
+      await rm(this.path(segment), { force: true }); // or it would be in the way the next time
+      throw error;
+    }
+  }
+
+  /** Node has no fallocate; without the program, or without room for it, the file simply grows. */
+  async #setAside(segment: number, bytes: number): Promise<void> {
+    const { bavail, bsize } = await statfs(this.#directory);
+    if (bavail * bsize - bytes < this.#reserveBytes) return;
     await run('fallocate', ['--length', String(bytes), this.path(segment)]).catch(() => undefined);
-    await this.#syncNames();
   }
 
   /** Works with a segment's file, which stays open meanwhile. */
@@ -69,8 +83,10 @@ export class SegmentFiles {
 
   /** Deletes a segment; whoever reads it meanwhile fails, and looks again where its record is now. */
   async remove(segment: number): Promise<void> {
-    await this.#close(segment);
     await rm(this.path(segment), { force: true });
+    // Closed behind it: opened again in between, it would hold its space.
+    await this.#close(segment);
+    await this.#syncNames();
   }
 
   async close(): Promise<void> {

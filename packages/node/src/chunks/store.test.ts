@@ -184,6 +184,21 @@ describe('the chunk store', () => {
     expect((await whole(store, chunk)).equals(bytes)).toBe(true);
   });
 
+  it('takes a chunk for sound again when its bytes could not be read only for a while', async () => {
+    const chunk = id();
+    const bytes = randomBytes(1_000);
+    await store.write(chunk, bytes);
+    const image = readFileSync(segment(1));
+    writeFileSync(segment(1), Buffer.alloc(image.length));
+    await expect(store.read(chunk, 0, 1)).rejects.toMatchObject({ code: 'CORRUPT' });
+    expect([...store.damaged]).toEqual([chunk]);
+    writeFileSync(segment(1), image);
+    const before = (await store.space()).usedBytes;
+    await store.write(chunk, bytes);
+    expect([...store.damaged]).toEqual([]);
+    expect((await store.space()).usedBytes).toBe(before);
+  });
+
   it('has everything that was acknowledged when only what was flushed survives', async () => {
     const chunk = id();
     await store.write(chunk, randomBytes(5_000));

@@ -117,7 +117,11 @@ export class ChunkStore {
     try {
       await mkdir(directory, { recursive: true, mode: 0o700 });
       const parts = {
-        files: new SegmentFiles(directory, CHUNK_STORE_LIMITS.openFilesMax),
+        files: new SegmentFiles(
+          directory,
+          CHUNK_STORE_LIMITS.openFilesMax,
+          options.reserveBytes ?? CHUNK_STORE_LIMITS.reserveBytes,
+        ),
         index: await ChunkIndex.open(join(directory, 'index')),
         space: new SegmentSpace(),
         digests: new PartitionDigests(),
@@ -171,7 +175,10 @@ export class ChunkStore {
       if (!isSame)
         throw new HoldfastError('CORRUPT', `chunk ${chunk} is here already with other bytes`);
       // What is stored may have rotted: then the new copy replaces it.
-      if ((await this.#sound(known, 0, known.length)) !== undefined) return;
+      if ((await this.#sound(known, 0, known.length)) !== undefined) {
+        this.#parts.damaged.delete(chunk);
+        return;
+      }
     }
     await this.#room.check(recordBytes(bytes.length));
     // After the last await, so that no deletion comes in between.
