@@ -58,12 +58,13 @@ export function partitionOf(chunk: ChunkId): PartitionId {
   return Number.parseInt(chunk.slice(0, 4), 16) as PartitionId;
 }
 
-/** Whether a foreign string has the form of a chunk id. */
-export function isChunkId(text: string): text is ChunkId {
-  return CHUNK_ID_PATTERN.test(text);
+/** Whether a foreign value has the form of a chunk id. */
+export function isChunkId(text: unknown): text is ChunkId {
+  // A pattern alone would take a list of one id for it.
+  return typeof text === 'string' && CHUNK_ID_PATTERN.test(text);
 }
 
-/** Whether a foreign string has the form of a session id. */
-export function isSessionId(text: string): text is SessionId {
-  return SESSION_ID_PATTERN.test(text);
+/** Whether a foreign value has the form of a session id. */
+export function isSessionId(text: unknown): text is SessionId {
+  return typeof text === 'string' && SESSION_ID_PATTERN.test(text);
 }

@@ -83,6 +83,7 @@ describe('the chunk service', () => {
   it('refuses malformed requests', async () => {
     const wrong: [string, unknown][] = [
       ['chunk.write', { chunk: 'x', epoch: 1 }],
+      ['chunk.write', { chunk: [chunk], epoch: 1 }],
       ['chunk.write', { chunk, epoch: 1, copies: -1 }],
       ['chunk.write', {}],
       ['chunk.read', { chunk: 7, offset: 0, length: 1 }],
@@ -93,6 +94,8 @@ describe('the chunk service', () => {
       ['chunk.list', { partition: 1.5, after: '', count: 1 }],
       ['chunk.list', { partition: 3, after: chunk, count: 1 }],
       ['chunk.list', { partition: 7, after: '', count: 0 }],
+      ['chunk.list', { partition: 7, after: '', count: 1.5 }],
+      ['chunk.delete', { chunks: [[chunk]] }],
       ['chunk.delete', { chunks: 'all' }],
       ['chunk.delete', { chunks: ['x'] }],
       ['chunk.delete', null],

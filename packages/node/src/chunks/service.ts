@@ -68,7 +68,7 @@ export function serveChunks(
     }>(header);
     const isPartition =
       Number.isInteger(partition) && partition >= 0 && partition < PARTITION_COUNT;
-    if (!isPartition || !(count >= 1 && count <= LIST_COUNT_MAX)) {
+    if (!isPartition || !(Number.isInteger(count) && count >= 1 && count <= LIST_COUNT_MAX)) {
       throw new HoldfastError(
         'BAD_REQUEST',
         `partitions are 0 to ${PARTITION_COUNT - 1}, counts 1 to ${LIST_COUNT_MAX}`,
