@@ -72,19 +72,21 @@ export class ClusterFileSystem implements FileSystem {
   }
 
   async lookup(parent: NodeReference, name: string, context: RequestContext): Promise<NodeAnswer> {
+    const ticket = this.#delegations.ticket(parent.volume);
     if (isRoot(parent)) return this.#list.lookup(name, context);
     const volume = await this.#volume(parent, context);
     const view = { view: 'lookup', parent: parent.ino, name } as const;
     const { attributes } = await this.#session.view(addressOf(volume), view, context.signal);
-    return this.#answer(parent.volume, attributes);
+    return this.#answer(parent.volume, attributes, ticket);
   }
 
   async getAttributes(node: NodeReference, context: RequestContext): Promise<NodeAnswer> {
+    const ticket = this.#delegations.ticket(node.volume);
     if (isRoot(node)) return this.#list.answer();
     const volume = await this.#volume(node, context);
     const view = { view: 'attributes', ino: node.ino } as const;
     const { attributes } = await this.#session.view(addressOf(volume), view, context.signal);
-    return this.#answer(node.volume, attributes);
+    return this.#answer(node.volume, attributes, ticket);
   }
 
   async setAttributes(
@@ -92,13 +94,14 @@ export class ClusterFileSystem implements FileSystem {
     change: AttributeChange,
     context: RequestContext,
   ): Promise<NodeAnswer> {
+    const ticket = this.#delegations.ticket(node.volume);
     if (isRoot(node)) throw new HoldfastError('EPERM', 'the list of volumes has fixed attributes');
     const answer = await this.#change(
       node,
       { op: 'set-attributes', ino: node.ino, ...change },
       context,
     );
-    return this.#answer(node.volume, attributesOf(answer));
+    return this.#answer(node.volume, attributesOf(answer), ticket);
   }
 
   async readDirectory(
@@ -107,12 +110,13 @@ export class ClusterFileSystem implements FileSystem {
     count: number,
     context: RequestContext,
   ): Promise<{ entries: readonly ListedEntry[]; end: boolean }> {
+    const ticket = this.#delegations.ticket(node.volume);
     if (isRoot(node)) return this.#list.read(cookie, count, context);
     const volume = await this.#volume(node, context);
     const view = { view: 'read-directory', ino: node.ino, after: cookie, count } as const;
     const { entries, end } = await this.#session.view(addressOf(volume), view, context.signal);
     const listed = entries.map((entry) => ({
-      ...this.#answer(node.volume, entry.attributes),
+      ...this.#answer(node.volume, entry.attributes, ticket),
       name: entry.name,
       cookie: entry.cookie,
     }));
@@ -139,6 +143,7 @@ export class ClusterFileSystem implements FileSystem {
     options: { kind: FileKind; mode: number; rdev: number; target: string; exclusive: boolean },
     context: RequestContext,
   ): Promise<NodeAnswer & { created: boolean }> {
+    const ticket = this.#delegations.ticket(parent.volume);
     if (isRoot(parent)) {
       if (options.kind !== 'directory')
         throw new HoldfastError('EPERM', 'the list of volumes holds only volumes');
@@ -148,7 +153,7 @@ export class ClusterFileSystem implements FileSystem {
     const operation: Operation = { op: 'create', parent: parent.ino, name, uid, gid, ...options };
     const answer = await this.#change(parent, operation, context);
     return {
-      ...this.#answer(parent.volume, attributesOf(answer)),
+      ...this.#answer(parent.volume, attributesOf(answer), ticket),
       created: answer.created ?? true,
     };
   }
@@ -159,13 +164,14 @@ export class ClusterFileSystem implements FileSystem {
     name: string,
     context: RequestContext,
   ): Promise<NodeAnswer> {
+    const ticket = this.#delegations.ticket(parent.volume);
     refuseAcross(node.volume, parent.volume);
     const answer = await this.#change(
       parent,
       { op: 'link', ino: node.ino, parent: parent.ino, name },
       context,
     );
-    return this.#answer(parent.volume, attributesOf(answer));
+    return this.#answer(parent.volume, attributesOf(answer), ticket);
   }
 
   async unlink(parent: NodeReference, name: string, context: RequestContext): Promise<void> {
@@ -417,8 +423,8 @@ export class ClusterFileSystem implements FileSystem {
   }
 
   /** An answer that may be believed for as long as the volume is held. */
-  #answer(volume: VolumeNumber, attributes: Attributes): NodeAnswer {
-    const validMs = this.#delegations.validMs(volume);
+  #answer(volume: VolumeNumber, attributes: Attributes, ticket: number): NodeAnswer {
+    const validMs = this.#delegations.validMs(volume, ticket);
     return { node: { volume, ino: attributes.ino }, attributes, validMs };
   }
 

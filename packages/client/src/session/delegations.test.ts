@@ -105,3 +105,22 @@ describe('delegations', () => {
     expect(delegations.validMs(VOLUME)).toBe(0);
   });
 });
+
+describe('tickets', () => {
+  it('make an answer believable only when the delegation was held since before the question', async () => {
+    const { delegations, settle, forgotten, world } = bench();
+    const early = delegations.ticket(VOLUME);
+    delegations.used(VOLUME);
+    await settle();
+    expect(delegations.validMs(VOLUME, early)).toBe(0);
+    const held = delegations.ticket(VOLUME);
+    expect(delegations.validMs(VOLUME, held)).toBe(1_000);
+    delegations.recalled(VOLUME);
+    await forgotten();
+    world.now += 4_000;
+    delegations.used(VOLUME);
+    await settle();
+    expect(delegations.validMs(VOLUME)).toBe(1_000);
+    expect(delegations.validMs(VOLUME, held)).toBe(0);
+  });
+});

@@ -15,6 +15,8 @@ interface Hold {
   askAtMs: number;
   coolMs: number;
   heldAtMs: number;
+  /** Different for each time that it was granted. */
+  number: number;
 }
 
 /** What {@link Delegations} works with. */
@@ -38,6 +40,7 @@ export interface DelegationsOptions {
 export class Delegations {
   readonly #options: DelegationsOptions;
   readonly #holds = new Map<VolumeNumber, Hold>();
+  #grants = 0;
 
   constructor(options: DelegationsOptions) {
     this.#options = options;
@@ -51,9 +54,20 @@ export class Delegations {
     void this.#acquire(volume, hold);
   }
 
-  /** Milliseconds for which an answer about the volume may be believed; 0: not at all. */
-  validMs(volume: VolumeNumber): number {
-    if (this.#holds.get(volume)?.state !== 'held') return 0;
+  /** To be taken before a question is sent: which hold, if any, its answer may be believed under. */
+  ticket(volume: VolumeNumber): number {
+    const hold = this.#holds.get(volume);
+    return hold?.state === 'held' ? hold.number : 0;
+  }
+
+  /**
+   * Milliseconds for which an answer about the volume may be believed; 0: not at all. With a ticket
+   * only when the delegation has been held all the time since: an answer that was given before the
+   * delegation was may be of the past already.
+   */
+  validMs(volume: VolumeNumber, ticket?: number): number {
+    const hold = this.#holds.get(volume);
+    if (hold?.state !== 'held' || (ticket !== undefined && ticket !== hold.number)) return 0;
     const leftMs = this.#options.trustedUntilMs(volume) - this.#options.nowMs();
     return Math.max(0, Math.min(VALID_MS_MAX, leftMs));
   }
@@ -81,6 +95,7 @@ export class Delegations {
       const now = this.#options.nowMs();
       hold.state = delegation?.granted === true ? 'held' : 'none';
       hold.heldAtMs = now;
+      hold.number = ++this.#grants;
       hold.askAtMs = now + hold.coolMs;
     } catch (error) {
       if (hold.state === 'acquiring') hold.state = 'none';
@@ -105,7 +120,7 @@ export class Delegations {
   #of(volume: VolumeNumber): Hold {
     let hold = this.#holds.get(volume);
     if (hold === undefined) {
-      hold = { state: 'none', askAtMs: 0, coolMs: COOL_MS_MIN, heldAtMs: 0 };
+      hold = { state: 'none', askAtMs: 0, coolMs: COOL_MS_MIN, heldAtMs: 0, number: 0 };
       this.#holds.set(volume, hold);
     }
     return hold;
