@@ -334,7 +334,10 @@ export class Comparison {
       const data = await this.#tryView(session, { view: 'seek', ino, offset: at, whence: 'data' });
       if (data === undefined) break;
       const hole = { view: 'seek', ino, offset: data.offset, whence: 'hole' } as const;
-      at = (await this.real.view(session, hole)).offset;
+      const end = (await this.real.view(session, hole)).offset;
+      expect(end).toBeGreaterThan(data.offset);
+      expect(data.offset).toBeGreaterThanOrEqual(at);
+      at = end;
       found.push({ from: data.offset, to: at });
     }
     expect(found).toEqual(node.content.segments(node.size));
