@@ -2,10 +2,9 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { ChunkReader, ChunkWriter } from '@holdfast/chunks';
 import { type ChunkId, makeChunkId, type NodeNumber, type PartitionId } from '@holdfast/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { ChunkReader } from '../../packages/client/src/chunks/read.ts';
-import { ChunkWriter } from '../../packages/client/src/chunks/write.ts';
 import { Cluster } from '../../packages/client/src/cluster/cluster.ts';
 import {
   ChunkCluster,

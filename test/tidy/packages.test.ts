@@ -7,11 +7,12 @@ import { filesBelow, importsOf, packageNames, ROOT, resolveFrom } from './tree.t
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   protocol: [],
   wire: ['protocol'],
+  chunks: ['protocol'],
   raft: ['protocol'],
   metadata: ['protocol'],
   placement: ['protocol'],
-  client: ['metadata', 'placement', 'protocol', 'wire'],
-  node: ['metadata', 'placement', 'protocol', 'raft', 'wire'],
+  client: ['chunks', 'metadata', 'placement', 'protocol', 'wire'],
+  node: ['chunks', 'metadata', 'placement', 'protocol', 'raft', 'wire'],
   'fuse-mount': ['client', 'protocol'],
   cli: ['client', 'fuse-mount', 'node', 'protocol'],
 };

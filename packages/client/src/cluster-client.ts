@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { ChunkReader, ChunkWriter } from '@holdfast/chunks';
 import {
   type FileSystem,
   HoldfastError,
@@ -7,9 +8,7 @@ import {
   type SessionNotice,
   type ShardId,
 } from '@holdfast/protocol';
-import { ChunkReader } from './chunks/read.ts';
 import { SegmentCache } from './chunks/segment-cache.ts';
-import { ChunkWriter } from './chunks/write.ts';
 import { Cluster } from './cluster/cluster.ts';
 import { type ClientIdentity, loadIdentity } from './cluster/identity.ts';
 import { ClusterFileSystem } from './file-system/cluster-file-system.ts';

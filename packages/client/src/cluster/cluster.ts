@@ -1,3 +1,4 @@
+import { BoundedWait } from '@holdfast/chunks';
 import {
   type ClusterMap,
   HoldfastError,
@@ -8,7 +9,6 @@ import {
 import type { WireClient } from '@holdfast/wire';
 import { Connections } from './connections.ts';
 import type { ClientIdentity } from './identity.ts';
-import { BoundedWait } from './wait.ts';
 
 /** Milliseconds for one try, so that a silent peer costs a fraction of the bounded wait. */
 const TRY_MS_MAX = 8_000;

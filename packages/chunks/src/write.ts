@@ -9,8 +9,8 @@ import {
   type PartitionId,
   placementOf,
 } from '@holdfast/protocol';
-import type { Cluster } from '../cluster/cluster.ts';
-import { BoundedWait } from '../cluster/wait.ts';
+import type { ChunkCluster } from './cluster.ts';
+import { BoundedWait } from './wait.ts';
 
 /** Milliseconds for one replica to take and flush a chunk. */
 const WRITE_MS_MAX = 10_000;
@@ -38,14 +38,14 @@ interface Place {
 
 /** Stores chunks on all their replicas at once; enough durable copies make a write. */
 export class ChunkWriter {
-  readonly #cluster: Cluster;
+  readonly #cluster: ChunkCluster;
   readonly #writer = randomBytes(6).toString('hex');
   #counter = 0;
   #partition = randomBytes(2).readUInt16LE() % PARTITION_COUNT;
   #unfinishedBytes = 0;
   #waiting: (() => void)[] = [];
 
-  constructor(cluster: Cluster) {
+  constructor(cluster: ChunkCluster) {
     this.#cluster = cluster;
   }
 

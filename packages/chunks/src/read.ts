@@ -1,7 +1,7 @@
 import { type ChunkId, HoldfastError, type NodeNumber } from '@holdfast/protocol';
-import type { Cluster } from '../cluster/cluster.ts';
-import { BoundedWait } from '../cluster/wait.ts';
+import type { ChunkCluster } from './cluster.ts';
 import { NodeLoad, readOrder } from './replicas.ts';
+import { BoundedWait } from './wait.ts';
 
 /** Milliseconds for one replica to answer a read. */
 const READ_MS_MAX = 5_000;
@@ -21,11 +21,11 @@ interface Range {
 
 /** Reads chunks from whichever replica answers first, the nearest being asked first. */
 export class ChunkReader {
-  readonly #cluster: Cluster;
+  readonly #cluster: ChunkCluster;
   readonly #load = new NodeLoad();
   #usualMs = 20;
 
-  constructor(cluster: Cluster) {
+  constructor(cluster: ChunkCluster) {
     this.#cluster = cluster;
   }
 

@@ -1,0 +1,4 @@
+export type { ChunkCluster, ChunkConnection } from './cluster.ts';
+export { ChunkReader } from './read.ts';
+export { BoundedWait } from './wait.ts';
+export { ChunkWriter, type CopyPolicy } from './write.ts';
