@@ -14,6 +14,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   client: ['chunks', 'metadata', 'placement', 'protocol', 'wire'],
   node: ['chunks', 'metadata', 'placement', 'protocol', 'raft', 'wire'],
   'fuse-mount': ['client', 'protocol'],
+  backup: ['protocol'],
   cli: ['client', 'fuse-mount', 'node', 'protocol'],
 };
 
