@@ -9,6 +9,8 @@ import {
   type InodeNumber,
   LIMITS,
   type LockRequest,
+  type Operation,
+  type OperationAnswer,
   type View,
   type ViewAnswers,
 } from '@holdfast/protocol';
@@ -76,7 +78,7 @@ export class Comparison {
       const expected = this.#model.apply(session.id, this.real.nowNs, operation);
       const result = this.real.execute(session, operation);
       this.#learnNumber(nodes, result);
-      this.#compareResults(expected, result);
+      this.#compareResults(operation, expected, result);
       return;
     }
     switch (step.action) {
@@ -129,18 +131,29 @@ export class Comparison {
     made.ino = ino as number;
   }
 
-  #compareResults(expected: Expected, result: CommandResult): void {
+  #compareResults(operation: Operation, expected: Expected, result: CommandResult): void {
     if ('code' in expected) {
       expect(result).toMatchObject({ ok: false, code: expected.code });
       return;
     }
     expect(result.ok, JSON.stringify(result, replacer)).toBe(true);
     if (!result.ok) return;
-    const { attributes, replaced, ...rest } = result.answer;
+    const { attributes, replaced, directories: _compared, ...rest } = result.answer;
+    this.#compareDirectories(operation, result.answer);
     const { attributes: wanted, replaced: wantedReplaced, ...wantedRest } = expected.answer;
     expect(rest).toEqual(wantedRest);
     this.#compareAttributes(attributes, wanted);
     this.#compareAttributes(replaced, wantedReplaced);
+  }
+
+  /** The directories whose names changed come with the answer, and nothing else does. */
+  #compareDirectories(operation: Operation, { directories, created }: OperationAnswer): void {
+    const changed = created === false ? [] : directoriesOf(operation);
+    expect((directories ?? []).map(({ ino }) => ino)).toEqual([...new Set(changed)]);
+    for (const found of directories ?? []) {
+      const node = this.#model.nodes.find(({ ino }) => ino === found.ino);
+      this.#compareAttributes(found, node && this.#model.attributes(node));
+    }
   }
 
   #compareAttributes(found: Attributes | undefined, wanted: Attributes | undefined): void {
@@ -391,4 +404,11 @@ function expectGapless(extents: readonly Extent[], from: number, to: number): vo
 
 function replacer(_: string, value: unknown): unknown {
   return typeof value === 'bigint' ? `${value}n` : value;
+}
+
+function directoriesOf(operation: Operation): readonly InodeNumber[] {
+  if (operation.op === 'rename') return [operation.parent, operation.newParent];
+  return ['create', 'link', 'unlink', 'rmdir'].includes(operation.op) && 'parent' in operation
+    ? [operation.parent]
+    : [];
 }

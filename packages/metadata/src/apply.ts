@@ -5,11 +5,13 @@ import {
   encode,
   HoldfastError,
   INTERNAL_SESSION,
+  type InodeNumber,
   LIMITS,
   type Operation,
   type OperationAnswer,
 } from '@holdfast/protocol';
 import { type Context, volumeOf } from './context.ts';
+import { attributesOf, inodeOf } from './inodes.ts';
 import { answerKey, sessionKey } from './keys.ts';
 import { setAttributes } from './operations/attributes.ts';
 import { fallocate, moveInline, writeExtents } from './operations/extents.ts';
@@ -107,7 +109,7 @@ function run(state: StateWriter, command: Command, ordinal: number): CommandResu
   try {
     checkOperation(command.operation);
     checkDoor(context, command.operation);
-    const answer = perform(context, command.operation);
+    const answer = withDirectories(context, command.operation, perform(context, command.operation));
     transaction.commit(state);
     return { ok: true, answer };
   } catch (error) {
@@ -151,6 +153,34 @@ function checkDoor(context: Context, { op }: Operation): void {
   if (op === 'init-volume' || op === 'destroy-volume') return;
   volumeOf(context);
   if (!isInternal && !BESIDE_DELEGATION.has(op)) checkDelegation(context);
+}
+
+/** Spares who changed a name the question what became of its directory. */
+function withDirectories(
+  context: Context,
+  operation: Operation,
+  answer: OperationAnswer,
+): OperationAnswer {
+  if (answer.created === false) return answer;
+  const changed = directoriesOf(operation);
+  if (changed.length === 0) return answer;
+  return { ...answer, directories: changed.map((ino) => attributesOf(inodeOf(context, ino))) };
+}
+
+function directoriesOf(operation: Operation): readonly InodeNumber[] {
+  switch (operation.op) {
+    case 'create':
+    case 'link':
+    case 'unlink':
+    case 'rmdir':
+      return [operation.parent];
+    case 'rename': {
+      const { parent, newParent } = operation;
+      return parent === newParent ? [parent] : [parent, newParent];
+    }
+    default:
+      return [];
+  }
 }
 
 // A table of all operations: one line each.

@@ -224,6 +224,8 @@ export interface OperationAnswer {
   readonly orphan?: InodeNumber;
   /** rename: attributes of what the new name named before, or (exchange) of the other inode. */
   readonly replaced?: Attributes;
+  /** create, link, unlink, rmdir, rename: the directories whose names changed, after the change. */
+  readonly directories?: readonly Attributes[];
   readonly delegation?: { readonly holder: SessionId; readonly granted: boolean };
 }
 
