@@ -1,10 +1,21 @@
+export {
+  type BackupCounts,
+  type BackupOptions,
+  type BackupResult,
+  backup,
+  type ExtraFile,
+} from './backup.ts';
 export { SCRYPT_COST, type ScryptCost } from './format/key-slot.ts';
+export type { Snapshot } from './format/snapshot.ts';
 export {
   initRepository,
   openRepository,
   type Repository,
   type RepositoryOptions,
 } from './repository/repository.ts';
+export { findSnapshot, listSnapshots, readSnapshot } from './repository/snapshots.ts';
 export { ownSurroundings, type Surroundings } from './repository/surroundings.ts';
 export { DirectoryStore } from './store/directory.ts';
 export type { ByteRange, PutOptions, Store, StoredObject } from './store/store.ts';
+export { DirectorySource } from './tree/directory-source.ts';
+export type { SourceEntry, SourceFile, TreeSource } from './tree/source.ts';

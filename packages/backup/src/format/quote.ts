@@ -19,7 +19,7 @@ const SIMPLE: Readonly<Record<string, number>> = {
 };
 
 /** Controls, quotes and backslashes escaped; `byteFrom`: this and all above it are single bytes. */
-function escape(text: string, byteFrom: number): string {
+function escapeBytes(text: string, byteFrom: number): string {
   return text.replace(/[\p{Cc}"\\\u0080-\u00ff]/gu, (character) => {
     const code = character.charCodeAt(0);
     if (character === '"' || character === '\\') return `\\${character}`;
@@ -31,9 +31,9 @@ function escape(text: string, byteFrom: number): string {
 /** A latin1 name as the inside of a Go string literal. */
 export function quoteName(name: string): string {
   const bytes = Buffer.from(name, 'latin1');
-  if (isUtf8(bytes)) return escape(bytes.toString('utf8'), 0x100);
+  if (isUtf8(bytes)) return escapeBytes(bytes.toString('utf8'), 0x100);
   // One wrong byte: all bytes beyond ASCII are spelled out. Go reads that back to the same bytes.
-  return escape(name, 0x80);
+  return escapeBytes(name, 0x80);
 }
 
 const ESCAPE =

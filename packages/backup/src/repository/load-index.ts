@@ -1,0 +1,87 @@
+/** Reading all indexes, and finding packs that none of them lists. */
+import { HoldfastError } from '@holdfast/protocol';
+import { isStorageId, type StorageId } from '../format/ids.ts';
+import { type IndexedPack, indexDocument, packsOfIndex } from '../format/index-file.ts';
+import { decodePackHeader, HEADER_LENGTH_BYTES, headerLength } from '../format/pack.ts';
+import { BACKUP_LIMITS } from '../limits.ts';
+import { BlobIndex } from './blob-index.ts';
+import { mapInParallel } from './gate.ts';
+import type { Repository } from './repository.ts';
+
+/** The key of a pack in the store. */
+export function packKey(id: StorageId): string {
+  return `data/${id.slice(0, 2)}/${id}`;
+}
+
+/** All of a repository's indexes. An index that another process replaced meanwhile is passed over. */
+export async function loadIndex(repository: Repository, signal?: AbortSignal): Promise<BlobIndex> {
+  const index = new BlobIndex();
+  await mapInParallel(await repository.ids('index', signal), BACKUP_LIMITS.loadsMax, async (id) => {
+    try {
+      for (const pack of packsOfIndex(await repository.load('index', id, signal))) index.add(pack);
+    } catch (error) {
+      if (error instanceof HoldfastError && error.code === 'NOT_FOUND') return;
+      throw error;
+    }
+  });
+  return index;
+}
+
+/** Every pack that lies in the store, with its length in bytes. */
+export async function listPacks(
+  repository: Repository,
+  signal?: AbortSignal,
+): Promise<Map<StorageId, number>> {
+  const packs = new Map<StorageId, number>();
+  for await (const { key, bytes } of repository.store.list('data/', signal)) {
+    const id = key.slice(key.lastIndexOf('/') + 1);
+    if (isStorageId(id) && key === packKey(id)) packs.set(id, bytes);
+  }
+  return packs;
+}
+
+/** What a pack says of itself. CORRUPT when its header is damaged. */
+export async function readPackHeader(
+  repository: Repository,
+  id: StorageId,
+  bytes: number,
+  signal?: AbortSignal,
+): Promise<IndexedPack> {
+  const { store, key } = repository;
+  const end = { offset: bytes - HEADER_LENGTH_BYTES, length: HEADER_LENGTH_BYTES };
+  if (end.offset < 0) throw new HoldfastError('CORRUPT', 'a pack is shorter than its end');
+  const length = headerLength(await store.get(packKey(id), end, signal), bytes);
+  const sealed = await store.get(packKey(id), { offset: end.offset - length, length }, signal);
+  return { id, blobs: decodePackHeader(sealed, key) };
+}
+
+/**
+ * Lists packs that lie in the store but in no index, as a backup leaves them that was killed: their
+ * blobs need not be sent again. Packs that are damaged are left alone. The number adopted.
+ */
+export async function adoptPacks(
+  repository: Repository,
+  index: BlobIndex,
+  signal?: AbortSignal,
+): Promise<number> {
+  const unlisted = [...(await listPacks(repository, signal))].filter(([id]) => !index.hasPack(id));
+  const packs = await mapInParallel(unlisted, BACKUP_LIMITS.loadsMax, async ([id, bytes]) => {
+    try {
+      return await readPackHeader(repository, id, bytes, signal);
+    } catch (error) {
+      const isGone =
+        error instanceof HoldfastError && (error.code === 'CORRUPT' || error.code === 'NOT_FOUND');
+      if (isGone) return undefined;
+      throw error;
+    }
+  });
+  const adopted = packs.filter((pack) => pack !== undefined);
+  for (let at = 0; at < adopted.length; at += BACKUP_LIMITS.indexPacks)
+    await repository.save(
+      'index',
+      indexDocument(adopted.slice(at, at + BACKUP_LIMITS.indexPacks)),
+      signal,
+    );
+  for (const pack of adopted) index.add(pack);
+  return adopted.length;
+}

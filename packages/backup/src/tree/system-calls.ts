@@ -1,0 +1,86 @@
+/** The system calls that Node has no function for, through koffi. Paths are latin1 text. */
+import koffi from 'koffi';
+
+const libc = koffi.load(null);
+
+const cListXattr = libc.func(
+  'long llistxattr(const uint8_t *path, _Out_ uint8_t *list, size_t size)',
+);
+const cGetXattr = libc.func(
+  'long lgetxattr(const uint8_t *path, const uint8_t *name, _Out_ uint8_t *value, size_t size)',
+);
+const cSetXattr = libc.func(
+  'int lsetxattr(const uint8_t *path, const uint8_t *name, const uint8_t *value, size_t size, int flags)',
+);
+const cMknod = libc.func('int mknod(const uint8_t *path, uint32_t mode, uint64_t device)');
+const cUtimens = libc.func(
+  'int utimensat(int directory, const uint8_t *path, const uint8_t *times, int flags)',
+);
+const cSeek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
+
+const AT_FDCWD = -100;
+const AT_SYMLINK_NOFOLLOW = 0x100;
+const ENXIO = 6;
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const NS_PER_S = 1_000_000_000n;
+/** XATTR_LIST_MAX and XATTR_SIZE_MAX of the kernel. */
+const XATTR_BYTES_MAX = 65_536;
+
+const scratch = Buffer.alloc(XATTR_BYTES_MAX);
+
+function cString(text: string): Buffer {
+  return Buffer.from(`${text}\0`, 'latin1');
+}
+
+function orErrno(result: number): number {
+  return result < 0 ? -koffi.errno() : result;
+}
+
+/** llistxattr(2): the names, or the negative errno. */
+export function listXattrs(path: string): string[] | number {
+  const length = orErrno(cListXattr(cString(path), scratch, scratch.length));
+  if (length < 0) return length;
+  return scratch.toString('latin1', 0, length).split('\0').slice(0, -1);
+}
+
+/** lgetxattr(2): the value, or the negative errno. */
+export function getXattr(path: string, name: string): Buffer | number {
+  const length = orErrno(cGetXattr(cString(path), cString(name), scratch, scratch.length));
+  return length < 0 ? length : Buffer.from(scratch.subarray(0, length));
+}
+
+/** lsetxattr(2): 0 or the negative errno. */
+export function setXattr(path: string, name: string, value: Uint8Array): number {
+  return orErrno(cSetXattr(cString(path), cString(name), value, value.length, 0));
+}
+
+/** mknod(2), `mode` with the type: 0 or the negative errno. */
+export function makeNode(path: string, mode: number, device: bigint): number {
+  return orErrno(cMknod(cString(path), mode, device));
+}
+
+/** utimensat(2) on the name itself, nanoseconds since the epoch: 0 or the negative errno. */
+export function setTimes(path: string, atimeNs: bigint, mtimeNs: bigint): number {
+  const times = Buffer.alloc(32);
+  for (const [at, ns] of [
+    [0, atimeNs],
+    [16, mtimeNs],
+  ] as const) {
+    const rest = ((ns % NS_PER_S) + NS_PER_S) % NS_PER_S;
+    times.writeBigInt64LE((ns - rest) / NS_PER_S, at);
+    times.writeBigInt64LE(rest, at + 8);
+  }
+  return orErrno(cUtimens(AT_FDCWD, cString(path), times, AT_SYMLINK_NOFOLLOW));
+}
+
+/** The next data at or behind an offset, [start, end); `undefined`: only a hole follows, or errno. */
+export function nextData(fd: number, offset: number): { start: number; end: number } | number {
+  const start = orErrno(Number(cSeek(fd, offset, SEEK_DATA)));
+  if (start < 0) return start;
+  const end = orErrno(Number(cSeek(fd, start, SEEK_HOLE)));
+  return end < 0 ? end : { start, end };
+}
+
+/** errno of {@link nextData} when no data follows. */
+export const NO_DATA = -ENXIO;
