@@ -10,6 +10,15 @@ export {
   planReclaim,
 } from './background.ts';
 export { check } from './check.ts';
+export { REGION_BYTES } from './content/content-editor.ts';
+export {
+  type InlineFile,
+  type InlinePiece,
+  type InlineRegion,
+  inlineFile,
+  inlineRegion,
+  nextInlineRegion,
+} from './content/inline-look.ts';
 export { MemoryState } from './memory-state.ts';
 export type { StateReader, StateScanner, StateSource, StateWriter } from './state.ts';
 export { type ViewRequest, view } from './views.ts';

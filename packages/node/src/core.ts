@@ -18,10 +18,12 @@ import { MapCache } from './membership/map-cache.ts';
 import { Registry } from './membership/registry.ts';
 import { ShardGroups, type ShardParts } from './membership/shard-groups.ts';
 import { VolumeLifecycle } from './membership/volumes.ts';
+import type { ChunkPeersOptions } from './repair/peers.ts';
 import { Peers } from './rpc/peers.ts';
 import { RpcServer } from './rpc/server.ts';
 import { shardRunner } from './rpc/shard-service.ts';
 import { ChunkCollector } from './shards/chunk-collector.ts';
+import { openInlineDestination } from './shards/inline/start.ts';
 import { SystemShard } from './shards/system-shard.ts';
 import { VolumeShards } from './shards/volume-shards.ts';
 import type { Teardown } from './teardown.ts';
@@ -101,7 +103,8 @@ export async function buildCore(input: CoreInput): Promise<Core> {
     peers,
     stopping,
   });
-  const volumeShards = await openVolumeShards(input, { map, book, host: consensus.host });
+  const shared = { ...consensus, map, book, registry, metrics };
+  const volumeShards = await openVolumeShards(input, shared);
   volumeShards.register(wire);
   consensusMetrics.observe({
     wal: consensus.wal,
@@ -135,21 +138,34 @@ export async function buildCore(input: CoreInput): Promise<Core> {
 
 async function openVolumeShards(
   { config, identity, teardown, onFatal }: CoreInput,
-  { map, book, host }: Pick<Core, 'map' | 'book' | 'host'>,
+  {
+    map,
+    book,
+    host,
+    registry,
+    metrics,
+  }: Pick<Core, 'map' | 'book' | 'host' | 'registry' | 'metrics'>,
 ): Promise<VolumeShards> {
-  const collector = new ChunkCollector({
+  const peers: ChunkPeersOptions = {
     clusterId: identity.clusterId,
     tls: () => identity.tls,
-    map: () => map.current,
     addressOf: (node) => book.of(node, 'wireAddress'),
-  });
+  };
+  const collector = new ChunkCollector({ ...peers, map: () => map.current });
   teardown.add('chunk collector', () => collector.close());
+  const inline = openInlineDestination({
+    peers: { ...peers, self: identity.node, map },
+    registry,
+    metrics,
+    teardown,
+  });
   const path = join(config.dataDirectory, DATA_NAMES.state, 'volumes');
   await mkdir(path, { recursive: true, mode: 0o700 });
   const shards = await VolumeShards.open(path, {
     host,
     onFatal,
     deleteChunks: (chunks) => collector.delete(chunks),
+    inline,
   });
   teardown.add('volume shards', () => shards.close());
   return shards;

@@ -19,6 +19,7 @@ import {
 import type { LeaderChange, ShardHost } from '../consensus/shard-host.ts';
 import { DelegationRecalls } from './delegations.ts';
 import { Housekeeping } from './housekeeping.ts';
+import { type InlineDestination, InlineMover } from './inline/inline-mover.ts';
 import { type SessionChannel, SessionLeases, SWEEP_MS } from './sessions.ts';
 import type { VolumeShard } from './shard.ts';
 
@@ -26,6 +27,8 @@ import type { VolumeShard } from './shard.ts';
 export interface VolumeServiceOptions {
   readonly host: Pick<ShardHost, 'propose' | 'readBarrier' | 'leaderOf' | 'isLeader'>;
   readonly deleteChunks: (chunks: readonly ChunkId[]) => Promise<readonly ChunkId[]>;
+  /** Where small writes go in the end; they stay in the metadata when absent. */
+  readonly inline?: InlineDestination;
   /** Milliseconds on a clock that never goes back. */
   readonly now?: () => number;
   /** Nanoseconds since the epoch. */
@@ -50,6 +53,7 @@ export class VolumeService {
   readonly leases: SessionLeases;
   readonly #recalls: DelegationRecalls;
   readonly #housekeeping: Housekeeping;
+  readonly #inlineMover: InlineMover | undefined;
   readonly #now: () => number;
   readonly #nowNs: () => bigint;
   readonly #stopListening: () => void;
@@ -79,9 +83,24 @@ export class VolumeService {
       nowNs: this.#nowNs,
       ...(collectGraceMs !== undefined && { graceMs: collectGraceMs }),
     });
+    this.#inlineMover = this.#moverTo(options.inline);
     this.#stopListening = shard.onApplied((command, result) => {
       this.leases.applied(command, result);
+      this.#inlineMover?.applied(command, result);
       if (result.ok) this.#recalls.applied(command);
+    });
+  }
+
+  #moverTo(destination: InlineDestination | undefined): InlineMover | undefined {
+    if (destination === undefined) return undefined;
+    return new InlineMover({
+      ...destination,
+      shard: this.#id,
+      state: this.#shard.state,
+      propose: (operation, volume) => this.#propose(operation, volume),
+      deleteChunks: this.#options.deleteChunks,
+      now: this.#now,
+      nowNs: this.#nowNs,
     });
   }
 
@@ -113,6 +132,7 @@ export class VolumeService {
     this.#sweeping = setInterval(() => this.leases.sweep(), SWEEP_MS);
     this.#sweeping.unref();
     this.#housekeeping.start();
+    this.#inlineMover?.start();
   }
 
   #stopLeading(): void {
@@ -120,17 +140,18 @@ export class VolumeService {
     this.leases.resign();
     this.#recalls.release();
     void this.#housekeeping.stop();
+    void this.#inlineMover?.stop();
   }
 
   /** An operation of the shard's own. */
-  async #propose(operation: Operation): Promise<CommandResult> {
+  async #propose(operation: Operation, volume: VolumeNumber = ROOT_VOLUME): Promise<CommandResult> {
     const command: Command = {
       v: 1,
       session: INTERNAL_SESSION,
       sequence: 1,
       answeredBelow: 1,
       timeNs: this.#nowNs(),
-      volume: ROOT_VOLUME,
+      volume,
       operation,
     };
     return (await this.#options.host.propose(this.#id, encode(command))) as CommandResult;
@@ -213,6 +234,7 @@ export class VolumeService {
     this.#stopListening();
     this.#stopLeading();
     await this.#housekeeping.stop();
+    await this.#inlineMover?.stop();
   }
 }
 

@@ -1,0 +1,32 @@
+import { ChunkWriter } from '@holdfast/chunks';
+import type { Registry as MetricsRegistry } from 'prom-client';
+import type { Registry } from '../../membership/registry.ts';
+import type { Teardown } from '../../teardown.ts';
+import type { InlineDestination } from './inline-mover.ts';
+import { InlineMetrics } from './metrics.ts';
+import { PeerCluster, type PeerClusterOptions } from './peer-cluster.ts';
+import { VolumePolicies } from './policies.ts';
+
+/** What {@link openInlineDestination} works with. */
+export interface InlineParts {
+  readonly peers: PeerClusterOptions;
+  readonly registry: Pick<Registry, 'view'>;
+  readonly metrics: MetricsRegistry;
+  readonly teardown: Teardown;
+}
+
+/** Where the shards of a peer move small writes to: chunks on the peers of the cluster. */
+export function openInlineDestination(parts: InlineParts): InlineDestination {
+  const { peers, registry, metrics, teardown } = parts;
+  const cluster = new PeerCluster(peers);
+  teardown.add('inline chunks', () => cluster.close());
+  const policies = new VolumePolicies({
+    list: async () => (await registry.view({ view: 'volumes' })).volumes,
+    nowMs: () => performance.now(),
+  });
+  return {
+    chunks: new ChunkWriter(cluster),
+    policyOf: (volume) => policies.of(volume),
+    metrics: new InlineMetrics(metrics),
+  };
+}
