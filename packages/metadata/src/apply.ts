@@ -26,6 +26,7 @@ import {
   openSessionOf,
   releaseOrphans,
 } from './operations/sessions.ts';
+import { createSnapshot, removeSnapshot } from './operations/snapshots.ts';
 import {
   acquireDelegation,
   checkDelegation,
@@ -192,6 +193,10 @@ function perform(context: Context, operation: Operation): OperationAnswer {
       return setQuota(context, operation);
     case 'destroy-volume':
       return destroyVolume(context, operation);
+    case 'create-snapshot':
+      return createSnapshot(context, operation);
+    case 'remove-snapshot':
+      return removeSnapshot(context, operation);
     case 'create':
       return create(context, operation);
     case 'link':

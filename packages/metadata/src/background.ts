@@ -3,7 +3,7 @@
  * function only looks; the change is a command of INTERNAL_SESSION.
  */
 import type { ChunkId, InodeNumber, Operation, SessionId, VolumeNumber } from '@holdfast/protocol';
-import { isCutOff } from './content/content-editor.ts';
+import { isCutOff } from './content/cuts.ts';
 import {
   contentRange,
   deadVolumeKey,
@@ -19,6 +19,7 @@ import {
   shardKindRange,
   volumeRange,
 } from './keys.ts';
+import { planVersions } from './plan-versions.ts';
 import { FREED_CHUNK, INODE, REGION } from './records.ts';
 import { DEAD_VOLUME, LOCKS, ORPHAN, SESSION, SESSION_ID } from './shard-records.ts';
 import type { StateReader, StateSource } from './state.ts';
@@ -133,14 +134,15 @@ export async function openSessions(state: StateSource): Promise<OpenSession[]> {
 
 /**
  * The next 'reclaim' of at most about `count` keys, or undefined when the state holds no garbage.
- * Order: what ended sessions held, destroyed volumes, contents and cut-off parts of files.
+ * Order: what ended sessions held, destroyed volumes, contents and cut-off parts of files, what only
+ * removed snapshots saw.
  */
 export async function planReclaim(
   state: StateSource,
   count: number,
 ): Promise<Extract<Operation, { op: 'reclaim' }> | undefined> {
   const keys: Uint8Array[] = [];
-  for (const plan of [planSessions, planVolumes, planContents, planCuts]) {
+  for (const plan of [planSessions, planVolumes, planContents, planCuts, planVersions]) {
     await plan(state, keys, count);
     if (keys.length >= count) break;
   }
@@ -174,7 +176,14 @@ function bounds(kind: Parameters<typeof shardKindRange>[0]): [Uint8Array, Uint8A
   return [from, to];
 }
 
-const TABLES_BY_VOLUME = ['locks', 'orphan', 'inlineFile', 'deadContent', 'contentCut'] as const;
+const TABLES_BY_VOLUME = [
+  'locks',
+  'orphan',
+  'inlineFile',
+  'deadContent',
+  'contentCut',
+  'unpinned',
+] as const;
 
 async function planVolumes(state: StateSource, keys: Uint8Array[], count: number): Promise<void> {
   for await (const [key, bytes] of entriesOf(state, shardKindRange('deadVolume'))) {

@@ -56,12 +56,13 @@ const BREAKS: readonly [string, (state: Sound) => void][] = [
   ['a birth still to come', (s) => change(s, INODE, inodeKey(V, s.ino), { birth: 9 })],
   [
     'a cut without its mark',
-    (s) => change(s, INODE, inodeKey(V, s.ino), { cuts: [{ from: 5, to: 6, epoch: 1 }] }),
+    (s) =>
+      change(s, INODE, inodeKey(V, s.ino), { cuts: [{ from: 5, to: 6, epoch: 1, generation: 1 }] }),
   ],
   ['an inode number still to come', (s) => change(s, VOLUME, volumeKey(V), { nextInode: 3 })],
   ['wrong bytes in use', (s) => change(s, VOLUME, volumeKey(V), { usedBytes: 1 })],
   ['wrong inodes in use', (s) => change(s, VOLUME, volumeKey(V), { usedInodes: 1 })],
-  ['a pin of the present', (s) => change(s, VOLUME, volumeKey(V), { pins: [1] })],
+  ['a pin of the present', (s) => change(s, VOLUME, volumeKey(V), { newestPin: 1 })],
   ['a name of nothing', (s) => change(s, DENTRY, dentryKey(V, s.d, 'f'), { ino: 99 as never })],
   ['a lost name', (s) => s.shard.state.delete(dentryKey(V, s.d, 'f'))],
   ['a lost listing', (s) => s.shard.state.delete(listingKey(V, s.d, 1))],

@@ -2,6 +2,7 @@ import type { InodeNumber, VolumeNumber } from '@holdfast/protocol';
 import { Census } from './check/census.ts';
 import { checkContents } from './check/contents.ts';
 import { checkNames, type Report } from './check/names.ts';
+import { checkVersions } from './check/versions.ts';
 import { keyAfter } from './keys.ts';
 import type { HeldLock } from './shard-records.ts';
 import type { StateSource } from './state.ts';
@@ -43,9 +44,7 @@ function checkVolumes(census: Census, report: Report): void {
       continue;
     }
     if (dead !== undefined) say('it is alive and destroyed');
-    const { pins, generation } = found.volume;
-    const isOrdered = pins.every((pin, index) => pin < (pins[index + 1] ?? generation));
-    if (!isOrdered) say('its pins are not in order below its generation');
+    checkVersions(census, found, found.volume, say);
     checkNames(census, found, found.volume, say);
     checkContents(census, found, found.volume, say);
   }

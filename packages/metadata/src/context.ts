@@ -12,6 +12,8 @@ export interface Context {
   readonly session: SessionId;
   /** The session's short name in the shard; 0 for the leader itself. */
   readonly ordinal: number;
+  /** Looks at a snapshot: the generation that it pins. */
+  readonly at?: number;
 }
 
 /** The volume's record. ENOENT when there is no such volume. */

@@ -2,20 +2,18 @@ import { type InodeNumber, ROOT_INODE, type VolumeNumber } from '@holdfast/proto
 import { describe, expect, it } from 'vitest';
 import { freedChunks } from './background.ts';
 import { check } from './check.ts';
-import { readAt } from './history.ts';
 import { chunkKey, dentryKey, inodeKey, KIND, regionKey, volumeKey } from './keys.ts';
+import { recordAt } from './past.ts';
 import { CHUNK, DENTRY, INODE, REGION, VOLUME } from './records.ts';
 import { chunkExtent, chunkId, inlineExtent, TestShard } from './test-shard.ts';
 
 const V = 1 as VolumeNumber;
 
-/** What a snapshot will do: the present generation is pinned, a new one begins. Gives the pinned one. */
+/** Takes a snapshot; gives the pinned generation. */
 function pin(shard: TestShard): number {
   const key = volumeKey(V);
-  const volume = VOLUME.decode(shard.state.get(key) as Uint8Array);
-  const { generation, pins } = volume;
-  const next = { ...volume, generation: generation + 1, pins: [...pins, generation] };
-  shard.state.put(key, VOLUME.encode(next));
+  const { generation } = VOLUME.decode(shard.state.get(key) as Uint8Array);
+  shard.do({ op: 'create-snapshot', name: `s${generation}` });
   return generation;
 }
 
@@ -24,11 +22,11 @@ function historySize(shard: TestShard): number {
   return shard.state.entries(from, Buffer.of(0, 0, V, KIND.history + 1)).length;
 }
 
-const nameAt = async (shard: TestShard, name: string, generation: number) =>
-  (await readAt(shard.state, DENTRY, dentryKey(V, ROOT_INODE, name), generation))?.ino;
+const nameAt = (shard: TestShard, name: string, generation: number) =>
+  recordAt(shard.state, DENTRY, dentryKey(V, ROOT_INODE, name), generation)?.ino;
 
-const sizeAt = async (shard: TestShard, ino: InodeNumber, generation: number) =>
-  (await readAt(shard.state, INODE, inodeKey(V, ino), generation))?.size;
+const sizeAt = (shard: TestShard, ino: InodeNumber, generation: number) =>
+  recordAt(shard.state, INODE, inodeKey(V, ino), generation)?.size;
 
 describe('history', () => {
   it('keeps nothing while no generation is pinned', () => {
@@ -49,15 +47,9 @@ describe('history', () => {
     const second = pin(shard);
     const later = shard.create('a').ino;
     const third = pin(shard);
-    expect([await nameAt(shard, 'a', first), await nameAt(shard, 'b', first)]).toEqual([
-      a,
-      undefined,
-    ]);
-    expect([await nameAt(shard, 'a', second), await nameAt(shard, 'b', second)]).toEqual([
-      undefined,
-      b,
-    ]);
-    expect([await nameAt(shard, 'a', third), await nameAt(shard, 'b', third)]).toEqual([later, b]);
+    expect([nameAt(shard, 'a', first), nameAt(shard, 'b', first)]).toEqual([a, undefined]);
+    expect([nameAt(shard, 'a', second), nameAt(shard, 'b', second)]).toEqual([undefined, b]);
+    expect([nameAt(shard, 'a', third), nameAt(shard, 'b', third)]).toEqual([later, b]);
   });
 
   it('moves a record once for a generation, however often it changes', async () => {
@@ -71,8 +63,8 @@ describe('history', () => {
     expect(historySize(shard)).toBe(before + 1);
     const second = pin(shard);
     shard.do({ op: 'set-attributes', ino, size: 8 });
-    expect([await sizeAt(shard, ino, first), await sizeAt(shard, ino, second)]).toEqual([0, 7]);
-    expect(await sizeAt(shard, ino, second + 1)).toBe(8);
+    expect([sizeAt(shard, ino, first), sizeAt(shard, ino, second)]).toEqual([0, 7]);
+    expect(sizeAt(shard, ino, second + 1)).toBe(8);
   });
 
   it('does not show a generation what was born later, though an older version of it exists', async () => {
@@ -81,18 +73,15 @@ describe('history', () => {
     const b = shard.create('b').ino;
     const second = pin(shard);
     shard.do({ op: 'unlink', parent: ROOT_INODE, name: 'b' });
-    expect([await nameAt(shard, 'b', first), await nameAt(shard, 'b', second)]).toEqual([
-      undefined,
-      b,
-    ]);
+    expect([nameAt(shard, 'b', first), nameAt(shard, 'b', second)]).toEqual([undefined, b]);
   });
 
   it('reads records that never changed from the head', async () => {
     const shard = new TestShard();
     const { ino } = shard.create('a');
     const generations = [pin(shard), pin(shard), pin(shard)];
-    for (const generation of generations) expect(await nameAt(shard, 'a', generation)).toBe(ino);
-    expect(await nameAt(shard, 'a', 0)).toBeUndefined();
+    for (const generation of generations) expect(nameAt(shard, 'a', generation)).toBe(ino);
+    expect(nameAt(shard, 'a', 0)).toBeUndefined();
   });
 
   it('keeps chunks alive that only a pinned generation shows', async () => {
@@ -106,7 +95,7 @@ describe('history', () => {
     expect(freed).toEqual([chunkId(2)]);
     const kept = CHUNK.decode(shard.state.get(chunkKey(V, chunkId(1))) as Uint8Array);
     expect(kept).toMatchObject({ liveBytes: 1000, freed: 0 });
-    const region = await readAt(shard.state, REGION, regionKey(V, ino, 0), first);
+    const region = recordAt(shard.state, REGION, regionKey(V, ino, 0), first);
     expect(region?.pieces[0]?.source).toMatchObject({ chunk: chunkId(1) });
     expect(await check(shard.state)).toEqual([]);
   });
@@ -120,8 +109,8 @@ describe('history', () => {
     shard.do({ op: 'release-orphans', inos: [ino] });
     await shard.reclaimAll();
     expect(shard.state.get(inodeKey(V, ino))).toBeUndefined();
-    expect(await nameAt(shard, 'a', first)).toBe(ino);
-    expect(await sizeAt(shard, ino, first)).toBe(104);
+    expect(nameAt(shard, 'a', first)).toBe(ino);
+    expect(sizeAt(shard, ino, first)).toBe(104);
     expect(await freedChunks(shard.state, 0, 10)).toEqual([]);
     expect(await check(shard.state)).toEqual([]);
   });

@@ -1,20 +1,33 @@
 /**
  * Generations: what a snapshot sees. The one rule: before a head record that a pinned generation
- * still sees (birth <= newest pin) is changed or deleted, it moves to the history table with
- * (birth, death), death being the present generation. Without pins nothing is ever moved.
+ * still sees is changed or deleted, it moves to the history table with (birth, death). Without pins
+ * nothing is ever moved. Reading it again: past.ts; deleting it: operations/versions.ts.
  */
 import { HoldfastError, type VolumeNumber } from '@holdfast/protocol';
 import { retainChunks } from './content/chunks.ts';
-import { historyKey, historyRange, volumeKey } from './keys.ts';
+import { deathKey, historyKey, versionsKey, volumeKey } from './keys.ts';
+import { isPinned } from './pins.ts';
 import type { RecordType } from './record-type.ts';
-import { type HeadRecord, HISTORY, REGION, type RegionRecord, VOLUME } from './records.ts';
-import type { StateSource } from './state.ts';
+import {
+  DEATH,
+  type HeadRecord,
+  HISTORY,
+  REGION,
+  type RegionRecord,
+  VERSIONS,
+  VOLUME,
+} from './records.ts';
 import type { Transaction } from './transaction.ts';
 
 /** A head key and the volume it belongs to. */
 interface Head {
   readonly volume: VolumeNumber;
   readonly key: Uint8Array;
+  /**
+   * The generation in which the record came out of sight, where that was before it is deleted: cut
+   * off, content dropped, last name gone. Default: the present one.
+   */
+  readonly death?: number;
 }
 
 /** Moves the present version to history when a pinned generation sees it; gives the present generation. */
@@ -25,21 +38,32 @@ function preserve<T extends HeadRecord>(
 ): number {
   const volume = transaction.read(VOLUME, volumeKey(head.volume));
   if (volume === undefined) throw new HoldfastError('INTERNAL', 'a head record without a volume');
-  const newestPin = volume.pins.at(-1);
-  if (newestPin === undefined) return volume.generation;
+  const { generation, newestPin } = volume;
+  if (newestPin === 0) return generation;
   const present = transaction.read(type, head.key);
-  if (present === undefined || present.birth > newestPin) return volume.generation;
-  const death = volume.generation;
-  transaction.write(HISTORY, historyKey(head.key, death), {
-    birth: present.birth,
-    death,
-    record: type.encode(present),
-  });
+  if (present === undefined || present.birth > newestPin) return generation;
+  const { birth } = present;
+  const death = head.death ?? generation;
+  if (!isPinned(transaction, head.volume, { birth, death, newestPin })) return generation;
+  keep(transaction, head.key, { birth, death, record: type.encode(present) });
   // The old version goes on showing its chunks beside whatever the head shows from now on.
   if ((type as unknown) === REGION) {
     retainChunks(transaction, head.volume, (present as unknown as RegionRecord).pieces);
   }
-  return volume.generation;
+  return generation;
+}
+
+/** Puts a version into history, into the list of the record's versions, and into the table of deaths. */
+function keep(
+  transaction: Transaction,
+  head: Uint8Array,
+  version: { readonly birth: number; readonly death: number; readonly record: Uint8Array },
+): void {
+  const { birth, death } = version;
+  const lives = transaction.read(VERSIONS, versionsKey(head))?.lives ?? [];
+  transaction.write(HISTORY, historyKey(head, death), version);
+  transaction.write(VERSIONS, versionsKey(head), { lives: [...lives, [birth, death]] });
+  transaction.write(DEATH, deathKey(head, death), { birth });
 }
 
 /** Puts a head record, born in the volume's present generation. */
@@ -61,24 +85,4 @@ export function removeHead<T extends HeadRecord>(
 ): void {
   preserve(transaction, type, head);
   transaction.remove(type, head.key);
-}
-
-/**
- * The record of `key` as the pinned `generation` saw it, or undefined when it was not there. The
- * versions of one record do not overlap: the first that died later, or else the head, decides.
- */
-export async function readAt<T extends HeadRecord>(
-  state: StateSource,
-  type: RecordType<T>,
-  key: Uint8Array,
-  generation: number,
-): Promise<T | undefined> {
-  const { from, to } = historyRange(key, generation);
-  for await (const [, bytes] of state.scan(from, to, 1)) {
-    const version = HISTORY.decode(bytes);
-    return version.birth <= generation ? type.decode(version.record) : undefined;
-  }
-  const bytes = state.get(key);
-  const head = bytes === undefined ? undefined : type.decode(bytes);
-  return head !== undefined && head.birth <= generation ? head : undefined;
 }

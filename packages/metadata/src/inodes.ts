@@ -13,7 +13,11 @@ export interface Inode {
 /** The inode. ESTALE when it does not exist (any more). */
 export function inodeOf(context: Context, ino: InodeNumber): Inode {
   const record = context.transaction.read(INODE, inodeKey(context.volume, ino));
-  if (record === undefined) throw new HoldfastError('ESTALE', undefined, { detail: { ino } });
+  // Who had an orphan open at a snapshot is gone from what the snapshot shows.
+  const isHidden = context.at !== undefined && record?.nlink === 0;
+  if (record === undefined || isHidden) {
+    throw new HoldfastError('ESTALE', undefined, { detail: { ino } });
+  }
   return { ino, record };
 }
 
@@ -57,8 +61,15 @@ export function putInode(
   ino: InodeNumber,
   record: Omit<InodeRecord, 'birth'>,
 ): void {
-  const head = { volume: context.volume, key: inodeKey(context.volume, ino) };
+  const key = inodeKey(context.volume, ino);
+  const present = context.transaction.read(INODE, key);
+  const head = { volume: context.volume, key, ...outOfSight(present) };
   putHead(context.transaction, INODE, head, record);
+}
+
+/** When what belongs to an inode came out of every snapshot's sight: for orphans, with the last name. */
+export function outOfSight(inode: InodeRecord | undefined): { readonly death?: number } {
+  return inode === undefined || inode.unlinked === 0 ? {} : { death: inode.unlinked };
 }
 
 /** A new number for an inode or a content. ENOSPC when the volume has used them all. */

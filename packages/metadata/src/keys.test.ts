@@ -6,9 +6,13 @@ import {
   chunkKey,
   contentCutKey,
   contentRange,
+  deathKey,
+  deathsRange,
   dentryKey,
+  headOfDeath,
+  headOfHistory,
+  headOfVersions,
   historyKey,
-  historyRange,
   inodeKey,
   KIND,
   keyAfter,
@@ -19,6 +23,7 @@ import {
   regionKey,
   SHARD_KIND,
   shardKindRange,
+  versionsKey,
   volumeRange,
 } from './keys.ts';
 import { chunkId } from './test-shard.ts';
@@ -89,10 +94,20 @@ describe('keys', () => {
   });
 
   it('keep older versions of a name apart from those of longer names', () => {
-    const range = historyRange(dentryKey(V, INO, 'a'), 4);
-    expect(isIn(historyKey(dentryKey(V, INO, 'a'), 5), range)).toBe(true);
-    expect(isIn(historyKey(dentryKey(V, INO, 'a'), 4), range)).toBe(false);
-    expect(isIn(historyKey(dentryKey(V, INO, 'a\x01'), 5), range)).toBe(false);
-    expect(isIn(historyKey(dentryKey(V, INO, 'ab'), 5), range)).toBe(false);
+    const a = dentryKey(V, INO, 'a');
+    expect(headOfHistory(historyKey(a, 5))).toEqual({ head: a, death: 5 });
+    expect(headOfDeath(deathKey(a, 5))).toEqual({ head: a, death: 5 });
+    expect(headOfVersions(versionsKey(a))).toEqual(a);
+    // A name that looks as if a death came after it.
+    const longer = dentryKey(V, INO, 'a\x01\x01\x01\x01\x01\x01\x01');
+    expect(headOfHistory(historyKey(longer, 5))).toEqual({ head: longer, death: 5 });
+  });
+
+  it('order versions by death, then by kind', () => {
+    const range = deathsRange(V, 3, 4);
+    expect(isIn(deathKey(inodeKey(V, INO), 3), range)).toBe(true);
+    expect(isIn(deathKey(chunkKey(V, chunkId(1)), 4), range)).toBe(true);
+    expect(isIn(deathKey(inodeKey(V, INO), 5), range)).toBe(false);
+    expect(isIn(deathKey(inodeKey(V, INO), 2), range)).toBe(false);
   });
 });

@@ -21,6 +21,11 @@ export const KIND = {
   blob: 0x15,
   chunk: 0x20,
   history: 0x30,
+  versions: 0x31,
+  death: 0x32,
+  pins: 0x40,
+  snapshot: 0x41,
+  snapshotName: 0x42,
 } as const;
 
 /** Kinds of keys of the whole shard. */
@@ -39,6 +44,7 @@ export const SHARD_KIND = {
   contentCut: 0x14,
   deadVolume: 0x15,
   freedChunk: 0x16,
+  unpinned: 0x17,
 } as const;
 
 const SHARD = 0 as VolumeNumber;
@@ -139,8 +145,80 @@ const NUL = new Uint8Array(1);
  * fixed width.
  */
 export function historyKey(head: Uint8Array, death: number): Uint8Array {
-  const volume = numberIn(head, 0, WIDTH.volume) as VolumeNumber;
-  return keyOf(volume, KIND.history, head.subarray(WIDTH.volume), NUL, [WIDTH.blob, death]);
+  return keyOf(volumeIn(head), KIND.history, head.subarray(WIDTH.volume), NUL, [WIDTH.blob, death]);
+}
+
+/** The list of a head record's versions in history. */
+export function versionsKey(head: Uint8Array): Uint8Array {
+  return keyOf(volumeIn(head), KIND.versions, head.subarray(WIDTH.volume));
+}
+
+/** A version in history, by its death: what died between two snapshots is one range. */
+export function deathKey(head: Uint8Array, death: number): Uint8Array {
+  return keyOf(volumeIn(head), KIND.death, [WIDTH.blob, death], head.subarray(WIDTH.volume));
+}
+
+/** Versions of a kind (0: of any) that died in `death`, and what is ordered behind them. */
+export function deathsFrom(volume: VolumeNumber, death: number, kind = 0): Uint8Array {
+  return keyOf(volume, KIND.death, [WIDTH.blob, death], Uint8Array.of(kind));
+}
+
+/** A key of the table of deaths taken apart: the head that died, and when. */
+export function headOfDeath(key: Uint8Array): { readonly head: Uint8Array; death: number } {
+  const at = WIDTH.volume + 1;
+  const head = Buffer.concat([key.subarray(0, WIDTH.volume), key.subarray(at + WIDTH.blob)]);
+  return { head, death: numberIn(key, at, WIDTH.blob) };
+}
+
+/** A key of history taken apart. */
+export function headOfHistory(key: Uint8Array): { readonly head: Uint8Array; death: number } {
+  const end = key.length - WIDTH.blob;
+  const rest = key.subarray(WIDTH.volume + 1, end - NUL.length);
+  return {
+    head: Buffer.concat([key.subarray(0, WIDTH.volume), rest]),
+    death: numberIn(key, end, WIDTH.blob),
+  };
+}
+
+/** Whether a key is that of a head record, of which snapshots see older versions. */
+export function isHeadKey(key: Uint8Array): boolean {
+  const kind = key[WIDTH.volume] ?? 0;
+  return kind >= KIND.inode && kind <= KIND.blob && volumeIn(key) !== SHARD;
+}
+
+/** The volume of a key; 0: of the whole shard. */
+export function volumeIn(key: Uint8Array): VolumeNumber {
+  return numberIn(key, 0, WIDTH.volume) as VolumeNumber;
+}
+
+/** The pinned generations of a volume. */
+export function pinsKey(volume: VolumeNumber): Uint8Array {
+  return keyOf(volume, KIND.pins);
+}
+
+/** A snapshot by the generation that it pins. */
+export function snapshotKey(volume: VolumeNumber, generation: number): Uint8Array {
+  return keyOf(volume, KIND.snapshot, number(generation));
+}
+
+/** A snapshot by its name. */
+export function snapshotNameKey(volume: VolumeNumber, name: string): Uint8Array {
+  return keyOf(volume, KIND.snapshotName, Buffer.from(name, 'latin1'));
+}
+
+/** A generation that was unpinned; with `reached` behind it, the progress of the look for its garbage. */
+export function unpinnedKey(
+  volume: VolumeNumber,
+  generation: number,
+  reached: Uint8Array = new Uint8Array(),
+): Uint8Array {
+  const parts: Part[] = [[WIDTH.volume, volume], inode(generation), reached];
+  return keyOf(SHARD, SHARD_KIND.unpinned, ...parts);
+}
+
+/** What follows a key of unpinnedKey: how far the look has come. */
+export function reachedIn(key: Uint8Array): Uint8Array {
+  return key.subarray(WIDTH.volume + 1 + WIDTH.volume + WIDTH.inode);
 }
 
 /** Counters of the shard. */
@@ -248,11 +326,24 @@ export function listingRange(volume: VolumeNumber, parent: InodeNumber): KeyRang
   return rangeOf(keyOf(volume, KIND.listing, inode(parent)));
 }
 
-/** All older versions of a head record that died after `generation`. */
-export function historyRange(head: Uint8Array, generation: number): KeyRange {
-  const all = historyKey(head, 0);
-  const { to } = rangeOf(all.subarray(0, all.length - WIDTH.blob));
-  return { from: historyKey(head, generation + 1), to };
+/** The lists of versions of all head keys of [from, to). */
+export function versionsOf({ from, to }: KeyRange): KeyRange {
+  return { from: versionsKey(from), to: versionsKey(to) };
+}
+
+/** The head in a key of versionsKey. */
+export function headOfVersions(key: Uint8Array): Uint8Array {
+  return Buffer.concat([key.subarray(0, WIDTH.volume), key.subarray(WIDTH.volume + 1)]);
+}
+
+/** All snapshots of a volume, in the order in which they were made. */
+export function snapshotsRange(volume: VolumeNumber): KeyRange {
+  return rangeOf(keyOf(volume, KIND.snapshot));
+}
+
+/** Versions that died in [from, to] of a volume. */
+export function deathsRange(volume: VolumeNumber, from: number, to: number): KeyRange {
+  return { from: deathsFrom(volume, from), to: deathsFrom(volume, to + 1) };
 }
 
 /** A key taken apart; fields that its kind does not have are 0. */
@@ -261,7 +352,7 @@ export interface ParsedKey {
   readonly kind: number;
   /** Of shard-wide kinds by volume: that volume. */
   readonly subject: VolumeNumber;
-  /** Inode, parent or content. */
+  /** Inode, parent, content, or generation that was unpinned. */
   readonly ino: InodeNumber;
   /** What follows: region, cookie, epoch, ordinal, place. */
   readonly number: number;
@@ -274,6 +365,7 @@ const SUBJECT_KINDS: ReadonlySet<number> = new Set([
   SHARD_KIND.deadContent,
   SHARD_KIND.contentCut,
   SHARD_KIND.deadVolume,
+  SHARD_KIND.unpinned,
 ]);
 
 /** Takes a key apart; total: foreign bytes give fields that name nothing. */
@@ -299,4 +391,9 @@ export function parseKey(key: Uint8Array): ParsedKey {
     ino: ino as InodeNumber,
     number: at + width <= key.length ? numberIn(key, at, width) : 0,
   };
+}
+
+/** The generation in a key of snapshotKey. */
+export function snapshotIn(key: Uint8Array): number {
+  return numberIn(key, WIDTH.volume + 1, WIDTH.number);
 }

@@ -6,7 +6,7 @@ import type { InodeNumber } from '@holdfast/protocol';
 import { dropContent } from './content/dead-content.ts';
 import { type Context, changeVolume, volumeOf } from './context.ts';
 import { removeHead } from './history.ts';
-import { type Inode, inodeOf } from './inodes.ts';
+import { type Inode, inodeOf, outOfSight } from './inodes.ts';
 import { inodeKey, liveSessionsKey, ordinalKey, perInodeKey, xattrsKey } from './keys.ts';
 import { INODE, XATTRS } from './records.ts';
 import { LIVE_SESSIONS, LOCKS, MARK, ORPHAN, SESSION_ID } from './shard-records.ts';
@@ -25,6 +25,7 @@ export function makeOrphan(context: Context, ino: InodeNumber): { readonly lives
     return { livesOn: false };
   }
   transaction.write(ORPHAN, perInodeKey('orphan', volume, ino), { holders });
+  countOrphan(context, inodeOf(context, ino), 1);
   return { livesOn: true };
 }
 
@@ -43,14 +44,27 @@ export function dropHolders(
     context.transaction.write(ORPHAN, key, { holders });
     return;
   }
-  bury(context, inodeOf(context, ino));
+  const inode = inodeOf(context, ino);
+  countOrphan(context, inode, -1);
+  bury(context, inode);
+}
+
+/** Orphans made before there were snapshots (`unlinked` 0) were never counted. */
+function countOrphan(context: Context, { record }: Inode, by: 1 | -1): void {
+  if (record.unlinked === 0) return;
+  const { orphanBytes, orphanInodes } = volumeOf(context);
+  changeVolume(context, {
+    orphanBytes: orphanBytes + by * record.allocatedBytes,
+    orphanInodes: orphanInodes + by,
+  });
 }
 
 /** Deletes an inode and all that belongs to it; a big content is deleted in slices. */
 function bury(context: Context, { ino, record }: Inode): void {
   const { transaction, volume } = context;
-  removeHead(transaction, INODE, { volume, key: inodeKey(volume, ino) });
-  removeHead(transaction, XATTRS, { volume, key: xattrsKey(volume, ino) });
+  const death = outOfSight(record);
+  removeHead(transaction, INODE, { volume, key: inodeKey(volume, ino), ...death });
+  removeHead(transaction, XATTRS, { volume, key: xattrsKey(volume, ino), ...death });
   transaction.remove(ORPHAN, perInodeKey('orphan', volume, ino));
   transaction.remove(LOCKS, perInodeKey('locks', volume, ino));
   if (record.inlineBytes > 0) transaction.remove(MARK, perInodeKey('inlineFile', volume, ino));

@@ -49,7 +49,10 @@ describe('record types', () => {
       ],
     } as const;
     expect(REGION.decode(REGION.encode(region))).toEqual(region);
-    const cuts = [{ from: 1, to: 2 ** 33, epoch: 1 }];
+    const cuts = [
+      { from: 1, to: 2 ** 33, epoch: 1, generation: 1 },
+      { from: 0, to: 2, epoch: 2, generation: 3 },
+    ];
     expect(INODE.decode(INODE.encode({ ...inode, cuts })).cuts).toEqual(cuts);
     const lock = {
       holder: 1,

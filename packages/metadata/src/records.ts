@@ -18,14 +18,17 @@ export interface VolumeRecord {
   readonly name: string;
   /** Counter of snapshots, >= 1: what changes now is born in this generation. */
   readonly generation: number;
-  /** Generations that snapshots hold, ascending, each below `generation`. */
-  readonly pins: readonly number[];
+  /** The newest generation that a snapshot pins, below `generation`; 0: none. All of them: PinsRecord. */
+  readonly newestPin: number;
   /** Next number for an inode or a content. */
   readonly nextInode: number;
   /** Bytes that extents of all inodes cover. */
   readonly usedBytes: number;
   /** Inodes, the root and orphans included. */
   readonly usedInodes: number;
+  /** Of these, what orphans use: no snapshot shows it. */
+  readonly orphanBytes: number;
+  readonly orphanInodes: number;
   /** 0: no limit. */
   readonly quotaBytes: number;
   readonly quotaInodes: number;
@@ -37,10 +40,12 @@ export interface VolumeRecord {
 export const VOLUME = recordType<VolumeRecord>('volume', {
   name: { short: 'n' },
   generation: { short: 'g' },
-  pins: { short: 'p', absent: [] },
+  newestPin: { short: 'np', absent: 0 },
   nextInode: { short: 'i' },
   usedBytes: { short: 'ub', absent: 0 },
   usedInodes: { short: 'ui', absent: 0 },
+  orphanBytes: { short: 'ob', absent: 0 },
+  orphanInodes: { short: 'oi', absent: 0 },
   quotaBytes: { short: 'qb', absent: 0 },
   quotaInodes: { short: 'qi', absent: 0 },
   delegation: { short: 'd', absent: 0 },
@@ -61,6 +66,8 @@ export interface ContentCut {
   readonly from: number;
   readonly to: number;
   readonly epoch: number;
+  /** The volume's generation at the cut: what was cut off is seen by no later one. */
+  readonly generation: number;
 }
 
 /** An inode of any kind. */
@@ -101,7 +108,23 @@ export interface InodeRecord extends HeadRecord {
   readonly epoch: number;
   /** File: cuts of which dead regions are still to be deleted. */
   readonly cuts: readonly ContentCut[];
+  /**
+   * The generation in which it lost its last name; 0: it has one. No snapshot shows it from then on.
+   * 0 too for orphans made before there were snapshots.
+   */
+  readonly unlinked: number;
 }
+
+/** A cut as stored; those made before there were snapshots are of generation 1 and do not say so. */
+type StoredCut = [number, number, number, number?];
+
+const packCuts = (cuts: readonly ContentCut[]): StoredCut[] =>
+  cuts.map(({ from, to, epoch, generation }) =>
+    generation === 1 ? [from, to, epoch] : [from, to, epoch, generation],
+  );
+
+const unpackCuts = (stored: StoredCut[]): ContentCut[] =>
+  stored.map(([from, to, epoch, generation = 1]) => ({ from, to, epoch, generation }));
 
 /** {@link InodeRecord} in bytes. */
 export const INODE = recordType<InodeRecord>('inode', {
@@ -135,10 +158,10 @@ export const INODE = recordType<InodeRecord>('inode', {
   cuts: {
     short: 'cu',
     absent: [],
-    pack: (cuts) => cuts.map(({ from, to, epoch }) => [from, to, epoch]),
-    unpack: (stored: [number, number, number][]) =>
-      stored.map(([from, to, epoch]) => ({ from, to, epoch })),
+    pack: packCuts,
+    unpack: unpackCuts,
   },
+  unlinked: { short: 'ul', absent: 0 },
 });
 
 /** A name in a directory. */
@@ -250,6 +273,96 @@ export const HISTORY = recordType<HistoryRecord>('history', {
   birth: { short: 'b' },
   death: { short: 'd' },
   record: { short: 'r' },
+});
+
+/** All versions of one head record that are in history. */
+export interface VersionsRecord {
+  /** [birth, death), ascending, none overlaps. */
+  readonly lives: readonly (readonly [birth: number, death: number])[];
+}
+
+/** {@link VersionsRecord} in bytes. */
+export const VERSIONS = recordType<VersionsRecord>('versions', {
+  lives: { short: 'l', absent: [] },
+});
+
+/** A version in history, in the table ordered by death. */
+export interface DeathRecord {
+  readonly birth: number;
+}
+
+/** {@link DeathRecord} in bytes. */
+export const DEATH = recordType<DeathRecord>('death', { birth: { short: 'b' } });
+
+/** A content that was dropped as a whole and waits to be deleted. */
+export interface DeadContentRecord {
+  /** Time of the command that dropped it. */
+  readonly timeNs: bigint;
+  /** The generation in which it was dropped. */
+  readonly generation: number;
+  /** What had been cut off before that. */
+  readonly cuts: readonly ContentCut[];
+}
+
+/** {@link DeadContentRecord} in bytes; without the later fields it is a mark, as it was before snapshots. */
+export const DEAD_CONTENT = recordType<DeadContentRecord>('dead-content', {
+  timeNs: { short: 't' },
+  generation: { short: 'g', absent: 1 },
+  cuts: { short: 'cu', absent: [], pack: packCuts, unpack: unpackCuts },
+});
+
+/** Generations of a volume that are pinned. */
+export interface PinsRecord {
+  /** Ascending, each below the volume's generation. */
+  readonly generations: readonly number[];
+}
+
+/** {@link PinsRecord} in bytes. */
+export const PINS = recordType<PinsRecord>('pins', { generations: { short: 'g', absent: [] } });
+
+/** A snapshot; its key holds the generation that it pins. */
+export interface SnapshotRecord {
+  readonly name: string;
+  /** Time of the command that made it. */
+  readonly timeNs: bigint;
+  /** What the volume used then, without orphans. */
+  readonly usedBytes: number;
+  readonly usedInodes: number;
+  /** The next number for an inode or content: what has it or a higher one is younger. */
+  readonly nextInode: number;
+}
+
+/** {@link SnapshotRecord} in bytes. */
+export const SNAPSHOT = recordType<SnapshotRecord>('snapshot', {
+  name: { short: 'n' },
+  timeNs: { short: 't' },
+  usedBytes: { short: 'ub', absent: 0 },
+  usedInodes: { short: 'ui', absent: 0 },
+  nextInode: { short: 'i' },
+});
+
+/** Which generation a snapshot of a name pins. */
+export interface SnapshotNameRecord {
+  readonly generation: number;
+}
+
+/** {@link SnapshotNameRecord} in bytes. */
+export const SNAPSHOT_NAME = recordType<SnapshotNameRecord>('snapshot-name', {
+  generation: { short: 'g' },
+});
+
+/** A generation that was unpinned and whose versions are not cleaned up yet. */
+export interface UnpinnedRecord {
+  /** Time of the command that unpinned it. */
+  readonly timeNs: bigint;
+  /** The look for garbage has come so far in the table ordered by death; empty: nowhere. */
+  readonly after: Uint8Array;
+}
+
+/** {@link UnpinnedRecord} in bytes. */
+export const UNPINNED = recordType<UnpinnedRecord>('unpinned', {
+  timeNs: { short: 't' },
+  after: { short: 'a' },
 });
 
 /** A chunk up for collection. */

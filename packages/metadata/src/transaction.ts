@@ -22,6 +22,11 @@ export class Transaction {
     this.#state = state;
   }
 
+  /** A reader of what the state holds now, whatever this one has read. */
+  fresh(): Transaction {
+    return new Transaction(this.#state);
+  }
+
   /** The record of a key, or undefined. */
   read<T>(type: RecordType<T>, key: Uint8Array): T | undefined {
     const name = nameOf(key);

@@ -164,6 +164,8 @@ const OPERATIONS: { readonly [Name in Operation['op']]: Shape } = {
   'init-volume': { name: latin1(LIMITS.volumeNameBytesMax), ...owner, ...quotas },
   'set-quota': quotas,
   'destroy-volume': { force: flag },
+  'create-snapshot': { name },
+  'remove-snapshot': { name },
   create: {
     ...place,
     ...owner,
@@ -232,7 +234,10 @@ const VIEWS: { readonly [Name in View['view']]: Shape } = {
   'test-lock': { ino, lock },
   space: {},
   parent: { ino },
+  snapshots: { after: whole(Number.MAX_SAFE_INTEGER), count: whole(Number.MAX_SAFE_INTEGER, 1) },
 };
+
+const AT: Shape = { at: optional(whole(Number.MAX_SAFE_INTEGER, 1)) };
 
 const COMMAND: Shape = {
   session,
@@ -275,5 +280,5 @@ export function checkView(view: View): void {
   refuse('view', object({})(view));
   const shape = shapeOf(VIEWS, view.view);
   if (shape === undefined) throw new HoldfastError('BAD_REQUEST', 'there is no such view');
-  refuse(view.view, wrongField(view, shape));
+  refuse(view.view, wrongField(view, shape) ?? wrongField(view, AT));
 }

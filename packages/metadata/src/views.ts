@@ -1,8 +1,6 @@
 import {
-  type Attributes,
   HoldfastError,
   INTERNAL_SESSION,
-  LIMITS,
   type SessionId,
   type View,
   type ViewAnswers,
@@ -13,11 +11,14 @@ import { seek } from './content/seek.ts';
 import { type Context, volumeOf } from './context.ts';
 import { checkName, entryOf } from './dentries.ts';
 import { attributesOf, directoryOf, fileOf, inodeOf } from './inodes.ts';
-import { inodeKey, listingKey, listingRange, parseKey, xattrsKey } from './keys.ts';
+import { xattrsKey } from './keys.ts';
+import { listEntries } from './listing.ts';
 import { conflictingLock } from './operations/locks.ts';
 import { openSessionOf } from './operations/sessions.ts';
 import { checkDelegation } from './operations/volumes.ts';
-import { INODE, LISTING, XATTRS } from './records.ts';
+import { PastReader } from './past.ts';
+import { XATTRS } from './records.ts';
+import { listSnapshots, snapshotRecordOf } from './snapshots.ts';
 import type { StateSource } from './state.ts';
 import { Transaction } from './transaction.ts';
 import { checkView } from './validate.ts';
@@ -42,7 +43,12 @@ export async function view<V extends View>(
   request: ViewRequest<V>,
 ): Promise<Answer<V['view']>> {
   const context = contextOf(state, request);
-  return (await answerOf(state, context, request.view)) as Answer<V['view']>;
+  const answer = (await answerOf(state, context, request.view)) as Answer<V['view']>;
+  // Else the versions that it read may have been deleted under its hands.
+  if (context.at !== undefined) {
+    snapshotRecordOf(new Transaction(state), context.volume, context.at);
+  }
+  return answer;
 }
 
 function contextOf(state: StateSource, { session, volume, view: wanted }: ViewRequest): Context {
@@ -53,6 +59,11 @@ function contextOf(state: StateSource, { session, volume, view: wanted }: ViewRe
   const context: Context = { transaction, volume, session, ordinal, nowNs: 0n };
   if (volume === 0) throw new HoldfastError('ENOENT', 'volume 0 has no records');
   volumeOf(context);
+  const { at } = wanted;
+  if (at !== undefined) {
+    snapshotRecordOf(transaction, volume, at);
+    return { ...context, at, transaction: new PastReader(state, at) };
+  }
   if (!isInternal) checkDelegation(context);
   return context;
 }
@@ -68,7 +79,7 @@ function answerOf(
     case 'attributes':
       return { attributes: attributesOf(inodeOf(context, wanted.ino)) };
     case 'read-directory':
-      return readDirectory(state, context, wanted);
+      return listEntries(state, context, wanted);
     case 'read-link':
       return readLink(context, wanted);
     case 'xattr':
@@ -79,7 +90,10 @@ function answerOf(
       return extents(context, wanted);
     case 'seek':
       return seek(state, context, wanted);
+    case 'snapshots':
+      return listSnapshots(state, context.volume, wanted);
     case 'test-lock': {
+      if (context.at !== undefined) return {};
       const conflict = conflictingLock(context, wanted.ino, wanted.lock);
       return conflict === undefined ? {} : { conflict };
     }
@@ -95,33 +109,6 @@ function lookup(context: Context, { parent, name }: Of<'lookup'>): Answer<'looku
   checkName(name);
   const entry = entryOf(context, { parent, name });
   return { attributes: attributesOf(inodeOf(context, entry.ino)) };
-}
-
-/**
- * Entries in the order in which they were made. The scan may be older or newer than the point reads
- * beside it: an entry whose place is no longer there is passed over, as a concurrent change may show
- * or not (readdir(3)).
- */
-async function readDirectory(
-  state: StateSource,
-  context: Context,
-  { ino, after, count }: Of<'read-directory'>,
-): Promise<Answer<'read-directory'>> {
-  const { volume } = context;
-  directoryOf(context, ino);
-  const wanted = Math.min(count, LIMITS.directoryEntriesMax);
-  const from = listingKey(volume, ino, after + 1);
-  const entries: { name: string; cookie: number; attributes: Attributes }[] = [];
-  let found = 0;
-  for await (const [key, bytes] of state.scan(from, listingRange(volume, ino).to, wanted + 1)) {
-    if (++found > wanted) return { entries, end: false };
-    const { name, ino: entryIno } = LISTING.decode(bytes);
-    const inode = state.get(inodeKey(volume, entryIno));
-    if (inode === undefined || state.get(key) === undefined) continue;
-    const attributes = attributesOf({ ino: entryIno, record: INODE.decode(inode) });
-    entries.push({ name, cookie: parseKey(key).number, attributes });
-  }
-  return { entries, end: true };
 }
 
 function readLink(context: Context, { ino }: Of<'read-link'>): Answer<'read-link'> {
@@ -154,6 +141,14 @@ function extents(context: Context, { ino, offset, length }: Of<'extents'>): Answ
 }
 
 function space(context: Context): Answer<'space'> {
+  if (context.at !== undefined) {
+    const { usedBytes, usedInodes } = snapshotRecordOf(
+      context.transaction,
+      context.volume,
+      context.at,
+    );
+    return { usedBytes, usedInodes, quotaBytes: 0, quotaInodes: 0 };
+  }
   const { usedBytes, usedInodes, quotaBytes, quotaInodes } = volumeOf(context);
   return { usedBytes, usedInodes, quotaBytes, quotaInodes };
 }

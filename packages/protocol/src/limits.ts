@@ -57,6 +57,10 @@ export const LIMITS = {
   directoryEntriesMax: 1024,
   /** Directories between one that is moved and the root: bounds the search for a loop. */
   directoryDepthMax: 16_384,
+  /** Snapshots of one volume: their generations are one record. */
+  snapshotsMax: 4096,
+  /** Changes in one answer to 'difference'; more are cut, not refused. */
+  differencesMax: 1024,
   /** Voters of one shard. */
   votersMax: 5,
 } as const;

@@ -62,6 +62,14 @@ export type Operation =
   /** Refuses ENOTEMPTY unless `force`; then the volume is gone and its space is given back in slices. */
   | { readonly op: 'destroy-volume'; readonly force: boolean }
   /**
+   * Pins the volume as it is now under a name, in constant time. Names are like those of volumes:
+   * a letter or digit, then letters, digits, '_', '.', '-', at most 255. EINVAL, ENAMETOOLONG; EEXIST;
+   * ENOSPC above LIMITS.snapshotsMax.
+   */
+  | { readonly op: 'create-snapshot'; readonly name: string }
+  /** Gives a snapshot up; what nobody else shows is given back in slices. ENOENT. */
+  | { readonly op: 'remove-snapshot'; readonly name: string }
+  /**
    * Makes an inode of any kind under a name. `exclusive`: EEXIST when the name exists; else an
    * existing regular file is the answer (`created: false`), any other kind EEXIST.
    * A set-gid parent hands down its gid, to directories its set-gid bit too.
@@ -227,6 +235,19 @@ export interface OperationAnswer {
   /** create, link, unlink, rmdir, rename: the directories whose names changed, after the change. */
   readonly directories?: readonly Attributes[];
   readonly delegation?: { readonly holder: SessionId; readonly granted: boolean };
+  /** create-snapshot, remove-snapshot. */
+  readonly snapshot?: Snapshot;
+}
+
+/** A snapshot of a volume. */
+export interface Snapshot {
+  readonly name: string;
+  /** What it pins; its number in views, growing, never used again in the volume. */
+  readonly generation: number;
+  readonly timeNs: bigint;
+  /** What the volume used then; files without names, still open somewhere, are not part of it. */
+  readonly usedBytes: number;
+  readonly usedInodes: number;
 }
 
 /** Result of a command: an answer or a refusal, equal on every replica. */
@@ -246,8 +267,13 @@ export interface DirectoryEntry {
   readonly attributes: Attributes;
 }
 
-/** A linearizable look at one volume. */
-export type View =
+/**
+ * A linearizable look at one volume: as it is now, or, with `at`, as the snapshot of that generation
+ * saw it. ESTALE when there is no such snapshot (any more).
+ */
+export type View = LookAt & { readonly at?: number };
+
+type LookAt =
   | { readonly view: 'lookup'; readonly parent: InodeNumber; readonly name: string }
   | { readonly view: 'attributes'; readonly ino: InodeNumber }
   | {
@@ -277,7 +303,9 @@ export type View =
     }
   | { readonly view: 'test-lock'; readonly ino: InodeNumber; readonly lock: LockRequest }
   | { readonly view: 'space' }
-  | { readonly view: 'parent'; readonly ino: InodeNumber };
+  | { readonly view: 'parent'; readonly ino: InodeNumber }
+  /** Snapshots in the order in which they were made, after a generation (0: from the first). */
+  | { readonly view: 'snapshots'; readonly after: number; readonly count: number };
 
 /** Answers of {@link View}, by name. Refusals are thrown as HoldfastError (ENOENT, ESTALE, ENOTDIR, EINVAL, ENODATA, ENXIO). */
 export interface ViewAnswers {
@@ -296,6 +324,7 @@ export interface ViewAnswers {
   'test-lock': { readonly conflict?: LockRequest };
   space: VolumeSpace;
   parent: { readonly parent: InodeNumber };
+  snapshots: { readonly snapshots: readonly Snapshot[]; readonly end: boolean };
 }
 
 /** Use and bounds of one volume. */

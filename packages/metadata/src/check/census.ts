@@ -1,11 +1,21 @@
 import type { ChunkId, InodeNumber, VolumeNumber } from '@holdfast/protocol';
-import { KIND, type ParsedKey, parseKey, SHARD_KIND } from '../keys.ts';
+import {
+  headOfDeath,
+  headOfVersions,
+  KIND,
+  type ParsedKey,
+  parseKey,
+  SHARD_KIND,
+  snapshotIn,
+} from '../keys.ts';
 import type { RecordType } from '../record-type.ts';
 import {
   BLOB,
   type BlobRecord,
   CHUNK,
   type ChunkRecord,
+  DEAD_CONTENT,
+  DEATH,
   DENTRY,
   type DentryRecord,
   FREED_CHUNK,
@@ -17,8 +27,13 @@ import {
   type InodeRecord,
   LISTING,
   type ListingRecord,
+  PINS,
   REGION,
   type RegionRecord,
+  SNAPSHOT,
+  SNAPSHOT_NAME,
+  UNPINNED,
+  VERSIONS,
   VOLUME,
   type VolumeRecord,
   XATTRS,
@@ -60,6 +75,13 @@ export class VolumeCensus {
   readonly blobs: Counted<BlobRecord>[] = [];
   readonly chunks = new Map<ChunkId, ChunkRecord>();
   readonly history: Counted<HistoryRecord>[] = [];
+  /** Lists of versions and the table of deaths: "head death", and the birth. */
+  readonly versions = new Map<string, number>();
+  readonly deaths = new Map<string, number>();
+  pins: readonly number[] = [];
+  /** Names by generation, and generations by name. */
+  readonly snapshots = new Map<number, string>();
+  readonly snapshotNames = new Map<string, number>();
   keyCount = 0;
 
   constructor(number: VolumeNumber) {
@@ -86,6 +108,7 @@ export class Census {
   readonly deadContents = new Set<string>();
   /** By volume, inode and epoch. */
   readonly contentCuts = new Set<string>();
+  readonly unpinned: { readonly volume: VolumeNumber; readonly generation: number }[] = [];
   readonly deadVolumes = new Map<VolumeNumber, DeadVolumeRecord>();
   readonly freedChunks: Counted<FreedChunkRecord>[] = [];
 
@@ -145,6 +168,32 @@ export class Census {
         volume.history.push(counted(HISTORY, entry));
         return;
       default:
+        this.#addOfSnapshots(volume, entry);
+    }
+  }
+
+  #addOfSnapshots(volume: VolumeCensus, { key, at, bytes }: Entry): void {
+    switch (at.kind) {
+      case KIND.versions:
+        for (const [birth, death] of VERSIONS.decode(bytes).lives) {
+          volume.versions.set(versionName(headOfVersions(key), death), birth);
+        }
+        return;
+      case KIND.death: {
+        const { head, death } = headOfDeath(key);
+        volume.deaths.set(versionName(head, death), DEATH.decode(bytes).birth);
+        return;
+      }
+      case KIND.pins:
+        volume.pins = PINS.decode(bytes).generations;
+        return;
+      case KIND.snapshot:
+        volume.snapshots.set(snapshotIn(key), SNAPSHOT.decode(bytes).name);
+        return;
+      case KIND.snapshotName:
+        volume.snapshotNames.set(nameIn(key), SNAPSHOT_NAME.decode(bytes).generation);
+        return;
+      default:
         this.problems.push(`${textOf(key)}: a key of no known kind`);
     }
   }
@@ -183,7 +232,12 @@ export class Census {
         this.inlineFiles.add(inode);
         MARK.decode(bytes);
         return;
+      case SHARD_KIND.unpinned:
+        UNPINNED.decode(bytes);
+        this.unpinned.push({ volume: at.subject, generation: at.ino });
+        return;
       case SHARD_KIND.deadContent:
+        DEAD_CONTENT.decode(bytes);
         this.deadContents.add(inode);
         return;
       case SHARD_KIND.contentCut:
@@ -213,6 +267,15 @@ const SESSION_ID_BYTES = 8;
 
 function counted<T>(type: RecordType<T>, { key, at, bytes }: Entry): Counted<T> {
   return { key, at, record: type.decode(bytes) };
+}
+
+/** A version's name: its head's key and its death. */
+export function versionName(head: Uint8Array, death: number): string {
+  return `${Buffer.from(head).toString('hex')} ${death}`;
+}
+
+function nameIn(key: Uint8Array): string {
+  return Buffer.from(key.subarray(VOLUME_KIND_BYTES)).toString('latin1');
 }
 
 function textOf(key: Uint8Array): string {

@@ -1,5 +1,6 @@
 import type { ChunkId, InodeNumber } from '@holdfast/protocol';
-import { isCutOff, REGION_BYTES } from '../content/content-editor.ts';
+import { REGION_BYTES } from '../content/content-editor.ts';
+import { isCutOff } from '../content/cuts.ts';
 import { type Piece, tallyOf } from '../content/pieces.ts';
 import { KIND, numberIn } from '../keys.ts';
 import { REGION, type RegionRecord, type VolumeRecord } from '../records.ts';

@@ -24,9 +24,19 @@ export function checkNames(
   for (const ino of found.xattrs.keys()) {
     if (!found.inodes.has(ino)) report(`extended attributes of inode ${ino}, which is gone`);
   }
+  checkOrphans(found, volume, report);
   if (volume.usedInodes !== found.inodes.size) {
     report(`${volume.usedInodes} inodes counted, ${found.inodes.size} there`);
   }
+}
+
+function checkOrphans(found: VolumeCensus, volume: VolumeRecord, report: Report): void {
+  const orphans = [...found.inodes.values()].filter(({ unlinked }) => unlinked > 0);
+  const bytes = orphans.reduce((sum, { allocatedBytes }) => sum + allocatedBytes, 0);
+  if (volume.orphanInodes !== orphans.length || volume.orphanBytes !== bytes) {
+    report('what orphans use is counted wrong');
+  }
+  if (orphans.some(({ nlink }) => nlink > 0)) report('an inode with names is unlinked');
 }
 
 interface Names {

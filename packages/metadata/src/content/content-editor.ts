@@ -7,11 +7,13 @@ import {
 } from '@holdfast/protocol';
 import { type Context, changeVolume, volumeOf } from '../context.ts';
 import { putHead, removeHead } from '../history.ts';
-import { takeNumber } from '../inodes.ts';
-import { blobKey, contentCutKey, deadContentKey, perInodeKey, regionKey } from '../keys.ts';
-import { BLOB, type ContentCut, type InodeRecord, REGION, type RegionRecord } from '../records.ts';
+import { outOfSight, takeNumber } from '../inodes.ts';
+import { blobKey, contentCutKey, perInodeKey, regionKey } from '../keys.ts';
+import { BLOB, type ContentCut, type InodeRecord, REGION } from '../records.ts';
 import { MARK } from '../shard-records.ts';
 import { countChunk, freeUnused, registerChunk } from './chunks.ts';
+import { cutOffIn } from './cuts.ts';
+import { markDead } from './dead-content.ts';
 import {
   holes,
   type Piece,
@@ -40,6 +42,8 @@ interface OpenRegion {
   readonly stored: readonly Piece[];
   readonly isStored: boolean;
   readonly newBlobs: Map<number, Uint8Array>;
+  /** When what is stored came out of sight of later snapshots; none: with this change. */
+  readonly death: { readonly death?: number };
   pieces: Piece[];
   nextBlob: number;
   modified: number;
@@ -66,15 +70,6 @@ export function regionParts(offset: number, length: number): RegionPart[] {
     skipped += partLength;
   }
   return parts;
-}
-
-/** Whether a cut has made the region's record dead. */
-export function isCutOff(
-  cuts: readonly ContentCut[],
-  index: number,
-  region: Pick<RegionRecord, 'epoch'>,
-): boolean {
-  return cuts.some((cut) => index >= cut.from && index < cut.to && region.epoch < cut.epoch);
 }
 
 /** Fields of an inode that change with its content. */
@@ -221,12 +216,16 @@ export class ContentEditor {
     if (open !== undefined) return open;
     const { transaction, volume } = this.#context;
     const record = transaction.read(REGION, regionKey(volume, this.#content, index));
-    const isDead = record !== undefined && isCutOff(this.#cuts, index, record);
+    const cutIn = record === undefined ? Infinity : cutOffIn(this.#cuts, index, record);
+    const isDead = cutIn < Infinity;
+    const { death = Infinity } = outOfSight(this.#inode);
+    const firstDeath = Math.min(death, cutIn);
     const region: OpenRegion = {
       index,
       stored: record?.pieces ?? [],
       isStored: record !== undefined,
       newBlobs: new Map(),
+      death: firstDeath < Infinity ? { death: firstDeath } : {},
       pieces: isDead ? [] : [...(record?.pieces ?? [])],
       nextBlob: record?.nextBlob ?? 0,
       modified: record?.modified ?? 0,
@@ -292,20 +291,24 @@ export class ContentEditor {
     for (const region of this.#regions.values()) {
       if (region.index >= from && region.index < to) this.#change(region, []);
     }
-    const rest = this.#cuts.filter((cut) => cut.from < from || cut.to > to);
+    // An older generation's cut stays: it tells since when no snapshot sees what it cut off.
+    const { generation } = volumeOf(this.#context);
+    const rest = this.#cuts.filter(
+      (cut) => cut.from < from || cut.to > to || cut.generation < generation,
+    );
     if (rest.length >= CUTS_MAX) {
       throw new HoldfastError('OVERLOADED', 'too many cut-off parts of the file wait for deletion');
     }
     this.#epoch++;
-    this.#cuts = [...rest, { from, to, epoch: this.#epoch }];
+    this.#cuts = [...rest, { from, to, epoch: this.#epoch, generation }];
     const { transaction, volume, nowNs } = this.#context;
     const key = contentCutKey(volume, this.#ino, this.#epoch);
     transaction.write(MARK, key, { timeNs: nowNs });
   }
 
   #dropContent(): void {
-    const { transaction, volume, nowNs } = this.#context;
-    transaction.write(MARK, deadContentKey(volume, this.#content), { timeNs: nowNs });
+    const { death = volumeOf(this.#context).generation } = outOfSight(this.#inode);
+    markDead(this.#context, this.#content, { generation: death, cuts: this.#cuts });
     this.#content = takeNumber(this.#context);
     this.#cuts = [];
     this.#allocatedBytes = 0;
@@ -330,7 +333,7 @@ export class ContentEditor {
     }
     this.#finishBlobs(region, before.blobs, after.blobs);
     const { transaction, volume } = this.#context;
-    const head = { volume, key: regionKey(volume, this.#content, index) };
+    const head = { volume, key: regionKey(volume, this.#content, index), ...region.death };
     if (pieces.length === 0) {
       if (isStored) removeHead(transaction, REGION, head);
       return;
@@ -341,14 +344,15 @@ export class ContentEditor {
   }
 
   #finishBlobs(
-    { index, newBlobs }: OpenRegion,
+    { index, newBlobs, death }: OpenRegion,
     before: ReadonlySet<number>,
     shown: ReadonlySet<number>,
   ): void {
     const { transaction, volume } = this.#context;
     for (const blob of before) {
       if (shown.has(blob)) continue;
-      removeHead(transaction, BLOB, { volume, key: blobKey(volume, this.#content, index, blob) });
+      const key = blobKey(volume, this.#content, index, blob);
+      removeHead(transaction, BLOB, { volume, key, ...death });
     }
     for (const [blob, bytes] of newBlobs) {
       if (!shown.has(blob)) continue;
@@ -372,7 +376,12 @@ export class ContentEditor {
     if (delta > 0 && quotaBytes > 0 && usedBytes + delta > quotaBytes) {
       throw new HoldfastError('EDQUOT', undefined, { detail: { usedBytes, quotaBytes } });
     }
-    if (delta !== 0) changeVolume(this.#context, { usedBytes: usedBytes + delta });
+    if (delta !== 0) {
+      const { orphanBytes } = volumeOf(this.#context);
+      const ofOrphan = this.#inode.unlinked === 0 ? 0 : delta;
+      const change = { usedBytes: usedBytes + delta, orphanBytes: orphanBytes + ofOrphan };
+      changeVolume(this.#context, change);
+    }
     const mark = perInodeKey('inlineFile', volume, this.#ino);
     if (this.#inlineBytes > 0 && this.#inode.inlineBytes === 0) {
       transaction.write(MARK, mark, { timeNs: nowNs });

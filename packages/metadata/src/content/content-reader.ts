@@ -7,7 +7,8 @@ import {
 import { blobKey, chunkKey, regionKey } from '../keys.ts';
 import { BLOB, CHUNK, type InodeRecord, REGION } from '../records.ts';
 import type { Transaction } from '../transaction.ts';
-import { isCutOff, REGION_BYTES, regionParts } from './content-editor.ts';
+import { REGION_BYTES, regionParts } from './content-editor.ts';
+import { isCutOff } from './cuts.ts';
 import { type Piece, within } from './pieces.ts';
 
 /** The alive pieces of a region, none when there are none. */

@@ -2,8 +2,9 @@ import { HoldfastError, type View } from '@holdfast/protocol';
 import type { Context } from '../context.ts';
 import { fileOf } from '../inodes.ts';
 import { contentRange, parseKey, regionKey } from '../keys.ts';
+import { recordsAt } from '../past-scan.ts';
+import { REGION } from '../records.ts';
 import type { StateSource } from '../state.ts';
-import { Transaction } from '../transaction.ts';
 import { REGION_BYTES } from './content-editor.ts';
 import { alivePieces } from './content-reader.ts';
 import type { Piece } from './pieces.ts';
@@ -23,7 +24,7 @@ export async function seek(
   if (offset >= size) throw new HoldfastError('ENXIO');
   let at = offset;
   while (at < size) {
-    const now = { ...context, transaction: new Transaction(state) };
+    const now = { ...context, transaction: context.transaction.fresh() };
     const { record } = fileOf(now, ino);
     const index = Math.floor(at / REGION_BYTES);
     const pieces = alivePieces(now.transaction, now.volume, record, index);
@@ -64,12 +65,14 @@ function holeFrom(pieces: readonly Piece[], at: number): number {
 /** Offset of the first region from `index` on that has a record; Infinity when none has. */
 async function nextRegionAt(
   state: StateSource,
-  { volume }: Context,
+  { volume, at }: Context,
   content: number,
   index: number,
 ): Promise<number> {
-  const from = regionKey(volume, content, index);
-  for await (const [key] of state.scan(from, contentRange(volume, content).to, 1)) {
+  const range = { ...contentRange(volume, content), from: regionKey(volume, content, index) };
+  const regions =
+    at === undefined ? state.scan(range.from, range.to, 1) : recordsAt(state, REGION, range, at);
+  for await (const [key] of regions) {
     return parseKey(key).number * REGION_BYTES;
   }
   return Number.POSITIVE_INFINITY;

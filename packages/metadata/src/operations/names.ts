@@ -109,6 +109,7 @@ export function freshInode(nowNs: bigint): Omit<InodeRecord, 'birth' | 'kind' | 
     inlineBytes: 0,
     epoch: 0,
     cuts: [],
+    unlinked: 0,
   };
 }
 
@@ -150,7 +151,9 @@ export function removeDirectory(context: Context, { parent, name }: Of<'rmdir'>)
 /** Takes a link away from an inode whose name is gone (all links of a directory); at zero it is an orphan. */
 export function dropLink(context: Context, { ino, record }: Inode): OperationAnswer {
   const nlink = record.kind === 'directory' ? 0 : record.nlink - 1;
-  const attributes = attributesOf(changeInode(context, ino, { nlink, ctimeNs: context.nowNs }));
+  const unlinked = nlink === 0 ? volumeOf(context).generation : 0;
+  const change = { nlink, unlinked, ctimeNs: context.nowNs };
+  const attributes = attributesOf(changeInode(context, ino, change));
   if (nlink > 0 || !makeOrphan(context, ino).livesOn) return { attributes };
   return { attributes, orphan: ino };
 }

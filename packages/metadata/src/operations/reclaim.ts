@@ -6,8 +6,9 @@ import type {
   VolumeNumber,
 } from '@holdfast/protocol';
 import { listFreed } from '../content/chunks.ts';
-import { ContentEditor, isCutOff } from '../content/content-editor.ts';
-import { isDeadContent, releaseRegion } from '../content/dead-content.ts';
+import { ContentEditor } from '../content/content-editor.ts';
+import { isCutOff } from '../content/cuts.ts';
+import { deadContentOf, releaseRegion } from '../content/dead-content.ts';
 import type { Context } from '../context.ts';
 import { putInode } from '../inodes.ts';
 import {
@@ -25,6 +26,7 @@ import { dropHolders, isOpen } from '../orphans.ts';
 import { CHUNK, FREED_CHUNK, INODE, REGION, VOLUME } from '../records.ts';
 import { DEAD_VOLUME, MARK } from '../shard-records.ts';
 import { dropVoidLocks } from './locks.ts';
+import { advanceUnpinned, reclaimVersion } from './versions.ts';
 
 type Of<Name extends Operation['op']> = Extract<Operation, { op: Name }>;
 
@@ -63,9 +65,16 @@ function reclaimOfShard(context: Context, key: Uint8Array, parsed: ParsedKey): v
     reclaimOfInode({ ...context, volume: parsed.subject }, key, parsed);
   } else if (parsed.kind === SHARD_KIND.deadVolume) {
     transaction.write(DEAD_VOLUME, deadVolumeKey(parsed.subject), { empty: true });
-  } else if (parsed.kind >= SHARD_KIND.locks && parsed.kind <= SHARD_KIND.contentCut) {
+  } else if (isOfVolume(parsed.kind)) {
     transaction.remove(MARK, key);
   }
+}
+
+/** Kinds of the shard whose records are about a volume and go with it. */
+function isOfVolume(kind: number): boolean {
+  return (
+    (kind >= SHARD_KIND.locks && kind <= SHARD_KIND.contentCut) || kind === SHARD_KIND.unpinned
+  );
 }
 
 /** Records of the shard about one inode or content of a living volume. */
@@ -85,6 +94,9 @@ function reclaimOfInode(context: Context, key: Uint8Array, parsed: ParsedKey): v
       finishCut(context, parsed.ino, parsed.number);
       transaction.remove(MARK, key);
       return;
+    case SHARD_KIND.unpinned:
+      advanceUnpinned(context, key, parsed.ino);
+      return;
     default:
   }
 }
@@ -99,7 +111,9 @@ function finishCut(context: Context, ino: InodeNumber, epoch: number): void {
 function reclaimOfVolume(context: Context, key: Uint8Array, parsed: ParsedKey): void {
   const life = lifeOf(context, context.volume);
   if (life === 'dead') reclaimOfDeadVolume(context, key, parsed);
-  if (life === 'alive' && parsed.kind === KIND.region) reclaimRegion(context, key, parsed);
+  if (life !== 'alive') return;
+  if (parsed.kind === KIND.region) reclaimRegion(context, key, parsed);
+  if (parsed.kind === KIND.history) reclaimVersion(context, key);
 }
 
 /** Anything below a dead volume is garbage; its chunks are given up whatever refers to them. */
@@ -128,8 +142,9 @@ function reclaimRegion(context: Context, key: Uint8Array, parsed: ParsedKey): vo
   const content: number = parsed.ino;
   const region = transaction.read(REGION, key);
   if (region === undefined) return;
-  if (isDeadContent(context, content)) {
-    releaseRegion(context, content, parsed.number);
+  const dead = deadContentOf(context, content);
+  if (dead !== undefined) {
+    releaseRegion(context, content, parsed.number, dead);
     return;
   }
   const owner = region.owner === 0 ? parsed.ino : region.owner;

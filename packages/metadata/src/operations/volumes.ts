@@ -28,10 +28,12 @@ export function initVolume(context: Context, operation: Of<'init-volume'>): Oper
   transaction.write(VOLUME, volumeKey(volume), {
     name,
     generation: 1,
-    pins: [],
+    newestPin: 0,
     nextInode: ROOT_INODE + 1,
     usedBytes: 0,
     usedInodes: 1,
+    orphanBytes: 0,
+    orphanInodes: 0,
     quotaBytes,
     quotaInodes,
     delegation: 0,
@@ -48,12 +50,15 @@ export function setQuota(context: Context, operation: Of<'set-quota'>): Operatio
   return {};
 }
 
-/** Makes a volume unreachable at once; its records are deleted in slices. Again: success, no change. */
+/** Makes a volume unreachable at once; its records are deleted in slices. Again: success, no change. DELEGATED. */
 export function destroyVolume(context: Context, { force }: Of<'destroy-volume'>): OperationAnswer {
   const { transaction, volume } = context;
   const mark = deadVolumeKey(volume);
   if (transaction.read(DEAD_VOLUME, mark) !== undefined) return {};
-  volumeOf(context);
+  const { newestPin } = volumeOf(context);
+  // Whoever holds the volume believes that it is there, until the delegation has been given back.
+  checkDelegation(context);
+  if (!force && newestPin > 0) throw new HoldfastError('ENOTEMPTY', 'the volume has snapshots');
   if (!force && inodeOf(context, ROOT_INODE).record.children > 0) {
     throw new HoldfastError('ENOTEMPTY', 'the volume is not empty');
   }

@@ -1,7 +1,7 @@
 import { HoldfastError, LIMITS, type Operation, type OperationAnswer } from '@holdfast/protocol';
 import type { Context } from '../context.ts';
 import { putHead, removeHead } from '../history.ts';
-import { attributesOf, changeInode, inodeOf } from '../inodes.ts';
+import { attributesOf, changeInode, inodeOf, outOfSight } from '../inodes.ts';
 import { xattrsKey } from '../keys.ts';
 import { XATTRS, type XattrsRecord } from '../records.ts';
 
@@ -23,11 +23,11 @@ function checkSize(name: string, value: Uint8Array): void {
 /** setxattr(2). ENOSPC when all of the inode's attributes together would be too large. */
 export function setXattr(context: Context, operation: Of<'set-xattr'>): OperationAnswer {
   const { ino, name, mode } = operation;
-  inodeOf(context, ino);
+  const { record } = inodeOf(context, ino);
   const value = Uint8Array.from(operation.value);
   checkSize(name, value);
   const { transaction, volume } = context;
-  const head = { volume, key: xattrsKey(volume, ino) };
+  const head = { volume, key: xattrsKey(volume, ino), ...outOfSight(record) };
   const present: Entries = transaction.read(XATTRS, head.key)?.entries ?? [];
   const exists = present.some(([other]) => other === name);
   if (mode === 'create' && exists) throw new HoldfastError('EEXIST');
@@ -44,9 +44,9 @@ export function setXattr(context: Context, operation: Of<'set-xattr'>): Operatio
 
 /** removexattr(2). */
 export function removeXattr(context: Context, { ino, name }: Of<'remove-xattr'>): OperationAnswer {
-  inodeOf(context, ino);
+  const { record } = inodeOf(context, ino);
   const { transaction, volume } = context;
-  const head = { volume, key: xattrsKey(volume, ino) };
+  const head = { volume, key: xattrsKey(volume, ino), ...outOfSight(record) };
   const present: Entries = transaction.read(XATTRS, head.key)?.entries ?? [];
   const entries = present.filter(([other]) => other !== name);
   if (entries.length === present.length) throw new HoldfastError('ENODATA');

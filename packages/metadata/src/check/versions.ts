@@ -1,0 +1,42 @@
+import { headOfHistory } from '../keys.ts';
+import { hasPin } from '../pins.ts';
+import type { VolumeRecord } from '../records.ts';
+import { type Census, type VolumeCensus, versionName } from './census.ts';
+import type { Report } from './names.ts';
+
+/** Snapshots, pins, and versions in history of one volume. */
+export function checkVersions(
+  census: Census,
+  found: VolumeCensus,
+  volume: VolumeRecord,
+  report: Report,
+): void {
+  checkPins(found, volume, report);
+  if (found.versions.size !== found.history.length) report('lists of versions differ from history');
+  if (found.deaths.size !== found.history.length)
+    report('the table of deaths differs from history');
+  const marks = census.unpinned.filter(({ volume: other }) => other === found.number);
+  for (const { key, record } of found.history) {
+    const { head, death } = headOfHistory(key);
+    const name = versionName(head, death);
+    const say: Report = (problem) => report(`version ${name}: ${problem}`);
+    const { birth } = record;
+    if (record.death !== death || birth >= death) say('its life is not what its key says');
+    if (found.versions.get(name) !== birth) say('the list of versions does not have it');
+    if (found.deaths.get(name) !== birth) say('the table of deaths does not have it');
+    const isAwaited = marks.some(({ generation }) => birth <= generation && generation < death);
+    if (!isAwaited && !hasPin(found.pins, birth, death)) say('no pin sees it, nobody deletes it');
+  }
+}
+
+function checkPins(found: VolumeCensus, volume: VolumeRecord, report: Report): void {
+  const { pins, snapshots, snapshotNames } = found;
+  const isOrdered = pins.every((pin, index) => pin < (pins[index + 1] ?? volume.generation));
+  if (!isOrdered) report('its pins are not in order below its generation');
+  if ((pins.at(-1) ?? 0) !== volume.newestPin) report('its newest pin is another one');
+  if (pins.length !== snapshots.size || !pins.every((pin) => snapshots.has(pin))) {
+    report('its pins are not those of its snapshots');
+  }
+  const isNamed = [...snapshots].every(([pin, name]) => snapshotNames.get(name) === pin);
+  if (!isNamed || snapshotNames.size !== snapshots.size) report('names of snapshots are wrong');
+}

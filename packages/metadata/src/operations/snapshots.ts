@@ -1,0 +1,63 @@
+import { HoldfastError, LIMITS, type Operation, type OperationAnswer } from '@holdfast/protocol';
+import { type Context, changeVolume, volumeOf } from '../context.ts';
+import { pinsKey, snapshotKey, snapshotNameKey, unpinnedKey } from '../keys.ts';
+import { pinsOf } from '../pins.ts';
+import { PINS, SNAPSHOT, SNAPSHOT_NAME, UNPINNED } from '../records.ts';
+import { snapshotOf } from '../snapshots.ts';
+
+type Of<Name extends Operation['op']> = Extract<Operation, { op: Name }>;
+
+const SNAPSHOT_NAME_FORM = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
+
+function checkSnapshotName(name: string): void {
+  if (name.length > LIMITS.volumeNameBytesMax) throw new HoldfastError('ENAMETOOLONG');
+  if (SNAPSHOT_NAME_FORM.test(name)) return;
+  throw new HoldfastError(
+    'EINVAL',
+    "a snapshot's name begins with a letter or digit and goes on with letters, digits, '_', '.' and '-'",
+  );
+}
+
+/** Pins the present generation and begins a new one: no record of the volume's content is touched. */
+export function createSnapshot(context: Context, { name }: Of<'create-snapshot'>): OperationAnswer {
+  const { transaction, volume, nowNs } = context;
+  checkSnapshotName(name);
+  if (transaction.read(SNAPSHOT_NAME, snapshotNameKey(volume, name)) !== undefined) {
+    throw new HoldfastError('EEXIST', 'the volume has a snapshot of this name');
+  }
+  const pins = pinsOf(transaction, volume);
+  if (pins.length >= LIMITS.snapshotsMax) {
+    throw new HoldfastError('ENOSPC', `a volume has at most ${LIMITS.snapshotsMax} snapshots`);
+  }
+  const record = volumeOf(context);
+  const { generation } = record;
+  transaction.write(SNAPSHOT, snapshotKey(volume, generation), {
+    name,
+    timeNs: nowNs,
+    usedBytes: record.usedBytes - record.orphanBytes,
+    usedInodes: record.usedInodes - record.orphanInodes,
+    nextInode: record.nextInode,
+  });
+  transaction.write(SNAPSHOT_NAME, snapshotNameKey(volume, name), { generation });
+  transaction.write(PINS, pinsKey(volume), { generations: [...pins, generation] });
+  changeVolume(context, { generation: generation + 1, newestPin: generation });
+  return { snapshot: snapshotOf(transaction, volume, generation) };
+}
+
+/** Unpins a generation; the versions that only it saw are deleted in slices. */
+export function removeSnapshot(context: Context, { name }: Of<'remove-snapshot'>): OperationAnswer {
+  const { transaction, volume, nowNs } = context;
+  const named = transaction.read(SNAPSHOT_NAME, snapshotNameKey(volume, name));
+  if (named === undefined) throw new HoldfastError('ENOENT', 'the volume has no such snapshot');
+  const { generation } = named;
+  const snapshot = snapshotOf(transaction, volume, generation);
+  transaction.remove(SNAPSHOT, snapshotKey(volume, generation));
+  transaction.remove(SNAPSHOT_NAME, snapshotNameKey(volume, name));
+  const pins = pinsOf(transaction, volume).filter((pin) => pin !== generation);
+  if (pins.length === 0) transaction.remove(PINS, pinsKey(volume));
+  else transaction.write(PINS, pinsKey(volume), { generations: pins });
+  changeVolume(context, { newestPin: pins.at(-1) ?? 0 });
+  const mark = { timeNs: nowNs, after: new Uint8Array() };
+  transaction.write(UNPINNED, unpinnedKey(volume, generation), mark);
+  return { snapshot };
+}

@@ -1,0 +1,72 @@
+/** Ranges of head records as a pinned generation saw them. */
+import { headOfVersions, historyKey, type KeyRange, keyAfter, versionsOf } from './keys.ts';
+import { deathSeenBy } from './past.ts';
+import type { RecordType } from './record-type.ts';
+import { type HeadRecord, HISTORY, VERSIONS } from './records.ts';
+import type { StateSource } from './state.ts';
+
+/** Entries that are taken from each of the two tables at a time. */
+const PAGE_ENTRIES = 1024;
+
+type Entry = [Uint8Array, Uint8Array];
+
+/**
+ * The records of [from, to) that a pinned generation saw, in the order of their keys, which are of
+ * one volume and kind and of fixed width. The heads of a page are read before its older versions: a
+ * record that moves in between is found in both places, never in none.
+ */
+export async function* recordsAt<T extends HeadRecord>(
+  state: StateSource,
+  type: RecordType<T>,
+  { from, to }: KeyRange,
+  generation: number,
+): AsyncGenerator<[Uint8Array, T]> {
+  for (let next = from; Buffer.compare(next, to) < 0; ) {
+    const heads = await page(state, { from: next, to });
+    const older = (await page(state, versionsOf({ from: next, to }))).map(
+      ([key, bytes]): Entry => [headOfVersions(key), bytes],
+    );
+    const end = firstOf(to, endOfPage(heads), endOfPage(older));
+    const found: [Uint8Array, T][] = [];
+    for (const [key, bytes] of heads) {
+      const record = type.decode(bytes);
+      if (record.birth <= generation) found.push([key, record]);
+    }
+    for (const [key, bytes] of older) {
+      const death = deathSeenBy(VERSIONS.decode(bytes).lives, generation);
+      const version = death === undefined ? undefined : state.get(historyKey(key, death));
+      if (version !== undefined) found.push([key, type.decode(HISTORY.decode(version).record)]);
+    }
+    yield* inOrder(found, end);
+    next = end;
+  }
+}
+
+async function page(state: StateSource, { from, to }: KeyRange): Promise<Entry[]> {
+  const entries: Entry[] = [];
+  for await (const entry of state.scan(from, to, PAGE_ENTRIES)) entries.push(entry);
+  return entries;
+}
+
+/** What a full page does not tell begins here. */
+function endOfPage(entries: readonly Entry[]): Uint8Array | undefined {
+  return entries.length < PAGE_ENTRIES ? undefined : keyAfter((entries.at(-1) as Entry)[0]);
+}
+
+function firstOf(to: Uint8Array, ...ends: (Uint8Array | undefined)[]): Uint8Array {
+  return ends.reduce<Uint8Array>(
+    (first, end) => (end !== undefined && Buffer.compare(end, first) < 0 ? end : first),
+    to,
+  );
+}
+
+/** Entries below `end`, sorted; one that moved while it was looked for was found twice. */
+function inOrder<T>(found: readonly [Uint8Array, T][], end: Uint8Array): [Uint8Array, T][] {
+  const sorted = found
+    .filter(([key]) => Buffer.compare(key, end) < 0)
+    .sort(([a], [b]) => Buffer.compare(a, b));
+  return sorted.filter(([key], index) => {
+    const before = sorted[index - 1];
+    return before === undefined || Buffer.compare(before[0], key) !== 0;
+  });
+}
