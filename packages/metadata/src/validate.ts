@@ -201,7 +201,12 @@ const OPERATIONS: { readonly [Name in Operation['op']]: Shape } = {
     offset,
     length: offset,
   },
-  'move-inline': { ino, contentVersion: whole(Number.MAX_SAFE_INTEGER), extents },
+  'move-inline': {
+    ino,
+    contentVersion: whole(Number.MAX_SAFE_INTEGER),
+    extents,
+    seen: optional(extents),
+  },
   'set-xattr': { ino, name, value: bytes(2 ** 20), mode: oneOf('set', 'create', 'replace') },
   'remove-xattr': { ino, name },
   'set-lock': { ino, lock },

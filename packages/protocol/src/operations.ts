@@ -146,7 +146,8 @@ export type Operation =
   /**
    * Moves bytes into chunks without changing them. Within the given ranges, inline bytes that are
    * not newer than `contentVersion` are replaced; so are other extents of a region of 1 MiB that has
-   * not changed since. Holes stay holes. A chunk of which nothing is used is put up for collection.
+   * not changed since, and whatever is still as in `seen`. Other holes stay holes. A chunk of which
+   * nothing is used is put up for collection.
    */
   | {
       readonly op: 'move-inline';
@@ -154,6 +155,11 @@ export type Operation =
       /** The inode's content version at which the mover read the bytes. */
       readonly contentVersion: number;
       readonly extents: readonly ExtentWrite[];
+      /**
+       * What the new chunk shows beside inline bytes, as the mover saw it: parts of other chunks, and
+       * zeros. Holes among these are filled, whatever the quota: a block is not worth many pieces.
+       */
+      readonly seen?: readonly ExtentWrite[];
     }
   | {
       readonly op: 'set-xattr';

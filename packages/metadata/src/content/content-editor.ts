@@ -24,6 +24,7 @@ import {
   within,
   without,
 } from './pieces.ts';
+import type { SeenExtents } from './seen-extents.ts';
 
 /** Bytes of a file that one region record describes. */
 export const REGION_BYTES = 1024 * 1024;
@@ -165,25 +166,34 @@ export class ContentEditor {
 
   /**
    * Refers to a chunk instead of what a range shows now, where that is known to be the same bytes:
-   * inline bytes not newer than `contentVersion`, and all but zeros of regions unchanged since.
+   * inline bytes not newer than `contentVersion`, all but zeros of regions unchanged since, and what
+   * is as it was seen.
    */
-  move({ offset, length, source }: ExtentWrite, contentVersion: number): void {
+  move(
+    { offset, length, source }: ExtentWrite,
+    { contentVersion, seen }: { readonly contentVersion: number; readonly seen: SeenExtents },
+  ): void {
     if (source.kind !== 'chunk') throw new HoldfastError('EINVAL', 'only chunks take bytes over');
     this.#name(source);
     for (const part of regionParts(offset, length)) {
       const region = this.#open(part.index);
       const isSame = region.modified <= contentVersion;
-      for (const { at, length: bytes, source: old } of within(
-        region.pieces,
-        part.at,
-        part.at + part.length,
-      )) {
+      const base = part.index * REGION_BYTES;
+      const to = part.at + part.length;
+      const known: (readonly [number, number])[] = [];
+      for (const { at, length: bytes, source: old } of within(region.pieces, part.at, to)) {
         const isInline = old.kind === 'blob' && old.version <= contentVersion;
-        if (old.kind === 'zero' || !(isInline || isSame)) continue;
-        const shift = part.skipped + at - part.at;
-        const chunkOffset = source.chunkOffset + shift;
+        if (old.kind !== 'zero' && (isInline || isSame)) known.push([base + at, base + at + bytes]);
+        else known.push(...seen.unchanged(base + at, base + at + bytes, old));
+      }
+      for (const [from, end] of holes(region.pieces, part.at, to)) {
+        known.push(...seen.unchanged(base + from, base + end, undefined));
+      }
+      for (const [from, end] of known) {
+        const chunkOffset = source.chunkOffset + from - offset;
         const target: PieceSource = { kind: 'chunk', chunk: source.chunk, offset: chunkOffset };
-        this.#change(region, placed(region.pieces, { at, length: bytes, source: target }));
+        const piece: Piece = { at: from - base, length: end - from, source: target };
+        this.#change(region, placed(region.pieces, piece));
       }
     }
   }
@@ -194,13 +204,13 @@ export class ContentEditor {
   }
 
   /** Stages all changes. EDQUOT; OVERLOADED when a region is in too many pieces. */
-  finish(): ContentFields {
+  finish({ isBeyondQuota = false }: { readonly isBeyondQuota?: boolean } = {}): ContentFields {
     const counts = new Map<ChunkId, number>();
     for (const region of this.#regions.values()) {
       if (region.isChanged) this.#finishRegion(region, counts);
     }
     this.#finishChunks(counts);
-    this.#finishUse();
+    this.#finishUse(isBeyondQuota);
     return {
       content: this.#content,
       regionEnd: this.#regionEnd,
@@ -369,11 +379,12 @@ export class ContentEditor {
     }
   }
 
-  #finishUse(): void {
+  #finishUse(isBeyondQuota: boolean): void {
     const { transaction, volume, nowNs } = this.#context;
     const delta = this.#allocatedBytes - this.#inode.allocatedBytes;
     const { usedBytes, quotaBytes } = volumeOf(this.#context);
-    if (delta > 0 && quotaBytes > 0 && usedBytes + delta > quotaBytes) {
+    const isTooMuch = delta > 0 && quotaBytes > 0 && usedBytes + delta > quotaBytes;
+    if (isTooMuch && !isBeyondQuota) {
       throw new HoldfastError('EDQUOT', undefined, { detail: { usedBytes, quotaBytes } });
     }
     if (delta !== 0) {

@@ -403,6 +403,48 @@ describe('move-inline', () => {
     expect(await freed(shard)).toEqual([1, 2]);
   });
 
+  it('takes over what is still as it was seen, though the region has changed', async () => {
+    const { shard, ino } = fileOf();
+    shard.write(ino, chunkExtent(0, 100, 1), inlineExtent(20, 'abc'), zero(90, 10, true));
+    const seen = (await extentsOf(shard, ino)).filter(({ source }) => source.kind !== 'inline');
+    const { source } = chunkExtent(0, 100, 1);
+    if (source.kind !== 'chunk') throw new TypeError('a chunk');
+    const shifted = { offset: 70, length: 5, source: { ...source, chunkOffset: 5 } };
+    shard.write(ino, inlineExtent(50, 'NEW'), chunkExtent(60, 5, 2), shifted);
+    const extents = [chunkExtent(0, 100, 5)];
+    shard.internal({ op: 'move-inline', ino, contentVersion: 1, extents, seen });
+    expect(await check(shard.state)).toEqual([]);
+    expect(await shown(shard, ino)).toEqual([
+      '0+50 chunk 5@0',
+      '50+3 NEW',
+      '53+7 chunk 5@53',
+      '60+5 chunk 2@0',
+      '65+5 chunk 5@65',
+      // Of a chunk that was seen, but not here.
+      '70+5 chunk 1@5',
+      '75+25 chunk 5@75',
+    ]);
+  });
+
+  it('fills holes that were seen as such, whatever the quota; not what was data then', async () => {
+    const { shard, ino } = fileOf({ quotaBytes: 10 });
+    shard.write(ino, inlineExtent(0, 'abc'), inlineExtent(10, 'def'), inlineExtent(20, 'ghi'));
+    const seen = [zero(3, 7, false), zero(13, 7, false)];
+    shard.do({ op: 'fallocate', ino, mode: 'punch', keepSize: true, offset: 11, length: 4 });
+    shard.write(ino, inlineExtent(5, 'X'));
+    const extents = [chunkExtent(0, 23, 5)];
+    shard.internal({ op: 'move-inline', ino, contentVersion: 1, extents, seen });
+    expect(await check(shard.state)).toEqual([]);
+    expect(await shown(shard, ino)).toEqual([
+      '0+5 chunk 5@0',
+      '5+1 X',
+      '6+5 chunk 5@6',
+      '11+2 hole',
+      '13+10 chunk 5@13',
+    ]);
+    expect(shard.code(write(ino, [inlineExtent(11, 'Y')]))).toBe('EDQUOT');
+  });
+
   it('gives a chunk up of which nothing is used', async () => {
     const { shard, ino } = fileOf();
     shard.write(ino, inlineExtent(0, 'abc'));

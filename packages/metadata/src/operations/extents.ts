@@ -1,5 +1,6 @@
 import { HoldfastError, LIMITS, type Operation, type OperationAnswer } from '@holdfast/protocol';
 import { ContentEditor } from '../content/content-editor.ts';
+import { SeenExtents } from '../content/seen-extents.ts';
 import type { Context } from '../context.ts';
 import { attributesOf, changeInode, fileOf, type Inode, withoutPrivileges } from '../inodes.ts';
 import type { InodeRecord } from '../records.ts';
@@ -75,10 +76,11 @@ export function fallocate(context: Context, operation: Of<'fallocate'>): Operati
 export function moveInline(context: Context, operation: Of<'move-inline'>): OperationAnswer {
   const { record } = fileOf(context, operation.ino);
   const editor = new ContentEditor(context, operation.ino, record);
+  const seen = new SeenExtents(operation.seen ?? []);
   for (const extent of operation.extents) {
     const length = Math.max(0, Math.min(extent.length, record.size - extent.offset));
-    editor.move({ ...extent, length }, operation.contentVersion);
+    editor.move({ ...extent, length }, { contentVersion: operation.contentVersion, seen });
   }
-  const change = { ...editor.finish(), contentVersion: editor.version };
+  const change = { ...editor.finish({ isBeyondQuota: true }), contentVersion: editor.version };
   return { attributes: attributesOf(changeInode(context, operation.ino, change)) };
 }
