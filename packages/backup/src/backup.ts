@@ -68,6 +68,12 @@ export interface BackupResult {
   readonly adoptedPacks: number;
 }
 
+/** The blobs of a file, and what they add up to. */
+interface FileContent {
+  readonly content: readonly StorageId[];
+  readonly size: number;
+}
+
 /** Wraps a promise, so that it can be handed around without being awaited. */
 interface Pending<T> {
   readonly done: Promise<T>;
@@ -96,7 +102,7 @@ class BackupRun {
   readonly #chunker: Chunker;
   readonly #signal: AbortSignal;
   readonly #files = new Gate(BACKUP_LIMITS.filesMax);
-  readonly #links = new Map<string, { content: readonly StorageId[]; size: number }>();
+  readonly #links = new Map<string, Promise<FileContent>>();
   readonly #zeroIds = new Map<number, StorageId>();
 
   constructor(
@@ -254,7 +260,7 @@ class BackupRun {
     path: string,
     entry: SourceEntry,
     known: TreeNode | undefined,
-  ): Promise<{ content: readonly StorageId[]; size: number }> {
+  ): Promise<FileContent> {
     const blobs = this.#knownBlobs(known);
     if (blobs !== undefined && known !== undefined && isSame(entry, known)) {
       this.counts.unchangedFiles++;
@@ -263,7 +269,7 @@ class BackupRun {
     const link = entry.links > 1 ? `${entry.deviceId}:${entry.inode}` : undefined;
     const linked = link === undefined ? undefined : this.#links.get(link);
     if (linked !== undefined) return linked;
-    const read = await this.#read(path, entry, blobs);
+    const read = this.#read(path, entry, blobs);
     if (link !== undefined && this.#links.size < BACKUP_LIMITS.linksMax)
       this.#links.set(link, read);
     return read;
@@ -285,7 +291,7 @@ class BackupRun {
     path: string,
     entry: SourceEntry,
     known: readonly KnownBlob[] | undefined,
-  ): Promise<{ content: readonly StorageId[]; size: number }> {
+  ): Promise<FileContent> {
     const file = await this.#options.source.open(path, entry);
     try {
       const content: StorageId[] = [];

@@ -7,6 +7,7 @@ export {
 } from './backup.ts';
 export { SCRYPT_COST, type ScryptCost } from './format/key-slot.ts';
 export type { Snapshot } from './format/snapshot.ts';
+export type { TreeNode, Xattr } from './format/tree.ts';
 export {
   initRepository,
   openRepository,
@@ -15,7 +16,10 @@ export {
 } from './repository/repository.ts';
 export { findSnapshot, listSnapshots, readSnapshot } from './repository/snapshots.ts';
 export { ownSurroundings, type Surroundings } from './repository/surroundings.ts';
+export { type RestoreCounts, type RestoreOptions, restore } from './restore.ts';
 export { DirectoryStore } from './store/directory.ts';
 export type { ByteRange, PutOptions, Store, StoredObject } from './store/store.ts';
+export { DirectorySink } from './tree/directory-sink.ts';
 export { DirectorySource } from './tree/directory-source.ts';
+export type { SinkDirectory, SinkFile, TreeSink } from './tree/sink.ts';
 export type { SourceEntry, SourceFile, TreeSource } from './tree/source.ts';

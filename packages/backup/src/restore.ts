@@ -1,0 +1,301 @@
+/** A restore: a snapshot, or a path of one, into a sink. */
+import { HoldfastError } from '@holdfast/protocol';
+import { type StorageId, storageIdOf } from './format/ids.ts';
+import type { Snapshot } from './format/snapshot.ts';
+import type { TreeNode } from './format/tree.ts';
+import { BACKUP_LIMITS } from './limits.ts';
+import type { BlobIndex } from './repository/blob-index.ts';
+import { BlobReader } from './repository/blob-reader.ts';
+import { Gate } from './repository/gate.ts';
+import { loadIndex } from './repository/load-index.ts';
+import { withLock } from './repository/locks.ts';
+import type { Repository } from './repository/repository.ts';
+import type { SinkDirectory, SinkFile, TreeSink } from './tree/sink.ts';
+
+/** Counts while a restore runs and when it is done. */
+export interface RestoreCounts {
+  files: number;
+  directories: number;
+  /** Links, devices, fifos, sockets and further names of files. */
+  others: number;
+  /** Files that were complete already. */
+  skippedFiles: number;
+  /** Bytes of files written; holes and what was there already not counted. */
+  bytesWritten: number;
+  /** Bytes fetched from the store. */
+  bytesFetched: number;
+  problems: number;
+}
+
+/** What to restore and where. */
+export interface RestoreOptions {
+  readonly snapshot: Snapshot;
+  readonly sink: TreeSink;
+  /**
+   * What of the snapshot: `/` (all), a directory whose content becomes the sink's root, or a single
+   * file that is put there.
+   */
+  readonly path?: string;
+  /** Take no lock: for a store that can only be read. */
+  readonly withoutLock?: boolean;
+  readonly lockWaitMs?: number;
+  readonly signal?: AbortSignal;
+  /** Told of entries that cannot be restored; without it the first one ends the restore. */
+  readonly onProblem?: (path: string, error: unknown) => void;
+  readonly onProgress?: (counts: RestoreCounts) => void;
+}
+
+interface Pending {
+  readonly done: Promise<void>;
+}
+
+function pending(done: Promise<void>): Pending {
+  done.catch(() => {});
+  return { done };
+}
+
+/** One component that leads neither up nor out. */
+export function isSafeName(name: string): boolean {
+  return name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name);
+}
+
+class RestoreRun {
+  readonly counts: RestoreCounts = {
+    files: 0,
+    directories: 0,
+    others: 0,
+    skippedFiles: 0,
+    bytesWritten: 0,
+    bytesFetched: 0,
+    problems: 0,
+  };
+  readonly #options: RestoreOptions;
+  readonly #reader: BlobReader;
+  readonly #signal: AbortSignal;
+  readonly #gate = new Gate(BACKUP_LIMITS.restoresMax);
+  readonly #links = new Map<string, { names: readonly string[]; done: Promise<void> }>();
+  /** Blobs of nothing but zeros that were seen, so that a hole is not decompressed again and again. */
+  readonly #zeroIds = new Set<StorageId>();
+
+  constructor(
+    repository: Repository,
+    options: RestoreOptions,
+    parts: { index: BlobIndex; signal: AbortSignal },
+  ) {
+    this.#options = options;
+    this.#signal = parts.signal;
+    this.#reader = new BlobReader(repository, parts.index, parts.signal);
+  }
+
+  async root(): Promise<void> {
+    const { snapshot, sink, path = '/' } = this.#options;
+    const names = Buffer.from(path)
+      .toString('latin1')
+      .split('/')
+      .filter((name) => name !== '');
+    let node: TreeNode | undefined;
+    let tree: StorageId | undefined = snapshot.tree;
+    for (const name of names) {
+      const nodes: readonly TreeNode[] =
+        tree === undefined ? [] : await this.#reader.readTree(tree);
+      node = nodes.find((child) => child.name === name);
+      tree = node?.subtree;
+      if (node === undefined) throw new HoldfastError('NOT_FOUND', `the snapshot has no ${path}`);
+    }
+    const isFile = node !== undefined && node.kind !== 'directory';
+    const nodes = isFile ? [node!] : tree === undefined ? [] : await this.#reader.readTree(tree);
+    await this.#fillDirectory(await sink.root(), isFile ? undefined : node, { nodes, names: [] });
+  }
+
+  async #fillDirectory(
+    directory: SinkDirectory,
+    node: TreeNode | undefined,
+    { nodes, names }: { nodes: readonly TreeNode[]; names: readonly string[] },
+  ): Promise<void> {
+    let isComplete = false;
+    try {
+      await this.#children(directory, nodes, names);
+      isComplete = true;
+    } finally {
+      await directory.finish(isComplete ? node : undefined);
+    }
+  }
+
+  /** Restores entries; resolves when they are complete. */
+  async #children(
+    into: SinkDirectory,
+    nodes: readonly TreeNode[],
+    names: readonly string[],
+  ): Promise<void> {
+    const started: Pending[] = [];
+    try {
+      for (const node of nodes) {
+        this.#signal.throwIfAborted();
+        const path = [...names, node.name];
+        const step = await this.#attempt(path, () => this.#node(into, node, path));
+        if (step !== undefined) started.push(step);
+      }
+    } finally {
+      await Promise.allSettled(started.map(({ done }) => done));
+    }
+    await Promise.all(started.map(({ done }) => done));
+    this.counts.bytesFetched = this.#reader.fetchedBytes;
+    this.#options.onProgress?.(this.counts);
+  }
+
+  /** Begins an entry; directories are walked here, so that the walk stays in order. */
+  async #node(into: SinkDirectory, node: TreeNode, path: readonly string[]): Promise<Pending> {
+    if (!isSafeName(node.name))
+      throw new HoldfastError('CORRUPT', 'a name of the snapshot would lead out of its directory', {
+        detail: { name: node.name },
+      });
+    if (node.kind === 'directory') return this.#directory(into, node, path);
+    const identity = `${node.deviceId}:${node.inode}`;
+    const first = node.links > 1 && node.inode > 0n ? this.#links.get(identity) : undefined;
+    if (first !== undefined) {
+      this.counts.others++;
+      return pending(
+        this.#attempt(path, async () => {
+          await first.done;
+          await into.link(node, first.names);
+        }),
+      );
+    }
+    const step = await this.#begin(into, node, path);
+    if (node.links > 1 && node.inode > 0n) this.#links.set(identity, { names: path, ...step });
+    return step;
+  }
+
+  async #begin(into: SinkDirectory, node: TreeNode, path: readonly string[]): Promise<Pending> {
+    if (node.kind !== 'file') {
+      this.counts.others++;
+      await into.special(node);
+      return pending(Promise.resolve());
+    }
+    await this.#gate.enter();
+    const task = this.#attempt(path, () => this.#file(into, node));
+    return pending(task.finally(() => this.#gate.leave()));
+  }
+
+  async #directory(into: SinkDirectory, node: TreeNode, path: readonly string[]): Promise<Pending> {
+    const directory = await into.directory(node);
+    this.counts.directories++;
+    const nodes = node.subtree === undefined ? [] : await this.#reader.readTree(node.subtree);
+    await this.#fillDirectory(directory, node, { nodes, names: path });
+    return pending(Promise.resolve());
+  }
+
+  async #attempt<T>(path: readonly string[], step: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await step();
+    } catch (error) {
+      const { onProblem } = this.#options;
+      const isFinal = error instanceof HoldfastError && FINAL.has(error.code);
+      if (onProblem === undefined || isFinal || this.#signal.aborted) throw error;
+      this.counts.problems++;
+      onProblem(path.join('/'), error);
+      return undefined;
+    }
+  }
+
+  async #file(into: SinkDirectory, node: TreeNode): Promise<void> {
+    const file = await into.file(node);
+    if (file === undefined) {
+      this.counts.skippedFiles++;
+      return;
+    }
+    try {
+      await this.#fill(file, node);
+    } catch (error) {
+      await file.abandon();
+      throw error;
+    }
+    await file.finish();
+    this.counts.files++;
+    this.#options.onProgress?.(this.counts);
+  }
+
+  /** Blob by blob; the next ones are fetched while one is written. */
+  async #fill(file: SinkFile, node: TreeNode): Promise<void> {
+    const ahead: { offset: number; bytes: Promise<Uint8Array | undefined> }[] = [];
+    const flush = async (): Promise<void> => {
+      const next = ahead.shift();
+      const bytes = await next?.bytes;
+      if (next === undefined || bytes === undefined) return;
+      await file.write(bytes, next.offset);
+      this.counts.bytesWritten += bytes.length;
+    };
+    let offset = 0;
+    for (const id of node.content) {
+      this.#signal.throwIfAborted();
+      const length = this.#reader.lengthOf(id);
+      if (length === undefined)
+        throw new HoldfastError('CORRUPT', `no index lists the data blob ${id}`);
+      const bytes = this.#missing(file, id, offset, length);
+      bytes.catch(() => {});
+      ahead.push({ offset, bytes });
+      offset += length;
+      if (ahead.length > FETCH_AHEAD) await flush();
+    }
+    while (ahead.length > 0) await flush();
+    if (offset !== node.size)
+      throw new HoldfastError('CORRUPT', 'the blobs of a file do not add up to its size', {
+        detail: { size: node.size, blobs: offset },
+      });
+  }
+
+  /** The bytes to write at a place; `undefined` where they are there already or a hole will do. */
+  async #missing(
+    file: SinkFile,
+    id: StorageId,
+    offset: number,
+    length: number,
+  ): Promise<Uint8Array | undefined> {
+    if (!file.isNew) {
+      const there = Buffer.allocUnsafe(length);
+      const count = await file.read(there, offset);
+      if (count === length && storageIdOf(there) === id) return undefined;
+    } else if (this.#zeroIds.has(id)) return undefined;
+    const bytes = await this.#reader.read(id, 'data');
+    if (!isZero(bytes)) return bytes;
+    if (this.#zeroIds.size < ZERO_IDS_MAX) this.#zeroIds.add(id);
+    return file.isNew ? undefined : bytes;
+  }
+}
+
+/** Blobs of one file that are fetched before the oldest of them is written. */
+const FETCH_AHEAD = 3;
+const ZERO_IDS_MAX = 10_000;
+
+/** Errors that no other entry will escape. */
+const FINAL: ReadonlySet<string> = new Set(['ENOSPC', 'UNREACHABLE', 'SESSION_EXPIRED']);
+
+const ZEROS = new Uint8Array(64 * 1024);
+
+function isZero(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length; at += ZEROS.length) {
+    const part = bytes.subarray(at, at + ZEROS.length);
+    if (Buffer.compare(part, ZEROS.subarray(0, part.length)) !== 0) return false;
+  }
+  return true;
+}
+
+/**
+ * Restores a snapshot. May be run again after a kill: files that are complete (size and time of
+ * change) are passed over, of others only blobs that differ are fetched.
+ */
+export async function restore(
+  repository: Repository,
+  options: RestoreOptions,
+): Promise<RestoreCounts> {
+  const task = async (signal: AbortSignal): Promise<RestoreCounts> => {
+    const index = await loadIndex(repository, signal);
+    const run = new RestoreRun(repository, options, { index, signal });
+    await run.root();
+    return run.counts;
+  };
+  const { signal, lockWaitMs: waitMs = 0 } = options;
+  if (options.withoutLock === true) return task(signal ?? new AbortController().signal);
+  const lock = { exclusive: false, waitMs, ...(signal ? { signal } : {}) };
+  return withLock(repository, lock, (_, held) => task(held));
+}
