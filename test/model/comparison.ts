@@ -1,23 +1,21 @@
 // oxlint-disable vitest/no-standalone-expect -- the body of a test lives in this class
 /** Runs steps on the model and on the state machine and compares whatever can be seen. */
 import { freedChunks } from '@holdfast/metadata';
-import {
-  type Attributes,
-  type CommandResult,
-  type Extent,
-  HoldfastError,
-  type InodeNumber,
-  LIMITS,
-  type LockRequest,
-  type Operation,
-  type OperationAnswer,
-  type View,
-  type ViewAnswers,
+import type {
+  Attributes,
+  CommandResult,
+  InodeNumber,
+  LockRequest,
+  Operation,
+  OperationAnswer,
 } from '@holdfast/protocol';
 import { expect } from 'vitest';
+import { Looks } from './looks.ts';
 import type { RunTag } from './model-content.ts';
 import { LOCK_CELLS } from './model-locks.ts';
 import { type Expected, type ModelNode, ModelShard } from './model-shard.ts';
+import type { FrozenShard } from './model-snapshots.ts';
+import { Plans } from './plans.ts';
 import { RealShard, type TestSession } from './real-shard.ts';
 import { Interpreter, type Step } from './steps.ts';
 
@@ -46,11 +44,13 @@ export class Comparison {
   readonly #options: RunOptions;
   readonly #sessions: TestSession[];
   #moves: PendingMove[] = [];
+  readonly #plans: Plans;
 
   constructor(options: RunOptions) {
     const { quotaBytes, quotaInodes } = options;
     this.#options = options;
     this.real = new RealShard(quotaBytes, quotaInodes);
+    this.#plans = new Plans(this.real);
     this.#interpreter = new Interpreter((chunks) => {
       const chunkBytes = (chunk: string): Uint8Array => chunks.get(chunk) as Uint8Array;
       return new ModelShard({ quotaBytes, quotaInodes, chunkBytes }, this.real.nowNs);
@@ -92,6 +92,12 @@ export class Comparison {
         return this.#beginMove(session, step);
       case 'moveEnd':
         return this.#endMove(session, step.a);
+      case 'planBegin':
+        return this.#plans.begin(this.#options.reclaimKeys);
+      case 'planEnd':
+        return this.#plans.end(step.a, step.b);
+      case 'lookBack':
+        return this.#lookBack(session, step);
       default:
         return this.#look(session, step);
     }
@@ -106,6 +112,7 @@ export class Comparison {
     await this.real.reclaimAll(this.#options.reclaimKeys);
     expect(await this.real.problems()).toEqual([]);
     for (const node of this.#model.nodes) await this.#compareNode(session, node);
+    await this.#compareSnapshots(session);
     await this.#compareChunks();
     expect(await this.real.view(session, { view: 'space' })).toEqual({
       usedBytes: this.#model.usedBytes,
@@ -141,7 +148,14 @@ export class Comparison {
     const { attributes, replaced, directories: _compared, ...rest } = result.answer;
     this.#compareDirectories(operation, result.answer);
     const { attributes: wanted, replaced: wantedReplaced, ...wantedRest } = expected.answer;
-    expect(rest).toEqual(wantedRest);
+    const { snapshot } = wantedRest;
+    // As with attributes: bytes that were cut off count until they are reclaimed.
+    if (this.#options.isFar && snapshot !== undefined && rest.snapshot !== undefined) {
+      const { usedBytes } = rest.snapshot;
+      expect(rest).toEqual({ ...wantedRest, snapshot: { ...snapshot, usedBytes } });
+    } else {
+      expect(rest).toEqual(wantedRest);
+    }
     this.#compareAttributes(attributes, wanted);
     this.#compareAttributes(replaced, wantedReplaced);
   }
@@ -196,9 +210,10 @@ export class Comparison {
     const offset = this.#interpreter.offset(b);
     const length = 1 + (c % 9000);
     const range = { view: 'extents', ino, offset, length } as const;
-    const seen = await this.#tryView(session, range);
+    const looks = this.#looks(session);
+    const seen = await looks.tryView(range);
     if (seen === undefined || seen.extents.length === 0) return;
-    const bytes = this.#bytesOf(seen.extents);
+    const bytes = looks.bytesOf(seen.extents);
     this.#moves.push({ ino, contentVersion: seen.contentVersion, offset, bytes });
   }
 
@@ -240,20 +255,6 @@ export class Comparison {
     }
   }
 
-  async #tryView<V extends View>(
-    session: TestSession,
-    wanted: V,
-  ): Promise<ViewAnswers[V['view']] | undefined> {
-    try {
-      return await this.real.view(session, wanted);
-    } catch (error) {
-      if (error instanceof HoldfastError && error.kind !== 'bug' && error.kind !== 'damage') {
-        return undefined;
-      }
-      throw error;
-    }
-  }
-
   /** One look in the middle of a run. */
   async #look(session: TestSession, { a, b, c, d, e }: Step): Promise<void> {
     const holder = this.#model.delegation;
@@ -263,10 +264,12 @@ export class Comparison {
       return;
     }
     const node = this.#model.alive[a % this.#model.alive.length] as ModelNode;
-    if (node.kind === 'directory') return this.#compareDirectory(session, node, 1 + (b % 3));
+    if (node.kind === 'directory') {
+      return this.#looks(session).compareDirectory(node, 1 + (b % 3));
+    }
     if (node.kind !== 'file') return;
     await this.#compareLock(session, node, this.#interpreter.lock(b, c, d, e));
-    await this.#compareContent(session, node);
+    await this.#looks(session).compareContent(node);
   }
 
   async #compareLock(session: TestSession, node: ModelNode, lock: LockRequest): Promise<void> {
@@ -291,95 +294,68 @@ export class Comparison {
   }
 
   async #compareNode(session: TestSession, node: ModelNode): Promise<void> {
-    const ino = node.ino as InodeNumber;
-    if (node.isDead) {
-      const gone = this.real.view(session, { view: 'attributes', ino });
-      await expect(gone).rejects.toMatchObject({ code: 'ESTALE' });
-      return;
-    }
-    const { attributes } = await this.real.view(session, { view: 'attributes', ino });
-    expect(attributes).toEqual(this.#model.attributes(node));
-    const { names } = await this.real.view(session, { view: 'xattr-names', ino });
-    expect(names).toEqual([...node.xattrs.keys()]);
-    for (const [name, wanted] of node.xattrs) {
-      const { value } = await this.real.view(session, { view: 'xattr', ino, name });
-      expect(Buffer.compare(value, wanted)).toBe(0);
-    }
-    if (node.kind === 'symlink') {
-      const { target } = await this.real.view(session, { view: 'read-link', ino });
-      expect(target).toBe(node.target);
-    }
-    if (node.kind === 'file') {
-      await this.#compareLocks(session, node);
-      await this.#compareContent(session, node);
-    }
-    if (node.kind === 'directory') await this.#compareDirectory(session, node, 2);
+    await this.#looks(session).compareNode(node, this.#model.attributes(node));
+    if (node.kind === 'file' && !node.isDead) await this.#compareLocks(session, node);
   }
 
-  async #compareDirectory(session: TestSession, node: ModelNode, count: number): Promise<void> {
-    const ino = node.ino as InodeNumber;
-    const listed: [string, number][] = [];
-    for (let after = 0, isEnd = false; !isEnd; ) {
-      const page = await this.real.view(session, { view: 'read-directory', ino, after, count });
-      for (const { name, cookie, attributes } of page.entries) {
-        expect(cookie).toBeGreaterThan(after);
-        after = cookie;
-        listed.push([name, attributes.ino]);
-      }
-      isEnd = page.end;
-    }
-    expect(listed).toEqual([...node.entries].map(([name, entry]) => [name, entry.ino]));
-    for (const [name, entry] of node.entries) {
-      const { attributes } = await this.real.view(session, { view: 'lookup', parent: ino, name });
-      expect(attributes.ino).toBe(entry.ino);
-    }
-    if (node.nlink > 0) {
-      const { parent } = await this.real.view(session, { view: 'parent', ino });
-      expect(parent).toBe(node.parent.ino);
-    }
-  }
-
-  /** Data is where the model has it, and each byte of it is the same. */
-  async #compareContent(session: TestSession, node: ModelNode): Promise<void> {
-    const ino = node.ino as InodeNumber;
-    const found: { from: number; to: number }[] = [];
-    for (let at = 0; at < node.size; ) {
-      const data = await this.#tryView(session, { view: 'seek', ino, offset: at, whence: 'data' });
-      if (data === undefined) break;
-      const hole = { view: 'seek', ino, offset: data.offset, whence: 'hole' } as const;
-      const end = (await this.real.view(session, hole)).offset;
-      expect(end).toBeGreaterThan(data.offset);
-      expect(data.offset).toBeGreaterThanOrEqual(at);
-      at = end;
-      found.push({ from: data.offset, to: at });
-    }
-    expect(found).toEqual(node.content.segments(node.size));
-    for (const { from, to } of found) {
-      for (let at = Math.max(0, from - 10); at < to; at += LIMITS.extentsViewBytesMax) {
-        const end = Math.min(to + 10, at + LIMITS.extentsViewBytesMax, node.size);
-        const range = { view: 'extents', ino, offset: at, length: end - at } as const;
-        const { extents } = await this.real.view(session, range);
-        expectGapless(extents, at, end);
-        expect(Buffer.compare(this.#bytesOf(extents), node.content.read(at, end))).toBe(0);
-      }
-    }
-  }
-
-  #bytesOf(extents: readonly Extent[]): Uint8Array {
-    return Buffer.concat(
-      extents.map(({ length, source }) => {
-        if (source.kind === 'zero') return new Uint8Array(length);
-        if (source.kind === 'inline') return source.bytes;
-        const chunk = this.#interpreter.chunks.get(source.chunk) as Uint8Array;
-        expect(source.chunkLength).toBe(chunk.length);
-        return chunk.subarray(source.chunkOffset, source.chunkOffset + length);
-      }),
+  #looks(session: TestSession, at?: number): Looks {
+    const { chunks } = this.#interpreter;
+    return new Looks(
+      (wanted) => this.real.view(session, at === undefined ? wanted : { ...wanted, at }),
+      chunks,
     );
   }
 
-  /** A chunk is up for collection exactly when no file shows it. */
+  /** One inode of a snapshot, and nothing that anyone shows was given up. */
+  async #lookBack(session: TestSession, { a, b }: Step): Promise<void> {
+    const snapshots = [...this.#model.snapshots.values()];
+    const snapshot = snapshots[a % Math.max(1, snapshots.length)];
+    if (snapshot === undefined) return;
+    const node = snapshot.nodes[b % snapshot.nodes.length] as ModelNode;
+    await this.#compareFrozen(session, snapshot, [node]);
+    const live = this.#liveChunks();
+    for (const { chunk } of await freedChunks(this.real.state, 0, 100_000)) {
+      expect(live.has(chunk), `${chunk} is in use`).toBe(false);
+    }
+  }
+
+  /** The list of snapshots, and all of each of them. */
+  async #compareSnapshots(session: TestSession): Promise<void> {
+    const wanted = [...this.#model.snapshots.values()];
+    const all = { view: 'snapshots', after: 0, count: 1000 } as const;
+    const { snapshots } = await this.real.view(session, all);
+    expect(snapshots.map(({ name }) => name)).toEqual(wanted.map(({ answer }) => answer.name));
+    for (const snapshot of wanted) await this.#compareFrozen(session, snapshot, snapshot.nodes);
+  }
+
+  async #compareFrozen(
+    session: TestSession,
+    { answer, nodes }: FrozenShard,
+    some: readonly ModelNode[],
+  ): Promise<void> {
+    const { generation } = answer;
+    const looks = this.#looks(session, generation);
+    for (const node of some) {
+      const ino = node.ino as InodeNumber;
+      const { attributes } = await looks.view({ view: 'attributes', ino });
+      const wanted = this.#model.attributes(node);
+      const { allocatedBytes } = this.#options.isFar ? attributes : wanted;
+      await looks.compareNode(node, { ...wanted, allocatedBytes });
+    }
+    const space = await looks.view({ view: 'space' });
+    expect(space.usedInodes).toBe(nodes.length);
+    if (!this.#options.isFar) expect(space.usedBytes).toBe(answer.usedBytes);
+  }
+
+  /** Chunks that a file or a snapshot shows. */
+  #liveChunks(): Set<string> {
+    const frozen = [...this.#model.snapshots.values()].flatMap(({ nodes }) => nodes);
+    return new Set([...this.#model.alive, ...frozen].flatMap(({ content }) => content.chunks));
+  }
+
+  /** A chunk is up for collection exactly when nobody shows it. */
   async #compareChunks(): Promise<void> {
-    const live = new Set(this.#model.alive.flatMap(({ content }) => content.chunks));
+    const live = this.#liveChunks();
     const freed = await freedChunks(this.real.state, 0, 100_000);
     const known = this.real.knownChunks();
     for (const { chunk } of freed) expect(live.has(chunk), `${chunk} is in use`).toBe(false);
@@ -390,16 +366,6 @@ export class Comparison {
     expect(await freedChunks(this.real.state, 0, 1)).toEqual([]);
     expect(await this.real.problems()).toEqual([]);
   }
-}
-
-function expectGapless(extents: readonly Extent[], from: number, to: number): void {
-  let at = from;
-  for (const { offset, length } of extents) {
-    expect(offset).toBe(at);
-    expect(length).toBeGreaterThan(0);
-    at += length;
-  }
-  expect(at).toBe(to);
 }
 
 function replacer(_: string, value: unknown): unknown {

@@ -13,6 +13,7 @@ import {
 } from '@holdfast/protocol';
 import { ModelContent } from './model-content.ts';
 import { ModelLocks } from './model-locks.ts';
+import { type FrozenShard, frozen } from './model-snapshots.ts';
 
 /** An inode of the model. */
 export class ModelNode {
@@ -81,6 +82,9 @@ export class ModelShard {
   readonly nodes: ModelNode[] = [];
   readonly sessions = new Set<string>();
   delegation: string | undefined;
+  /** By name, in the order in which they were made. */
+  readonly snapshots = new Map<string, FrozenShard>();
+  #generation = 1;
   readonly #options: ModelOptions;
   #session = '';
   #nowNs = 0n;
@@ -162,6 +166,13 @@ export class ModelShard {
       if (this.delegation !== undefined && this.delegation !== this.#session) refuse('DELEGATED');
     }
     switch (operation.op) {
+      case 'create-snapshot':
+        return this.#createSnapshot(operation);
+      case 'remove-snapshot': {
+        const { answer } = this.snapshots.get(operation.name) ?? refuse('ENOENT');
+        this.snapshots.delete(operation.name);
+        return { snapshot: answer };
+      }
       case 'create':
         return this.#create(operation);
       case 'link':
@@ -228,6 +239,18 @@ export class ModelShard {
   #checkName(name: string): void {
     if (name.length > 255) refuse('ENAMETOOLONG');
     if (['', '.', '..'].includes(name) || /[/\0]/.test(name)) refuse('EINVAL');
+  }
+
+  #createSnapshot({ name }: Of<'create-snapshot'>): OperationAnswer {
+    if (!/^[a-z0-9]/.test(name)) refuse('EINVAL');
+    if (this.snapshots.has(name)) refuse('EEXIST');
+    const nodes = frozen(this.nodes);
+    const usedBytes = nodes.reduce((bytes, { content }) => bytes + content.allocatedBytes, 0);
+    const generation = this.#generation++;
+    const timeNs = this.#nowNs;
+    const answer = { name, generation, timeNs, usedBytes, usedInodes: nodes.length };
+    this.snapshots.set(name, { answer, nodes });
+    return { snapshot: answer };
   }
 
   #create(operation: Of<'create'>): OperationAnswer {

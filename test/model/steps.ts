@@ -41,8 +41,17 @@ const ACTIONS = {
   look: 6,
 } as const;
 
+/** What a step does besides when snapshots are taken. */
+const SNAPSHOT_ACTIONS = {
+  snapshot: 12,
+  removeSnapshot: 8,
+  lookBack: 20,
+  planBegin: 6,
+  planEnd: 8,
+} as const;
+
 /** Name of an action. */
-export type Action = keyof typeof ACTIONS;
+export type Action = keyof typeof ACTIONS | keyof typeof SNAPSHOT_ACTIONS;
 
 /** A step: an action, a session, and numbers that are made to fit. */
 export interface Step {
@@ -57,9 +66,23 @@ export interface Step {
 
 const number = fc.nat(0xffff);
 
-/** Random steps; only of the actions given, if any are. */
+/** Random steps of all actions but those of snapshots, or of the actions given. */
 export function stepsOf(only?: readonly Action[]): fc.Arbitrary<Step> {
-  const weights = Object.entries(ACTIONS) as [Action, number][];
+  return stepsOfWeights(Object.entries(ACTIONS) as [Action, number][], only);
+}
+
+/** Random steps of all actions. */
+export function stepsWithSnapshots(): fc.Arbitrary<Step> {
+  return stepsOfWeights(
+    Object.entries({ ...ACTIONS, ...SNAPSHOT_ACTIONS }) as [Action, number][],
+    undefined,
+  );
+}
+
+function stepsOfWeights(
+  weights: readonly [Action, number][],
+  only: readonly Action[] | undefined,
+): fc.Arbitrary<Step> {
   const chosen = weights.filter(([action]) => only?.includes(action) ?? true);
   return fc.record({
     action: fc.oneof(
@@ -90,6 +113,7 @@ const KINDS: readonly FileKind[] = [
   'char',
   'block',
 ];
+const SNAPSHOT_NAMES = ['s', 't', 'u-1', 'v.x', 'w', '.x'];
 const MODES = [0o644, 0o755, 0o4755, 0o2755, 0o2644, 0o6711, 0o1777];
 
 const MiB = 1024 * 1024;
@@ -200,6 +224,10 @@ export class Interpreter {
       }
       case 'releaseOrphans':
         return { op: 'release-orphans', inos: this.#orphans(a, b) };
+      case 'snapshot':
+        return { op: 'create-snapshot', name: pick(SNAPSHOT_NAMES, a) };
+      case 'removeSnapshot':
+        return { op: 'remove-snapshot', name: pick(SNAPSHOT_NAMES, a) };
       case 'delegation':
         return { op: a % 2 === 0 ? 'acquire-delegation' : 'return-delegation' };
       default:
