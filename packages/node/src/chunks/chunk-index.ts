@@ -1,5 +1,8 @@
-import { type ChunkId, decode, encode, type PartitionId } from '@holdfast/protocol';
+import { readdir, statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { type ChunkId, decode, encode, HoldfastError, type PartitionId } from '@holdfast/protocol';
 import { Level } from 'level';
+import { CHUNK_STORE_LIMITS } from './limits.ts';
 
 /** Where a chunk's record is. */
 export interface ChunkPlace {
@@ -33,33 +36,87 @@ export interface IndexChange {
 const CHUNK = 'c/';
 const GRAVE = 'g/';
 const SCANNED = 's/';
+/** Written where nothing else is: level passes over an empty batch, and would not flush. */
+const MARK: Change = { type: 'put', key: 'flushed', value: new Uint8Array(0) };
 
-type Change = { type: 'put'; key: string; value: Uint8Array } | { type: 'del'; key: string };
+interface Range {
+  readonly gt: string;
+  readonly lt: string;
+  readonly limit?: number;
+}
 
-/** Chunk id to place, in `level`; a mirror of the segments that can be made anew from them. */
+type Change =
+  | { readonly type: 'put'; readonly key: string; readonly value: Uint8Array }
+  | { readonly type: 'del'; readonly key: string; readonly value?: undefined };
+
+/**
+ * Chunk id to place, in `level`; a mirror of the segments that can be made anew from them. Throws
+ * ENOSPC while the disk is full, DISK_FAILED when it cannot be read or written: see isIndexFailure.
+ */
 export class ChunkIndex {
+  readonly #directory: string;
   readonly #level: Level<string, Uint8Array>;
+  /** A change failed. Level takes no more until it is opened again, which needs room. */
+  #isBroken = false;
+  /** What level could not take for want of room, by key; reads see it all the same. */
+  readonly #owed = new Map<string, Change>();
   /** Changes are made one after the other, so that one may depend on what it finds. */
   #last: Promise<unknown> = Promise.resolve();
+  #isHealing = false;
 
-  private constructor(level: Level<string, Uint8Array>) {
+  private constructor(directory: string, level: Level<string, Uint8Array>) {
+    this.#directory = directory;
     this.#level = level;
   }
 
+  /** Throws DIRECTORY_IN_USE too. */
   static async open(directory: string): Promise<ChunkIndex> {
+    // Level would begin an empty index over the remains, and take old changes in from them.
+    if (await hasLostItsHead(directory)) throw indexFailure(new Error('CURRENT is missing'));
     const level = new Level<string, Uint8Array>(directory, { valueEncoding: 'view' });
-    await level.open();
-    return new ChunkIndex(level);
+    try {
+      await level.open();
+    } catch (cause) {
+      throw await failure(directory, cause);
+    }
+    return new ChunkIndex(directory, level);
   }
 
+  /** Throws OVERLOADED while it is opened again. */
   get(chunk: ChunkId): ChunkPlace | undefined {
-    const value = this.#level.getSync(CHUNK + chunk);
-    return value === undefined ? undefined : decode<ChunkPlace>(value);
+    return this.#read<ChunkPlace>(CHUNK + chunk);
   }
 
   grave(chunk: ChunkId): Grave | undefined {
-    const value = this.#level.getSync(GRAVE + chunk);
-    return value === undefined ? undefined : decode<Grave>(value);
+    return this.#read<Grave>(GRAVE + chunk);
+  }
+
+  #read<T>(key: string): T | undefined {
+    try {
+      const owed = this.#owed.get(key);
+      const value = owed === undefined ? this.#level.getSync(key) : owed.value;
+      return value === undefined ? undefined : decode<T>(value);
+    } catch (cause) {
+      throw this.#unreadable(cause);
+    }
+  }
+
+  #unreadable(cause: unknown): HoldfastError {
+    if (!this.#isBroken) return indexFailure(cause);
+    // It may be closed, and nobody may come to write.
+    if (!this.#isHealing) void this.#heal();
+    return new HoldfastError('OVERLOADED', 'the chunk index is being opened again', { cause });
+  }
+
+  async #heal(): Promise<void> {
+    this.#isHealing = true;
+    try {
+      await this.#inTurn(() => this.#batch([]));
+    } catch {
+      // Whoever writes next is told.
+    } finally {
+      this.#isHealing = false;
+    }
   }
 
   /** Writes changes as one, in order; `sync` makes them durable, and all before them. */
@@ -67,14 +124,65 @@ export class ChunkIndex {
     changes: readonly IndexChange[],
     options: { scanned?: ReadonlyMap<number, number>; sync?: boolean } = {},
   ): Promise<void> {
-    const batch: Change[] = [];
-    for (const { chunk, place, grave } of changes) {
-      batch.push(change(CHUNK + chunk, place), change(GRAVE + chunk, grave));
-    }
+    const batch = changesOf(changes);
     for (const [segment, offset] of options.scanned ?? []) {
       batch.push({ type: 'put', key: SCANNED + segment, value: encode(offset) });
     }
-    await this.#inTurn(() => this.#level.batch(batch, { sync: options.sync ?? false }));
+    const sync = options.sync ?? false;
+    if (batch.length === 0 && sync) batch.push(MARK);
+    await this.#inTurn(() => this.#batch(batch, sync));
+  }
+
+  /**
+   * Writes what durable records have changed already. What there is no room for is kept in memory,
+   * and found there: nothing more may be entered until `settle` has succeeded.
+   */
+  async enter(changes: readonly IndexChange[]): Promise<void> {
+    const batch = changesOf(changes);
+    await this.#inTurn(async () => {
+      try {
+        await this.#batch(batch);
+      } catch (error) {
+        if (!isNoRoom(error)) throw error;
+        for (const change of batch) this.#owed.set(change.key, change);
+      }
+    });
+  }
+
+  /** Writes what there was no room for. Throws ENOSPC while there is none. */
+  async settle(): Promise<void> {
+    if (this.#owed.size > 0) await this.#inTurn(() => this.#batch([]));
+  }
+
+  async #batch(batch: readonly Change[], sync = false): Promise<void> {
+    if (this.#isBroken) await this.#reopen();
+    const all = [...this.#owed.values(), ...batch];
+    try {
+      await this.#level.batch(all, { sync });
+    } catch (cause) {
+      this.#isBroken = true;
+      // There may be room again by now: it is the disk's failure only if it fails twice.
+      await this.#reopen(cause);
+      try {
+        await this.#level.batch(all, { sync });
+      } catch (again) {
+        this.#isBroken = true;
+        throw await failure(this.#directory, again);
+      }
+    }
+    this.#owed.clear();
+  }
+
+  /** Nothing is lost by it: what level took before is in its log, and what it did not take is written again. */
+  async #reopen(cause?: unknown): Promise<void> {
+    if (!(await hasRoom(this.#directory))) throw noRoom(cause);
+    try {
+      await this.#level.close();
+      await this.#level.open();
+    } catch (error) {
+      throw await failure(this.#directory, error);
+    }
+    this.#isBroken = false;
   }
 
   /** Forgets the graves of these chunks that still lie in a segment; answers them. */
@@ -88,7 +196,7 @@ export class ChunkIndex {
         found.push(grave);
         batch.push({ type: 'del', key: GRAVE + chunk });
       }
-      await this.#level.batch(batch);
+      await this.#batch(batch);
       return found;
     });
   }
@@ -101,13 +209,12 @@ export class ChunkIndex {
 
   /** Up to which offset of a segment the index knows its records. */
   scannedUpTo(segment: number): number {
-    const value = this.#level.getSync(SCANNED + segment);
-    return value === undefined ? 0 : decode<number>(value);
+    return this.#read<number>(SCANNED + segment) ?? 0;
   }
 
   /** Forgets a segment that is no more. */
   async forgetSegment(segment: number): Promise<void> {
-    await this.#level.del(SCANNED + segment);
+    await this.#inTurn(() => this.#batch([{ type: 'del', key: SCANNED + segment }]));
   }
 
   /** Chunks of a partition after an id ('' from the start), in order. */
@@ -118,32 +225,125 @@ export class ChunkIndex {
   ): Promise<{ chunk: ChunkId; length: number; copies: number }[]> {
     const prefix = CHUNK + partition.toString(16).padStart(4, '0');
     const range = { gt: after === '' ? prefix : CHUNK + after, lt: `${prefix}g`, limit: count };
-    const entries = await this.#level.iterator(range).all();
-    return entries.map(([key, value]) => {
-      const { length, copies } = decode<ChunkPlace>(value);
-      return { chunk: key.slice(CHUNK.length) as ChunkId, length, copies };
-    });
+    const listed: { chunk: ChunkId; length: number; copies: number }[] = [];
+    for await (const [chunk, { length, copies }] of this.#entries<ChunkPlace>(CHUNK, range)) {
+      if (listed.length === count) break;
+      listed.push({ chunk, length, copies });
+    }
+    return listed;
   }
 
   /** Every chunk and its place. */
-  async *all(): AsyncIterable<[ChunkId, ChunkPlace]> {
-    for await (const [key, value] of this.#level.iterator({ gt: CHUNK, lt: `${CHUNK}g` })) {
-      yield [key.slice(CHUNK.length) as ChunkId, decode<ChunkPlace>(value)];
-    }
+  all(): AsyncIterable<[ChunkId, ChunkPlace]> {
+    return this.#entries(CHUNK, { gt: CHUNK, lt: `${CHUNK}g` });
   }
 
   /** Every grave. */
-  async *graves(): AsyncIterable<[ChunkId, Grave]> {
-    for await (const [key, value] of this.#level.iterator({ gt: GRAVE, lt: `${GRAVE}g` })) {
-      yield [key.slice(GRAVE.length) as ChunkId, decode<Grave>(value)];
+  graves(): AsyncIterable<[ChunkId, Grave]> {
+    return this.#entries(GRAVE, { gt: GRAVE, lt: `${GRAVE}g` });
+  }
+
+  async *#entries<T>(prefix: string, range: Range): AsyncIterable<[ChunkId, T]> {
+    const owed = [...this.#owed.values()]
+      .filter(({ key }) => key > range.gt && key < range.lt)
+      .sort((a, b) => (a.key < b.key ? -1 : 1));
+    const { gt, lt, limit } = range;
+    const bounds = { gt, lt, limit: limit === undefined ? -1 : limit + owed.length };
+    try {
+      for await (const [key, value] of merged(this.#level.iterator(bounds), owed))
+        yield [key.slice(prefix.length) as ChunkId, decode<T>(value)];
+    } catch (cause) {
+      throw this.#unreadable(cause);
     }
   }
 
-  async close(): Promise<void> {
-    await this.#level.close();
+  close(): Promise<void> {
+    return this.#inTurn(() => this.#level.close());
   }
+}
+
+/** What is stored, as it is after the changes (in order of their keys). */
+async function* merged(
+  stored: AsyncIterable<[string, Uint8Array]>,
+  changes: readonly Change[],
+): AsyncIterable<[string, Uint8Array]> {
+  let at = 0;
+  for await (const [key, value] of stored) {
+    for (; at < changes.length; at++) {
+      const change = changes[at];
+      if (change === undefined || change.key >= key) break;
+      if (change.type === 'put') yield [change.key, change.value];
+    }
+    // A change of this key comes out before the next one, or behind the last.
+    if (changes[at]?.key !== key) yield [key, value];
+  }
+  for (const change of changes.slice(at))
+    if (change.type === 'put') yield [change.key, change.value];
+}
+
+function changesOf(changes: readonly IndexChange[]): Change[] {
+  return changes.flatMap(({ chunk, place, grave }) => [
+    change(CHUNK + chunk, place),
+    change(GRAVE + chunk, grave),
+  ]);
 }
 
 function change(key: string, value: ChunkPlace | Grave | undefined): Change {
   return value === undefined ? { type: 'del', key } : { type: 'put', key, value: encode(value) };
+}
+
+/** Whether an error says that the index is damaged, which it need not stay: the segments have it all. */
+export function isIndexFailure(error: unknown): boolean {
+  return error instanceof HoldfastError && error.detail['part'] === 'index';
+}
+
+function indexFailure(cause: unknown): HoldfastError {
+  return new HoldfastError(
+    'DISK_FAILED',
+    `the chunk index failed: ${textOf(cause)}; start the peer again, and it is made anew`,
+    { cause, detail: { part: 'index' } },
+  );
+}
+
+function noRoom(cause: unknown): HoldfastError {
+  return new HoldfastError('ENOSPC', 'the disk has no room for the chunk index; free some', {
+    cause,
+  });
+}
+
+function isNoRoom(error: unknown): boolean {
+  return error instanceof HoldfastError && error.code === 'ENOSPC';
+}
+
+/** What a failure of level means: it has no codes for what the disk said, only texts. */
+async function failure(directory: string, cause: unknown): Promise<HoldfastError> {
+  const { code } = ((cause as Error).cause ?? cause) as { code?: string };
+  if (code === 'LEVEL_LOCKED')
+    return new HoldfastError('DIRECTORY_IN_USE', `${directory} is in use by another process`);
+  const text = textOf(cause);
+  if (/input\/output error/i.test(text)) return indexFailure(cause);
+  const isFull = /no space left|quota exceeded/i.test(text) || !(await hasRoom(directory));
+  return isFull ? noRoom(cause) : indexFailure(cause);
+}
+
+/** Whether there are files of an index, and not the one that says which of them count. */
+async function hasLostItsHead(directory: string): Promise<boolean> {
+  try {
+    const names = await readdir(directory);
+    return !names.includes('CURRENT') && names.some((name) => /^MANIFEST-|\.(ldb|log)$/.test(name));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw error;
+  }
+}
+
+async function hasRoom(directory: string): Promise<boolean> {
+  const { bavail, bsize } = await statfs(dirname(directory));
+  return bavail * bsize >= CHUNK_STORE_LIMITS.indexRoomBytes;
+}
+
+/** level wraps what its storage says. */
+function textOf(error: unknown): string {
+  const { message, cause } = error as Error;
+  return cause instanceof Error ? `${message}: ${cause.message}` : message;
 }

@@ -1,4 +1,4 @@
-import { HoldfastError } from '@holdfast/protocol';
+import type { HoldfastError } from '@holdfast/protocol';
 import type { ChunkIndex } from './chunk-index.ts';
 import { CHUNK_STORE_LIMITS } from './limits.ts';
 import { RECORD_ALIGNMENT, recordBytes } from './record.ts';
@@ -48,13 +48,14 @@ export class Compaction {
     }
   }
 
-  /** When writers fill the queue of the disk, it is their turn. */
+  /** When writers fill the queue of the disk, it is their turn; when others fill the disk, theirs to go. */
   async #onceOrWait(): Promise<boolean> {
     try {
       return await this.once();
     } catch (error) {
-      if (!(error instanceof HoldfastError) || error.code !== 'OVERLOADED') throw error;
-      await this.#breathe(CHUNK_STORE_LIMITS.pendingBytesMax);
+      const { code } = error as Partial<HoldfastError>;
+      if (code !== 'OVERLOADED' && code !== 'ENOSPC') throw error;
+      await this.#wait(CHUNK_STORE_LIMITS.compactionRetryMs);
       return true;
     }
   }
@@ -95,10 +96,10 @@ export class Compaction {
     }
     await index.write([], { sync: true });
     await files.remove(segment);
-    await index.forgetSegment(segment);
     space.forget(segment);
     this.#kept.delete(segment);
     await this.#settleVictims(segment);
+    await index.forgetSegment(segment);
     return true;
   }
 
@@ -167,8 +168,12 @@ export class Compaction {
   }
 
   async #breathe(bytes: number): Promise<void> {
+    await this.#wait((bytes / this.#parts.bytesPerSecond) * 1000);
+  }
+
+  async #wait(ms: number): Promise<void> {
     const { signal } = this.#stop;
-    const ms = (bytes / this.#parts.bytesPerSecond) * 1000;
+    if (signal.aborted) return;
     await new Promise<void>((resolve) => {
       const done = (): void => {
         clearTimeout(timer);

@@ -43,7 +43,7 @@ export class Ledger {
       this.#leave(before);
       changes.set(chunk, this.#arrive(appended, before));
     }
-    await index.write([...changes.values()]);
+    await index.enter([...changes.values()]);
     // Behind the index: who sees a digest must find all of it in the listing.
     for (const { chunk, place } of changes.values()) {
       if (place !== undefined && !here.has(chunk)) digests.added(chunk);

@@ -15,6 +15,10 @@ export const CHUNK_STORE_LIMITS = {
   openFilesMax: 64,
   /** Bytes of the disk that stay free, for the log and the metadata of the same disk. */
   reserveBytes: 64 * 2 ** 20,
+  /** Part of the reserve below which nothing is written at all: index and tombstones need some of it. */
+  floorFraction: 0.25,
+  /** Bytes free on the disk before an index that it was too full for is opened again. */
+  indexRoomBytes: 8 * 2 ** 20,
   /** Milliseconds for which a look at the free space is good enough. */
   spaceValidMs: 500,
   /** Fraction of a segment that must be dead before it is compacted. */
@@ -22,6 +26,8 @@ export const CHUNK_STORE_LIMITS = {
   /** Bytes and records that compaction moves in one flush. */
   moveBytes: 8 * 2 ** 20,
   moveRecords: 64,
+  /** Milliseconds until compaction tries again when writers or a full disk were in its way. */
+  compactionRetryMs: 4000,
   /** Bytes per second that compaction moves, so that others get the disk too. */
   moveBytesPerSecond: 32 * 2 ** 20,
   /** Chunks remembered as damaged; more are found again when they are read. */

@@ -15,6 +15,7 @@ export interface StoreSpace {
 interface Look {
   readonly atMs: number;
   readonly totalBytes: number;
+  readonly diskFreeBytes: number;
   /** Free on the disk, and set aside for the growing segment. */
   readonly freeBytes: number;
   /** What the writer had appended then. */
@@ -66,6 +67,18 @@ export class Room {
     );
   }
 
+  /**
+   * Throws ENOSPC when others have filled the disk so far that nothing must be written at all, not
+   * even what gives space back: the index has to grow by it.
+   */
+  async checkFloor(): Promise<void> {
+    const floor = this.#bounds.reserveBytes * CHUNK_STORE_LIMITS.floorFraction;
+    if ((await this.#recentLook()).diskFreeBytes >= floor) return;
+    this.#look = undefined;
+    if ((await this.#recentLook()).diskFreeBytes >= floor) return;
+    throw new HoldfastError('ENOSPC', `the disk of ${this.#directory} is full; free some of it`);
+  }
+
   async #recentLook(): Promise<Look> {
     const now = performance.now();
     if (this.#look !== undefined && now - this.#look.atMs <= CHUNK_STORE_LIMITS.spaceValidMs)
@@ -86,6 +99,7 @@ export class Room {
     this.#look = {
       atMs,
       totalBytes: blocks * bsize,
+      diskFreeBytes: bavail * bsize,
       freeBytes: bavail * bsize + ahead,
       appendedBytes: writer.appendedBytes,
     };

@@ -39,6 +39,7 @@ describe('the segment writer', () => {
       segmentBytes: 1 << 20,
       segment: 1,
       offset: 0,
+      ready: async () => {},
       isCurrent: ({ head }) => !stale.has(head.chunk),
       onDurable: async (batch) => {
         batches.push(batch);

@@ -32,6 +32,8 @@ export interface SegmentWriterOptions {
   /** Where to go on: the last segment and its end. */
   readonly segment: number;
   readonly offset: number;
+  /** Called before each batch; throws when nothing may be written now. */
+  readonly ready: () => Promise<void>;
   /** Whether a record that is to be moved still counts where it was. */
   readonly isCurrent: (append: Append) => boolean;
   /** Called with each durable batch, before its appends are answered. */
@@ -49,6 +51,8 @@ export class SegmentWriter {
   #offset: number;
   #running: Promise<void> | undefined;
   #failure: HoldfastError | undefined;
+  /** Whether something of a batch that failed may lie behind the last one. */
+  #isSoiled = false;
 
   constructor(options: SegmentWriterOptions) {
     this.#options = options;
@@ -101,6 +105,7 @@ export class SegmentWriter {
     while (this.#queue.length > 0) {
       const batch = this.#take();
       try {
+        await this.#options.ready();
         await this.#write(this.#current(batch.map((waiting) => waiting.append)));
         for (const waiting of batch) waiting.resolve();
       } catch (error) {
@@ -143,20 +148,38 @@ export class SegmentWriter {
   async #write(appends: readonly Append[]): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     if (appends.length === 0) return;
+    if (this.#isSoiled) await this.#clean();
     const total = appends.reduce((sum, append) => sum + recordBytes(append.head.length), 0);
     if (this.#offset > 0 && this.#offset + total > this.#options.segmentBytes) await this.#roll();
     const { parts, appended } = layOut(appends, this.#segment, this.#offset);
     const start = performance.now();
-    await this.#options.files.use(this.#segment, async (file) => {
-      const { bytesWritten } = await file.writev(parts, this.#offset);
-      if (bytesWritten !== total)
-        throw new HoldfastError('ENOSPC', 'the disk of the chunk store is full');
-      await this.#flush(file);
-    });
+    try {
+      await this.#options.files.use(this.#segment, async (file) => {
+        this.#isSoiled = true;
+        const { bytesWritten } = await file.writev(parts, this.#offset);
+        if (bytesWritten !== total)
+          throw new HoldfastError('ENOSPC', 'the disk of the chunk store is full');
+        await this.#flush(file);
+        this.#isSoiled = false;
+      });
+    } catch (error) {
+      // At once: whoever is told that it failed must not see it come into effect at the next start.
+      if (this.#isSoiled && this.#failure === undefined) await this.#clean();
+      throw error;
+    }
     this.#offset += total;
     this.#appendedBytes += total;
     this.#options.onFlush((performance.now() - start) / 1000);
     await this.#options.onDurable(appended);
+  }
+
+  /** Cuts off what a batch that failed has left. */
+  async #clean(): Promise<void> {
+    await this.#options.files.use(this.#segment, async (file) => {
+      await file.truncate(this.#offset);
+      await this.#flush(file);
+    });
+    this.#isSoiled = false;
   }
 
   async #roll(): Promise<void> {
@@ -170,6 +193,8 @@ export class SegmentWriter {
     try {
       await file.datasync();
     } catch (cause) {
+      // The batch is cut off again, and all before it had been flushed.
+      if (isFull(cause)) throw cause;
       this.#failure = new HoldfastError(
         'DISK_FAILED',
         `flushing a segment failed: ${String(cause)}; replace the disk`,
@@ -180,9 +205,12 @@ export class SegmentWriter {
   }
 
   #failed(error: unknown): HoldfastError {
-    if (error instanceof HoldfastError) return error;
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG') {
+    if (error instanceof HoldfastError) {
+      if (error.code === 'DISK_FAILED') this.#failure = error;
+      return error;
+    }
+    const { message } = error as NodeJS.ErrnoException;
+    if (isFull(error)) {
       return new HoldfastError('ENOSPC', 'the disk of the chunk store is full', { cause: error });
     }
     this.#failure = new HoldfastError(
@@ -192,6 +220,11 @@ export class SegmentWriter {
     );
     return this.#failure;
   }
+}
+
+function isFull(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG';
 }
 
 /** The bytes of records one behind the other, and where each will be. */

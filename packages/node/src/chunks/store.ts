@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type ChunkId,
@@ -8,7 +8,7 @@ import {
   type PartitionId,
 } from '@holdfast/protocol';
 import type { Registry } from 'prom-client';
-import { ChunkIndex, type ChunkPlace } from './chunk-index.ts';
+import { ChunkIndex, type ChunkPlace, isIndexFailure } from './chunk-index.ts';
 import { Compaction } from './compaction.ts';
 import { PartitionDigests } from './digests.ts';
 import { Ledger } from './ledger.ts';
@@ -42,6 +42,8 @@ export interface ListedChunk {
   readonly length: number;
   readonly copies: number;
 }
+
+const INDEX_NAME = 'index';
 
 interface Parts {
   readonly directory: string;
@@ -89,6 +91,7 @@ export class ChunkStore {
       segmentBytes: options.segmentBytes ?? CHUNK_STORE_LIMITS.segmentBytes,
       segment,
       offset,
+      ready: () => this.#ready(),
       isCurrent: (append) => this.#isCurrent(append),
       onDurable: (batch) => this.#durable(batch),
       onFlush: (seconds) => this.#metrics.flushSeconds.observe(seconds),
@@ -111,26 +114,22 @@ export class ChunkStore {
 
   /**
    * Opens or makes a store: `segment-*` files and an index, which is made anew from the segments
-   * where it is missing or behind. Throws DISK_FAILED when the directory cannot be used.
+   * where it is missing, behind or damaged. Throws DISK_FAILED when the directory cannot be used,
+   * ENOSPC, DIRECTORY_IN_USE.
    */
   static async open(directory: string, options: ChunkStoreOptions): Promise<ChunkStore> {
     try {
       await mkdir(directory, { recursive: true, mode: 0o700 });
-      const parts = {
-        files: new SegmentFiles(
-          directory,
-          CHUNK_STORE_LIMITS.openFilesMax,
-          options.reserveBytes ?? CHUNK_STORE_LIMITS.reserveBytes,
-        ),
-        index: await ChunkIndex.open(join(directory, 'index')),
-        space: new SegmentSpace(),
-        digests: new PartitionDigests(),
-        damaged: new Set<ChunkId>(),
-      };
-      const onDamage = options.onDamage ?? (() => {});
-      const segmentBytes = options.segmentBytes ?? CHUNK_STORE_LIMITS.segmentBytes;
-      const end = await recover({ ...parts, segmentBytes, onDamage });
-      return new ChunkStore({ directory, options, ...parts, ...end });
+      try {
+        return await ChunkStore.#recovered(directory, options);
+      } catch (error) {
+        if (!isIndexFailure(error)) throw error;
+        const aside = join(directory, `${INDEX_NAME}-damaged`);
+        options.onDamage?.({ error, during: 'opening the index, which is made anew', aside });
+        await rm(aside, { recursive: true, force: true });
+        await rename(join(directory, INDEX_NAME), aside);
+      }
+      return await ChunkStore.#recovered(directory, options);
     } catch (cause) {
       if (cause instanceof HoldfastError) throw cause;
       throw new HoldfastError(
@@ -138,6 +137,33 @@ export class ChunkStore {
         `the chunk store in ${directory} cannot be opened: ${String(cause)}`,
         { cause },
       );
+    }
+  }
+
+  static async #recovered(directory: string, options: ChunkStoreOptions): Promise<ChunkStore> {
+    const { reserveBytes, segmentBytes, onDamage = () => {} } = options;
+    const parts = {
+      files: new SegmentFiles(
+        directory,
+        CHUNK_STORE_LIMITS.openFilesMax,
+        reserveBytes ?? CHUNK_STORE_LIMITS.reserveBytes,
+      ),
+      index: await ChunkIndex.open(join(directory, INDEX_NAME)),
+      space: new SegmentSpace(),
+      digests: new PartitionDigests(),
+      damaged: new Set<ChunkId>(),
+    };
+    try {
+      const end = await recover({
+        ...parts,
+        segmentBytes: segmentBytes ?? CHUNK_STORE_LIMITS.segmentBytes,
+        onDamage,
+      });
+      return new ChunkStore({ directory, options, ...parts, ...end });
+    } catch (error) {
+      await parts.files.close();
+      await parts.index.close();
+      throw error;
     }
   }
 
@@ -286,9 +312,15 @@ export class ChunkStore {
   async close(): Promise<void> {
     await this.#compaction.close();
     await this.#writer.settled();
-    await this.#checkpoint();
-    await this.#parts.files.close();
-    await this.#parts.index.close();
+    try {
+      await this.#checkpoint();
+    } catch (error) {
+      // What the index does not know is read from the segments at the next start.
+      this.#parts.options.onDamage?.({ error, during: 'closing' });
+    } finally {
+      await this.#parts.files.close();
+      await this.#parts.index.close();
+    }
   }
 
   /** The bytes, when they match their checksums. */
@@ -326,11 +358,23 @@ export class ChunkStore {
     return there?.segment === movedFrom;
   }
 
+  /** What is durable and could not be entered comes first; and nothing, when the disk is full. */
+  async #ready(): Promise<void> {
+    await this.#parts.index.settle();
+    await this.#room.checkFloor();
+  }
+
   async #durable(batch: readonly Appended[]): Promise<void> {
     await this.#ledger.enter(batch);
     this.#sinceCheckpoint += batch.reduce((sum, { append }) => sum + append.bytes.length, 0);
     const { checkpointBytes = CHUNK_STORE_LIMITS.checkpointBytes } = this.#parts.options;
-    if (this.#sinceCheckpoint > checkpointBytes) await this.#checkpoint();
+    if (this.#sinceCheckpoint <= checkpointBytes) return;
+    try {
+      await this.#checkpoint();
+    } catch (error) {
+      // The batch is durable without it; the next one tries again.
+      if (!(error instanceof HoldfastError) || error.code !== 'ENOSPC') throw error;
+    }
   }
 
   /**
@@ -340,12 +384,13 @@ export class ChunkStore {
    */
   async #checkpoint(): Promise<void> {
     const { space, index } = this.#parts;
-    this.#sinceCheckpoint = 0;
     const claims = [...this.#scanned].filter(([segment]) => space.has(segment));
-    this.#scanned = new Map(
+    const scanned = new Map(
       [...space.segments()].map((segment) => [segment, Number.MAX_SAFE_INTEGER]),
     );
-    this.#scanned.set(this.#writer.segment, this.#writer.offset);
+    scanned.set(this.#writer.segment, this.#writer.offset);
     await index.write([], { scanned: new Map(claims), sync: true });
+    this.#scanned = scanned;
+    this.#sinceCheckpoint = 0;
   }
 }
