@@ -74,6 +74,11 @@ export class ExtentCache {
     }
   }
 
+  /** Forgets a file; what is being fetched of it is not kept. */
+  outdate(node: NodeReference): void {
+    this.#outdate(keyOf(node));
+  }
+
   /** Forgets all files of a volume. */
   forget(volume: VolumeNumber): void {
     for (const key of [...this.#files.keys(), ...this.#fetching.keys()]) {

@@ -29,7 +29,7 @@ export interface ChunkSource {
 
 /** What {@link FileData} works with. */
 export interface FileDataOptions {
-  readonly session: Session;
+  readonly session: Pick<Session, 'execute' | 'view'>;
   readonly sink: ChunkSink;
   readonly source: ChunkSource;
   /** Whether what was learned of a volume may be believed now without asking. */
@@ -46,7 +46,7 @@ const READERS_MAX = 1_024;
  * committed, so that every host sees it at once and fsync has nothing left to do.
  */
 export class FileData {
-  readonly #session: Session;
+  readonly #session: Pick<Session, 'execute' | 'view'>;
   readonly #sink: ChunkSink;
   readonly #source: ChunkSource;
   readonly #isHeld: (volume: VolumeNumber) => boolean;
@@ -118,9 +118,18 @@ export class FileData {
     length: number,
     context: RequestContext,
   ): Promise<Uint8Array> {
-    const { size, extents } =
-      this.#extents.get(node, offset) ?? (await this.#fetchWindow(volume, node, offset, context));
-    return this.#assemble(extents, offset, Math.max(0, Math.min(length, size - offset)));
+    const show = ({ size, extents }: Window): Promise<Uint8Array> =>
+      this.#assemble(extents, offset, Math.max(0, Math.min(length, size - offset)));
+    const known = this.#extents.get(node, offset);
+    if (known === undefined) return show(await this.#fetchWindow(volume, node, offset, context));
+    try {
+      return await show(known);
+    } catch (error) {
+      if (!isUnreadable(error)) throw error;
+      // The same bytes may be in another chunk by now, and the one that was learned of gone.
+      this.#extents.outdate(node);
+      return show(await this.#fetchWindow(volume, node, offset, context));
+    }
   }
 
   #fetchWindow(
@@ -248,6 +257,12 @@ export class FileData {
       source: { kind: 'chunk', chunk, chunkOffset: 0, chunkLength },
     };
   }
+}
+
+/** Whether bytes are not to be had where they were looked for. */
+function isUnreadable(error: unknown): boolean {
+  if (!(error instanceof HoldfastError)) return false;
+  return error.kind === 'damage' || error.code === 'NO_REPLICA';
 }
 
 /** The part of an extent that lies in [from, to); undefined when none does. */
