@@ -52,6 +52,12 @@ describe('crowding', () => {
     expect(crowding.take()).toMatchObject([{ region: 7 }]);
   });
 
+  it('tells at once of a region for which writers are refused', () => {
+    const { crowding } = crowdingOf(100);
+    crowding.applied(write([inline(MiB)]), { ok: false, code: 'OVERLOADED' });
+    expect(crowding.take()).toMatchObject([{ region: 1 }]);
+  });
+
   it('counts neither chunks, nor what was refused, nor other operations', () => {
     const { crowding } = crowdingOf(1);
     crowding.applied(write([{ ...inline(0), source: { kind: 'zero', allocated: true } }]), OK);

@@ -27,19 +27,22 @@ export class Crowding {
 
   /** Keeps up with what was applied. */
   applied({ operation, volume }: Command, result: CommandResult): void {
-    if (operation.op !== 'write-extents' || !result.ok) return;
+    if (operation.op !== 'write-extents') return;
+    // Refused because of it already: a predecessor did not come round to it.
+    const isTooLate = !result.ok && result.code === 'OVERLOADED' && !operation.append;
+    if (!result.ok && !isTooLate) return;
     const { ino, extents, append } = operation;
-    const base = append ? (result.answer.offset ?? 0) : 0;
+    const base = result.ok && append ? (result.answer.offset ?? 0) : 0;
     for (const { offset, source } of extents) {
       if (source.kind !== 'inline') continue;
       const region = Math.floor((base + offset) / REGION_BYTES);
-      this.#count({ file: { volume, ino }, region });
+      this.#count({ file: { volume, ino }, region }, isTooLate ? this.#writesMax : 1);
     }
   }
 
-  #count(what: RegionOfFile): void {
+  #count(what: RegionOfFile, writes: number): void {
     const key = `${what.file.volume}/${what.file.ino}/${what.region}`;
-    const count = (this.#counts.get(key) ?? 0) + 1;
+    const count = (this.#counts.get(key) ?? 0) + writes;
     if (count < this.#writesMax) {
       if (this.#counts.size >= REGIONS_COUNTED_MAX) this.#counts.clear();
       this.#counts.set(key, count);

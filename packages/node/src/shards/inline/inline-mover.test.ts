@@ -1,4 +1,12 @@
-import { apply, check, filesWithInline, freedChunks, MemoryState, view } from '@holdfast/metadata';
+import {
+  apply,
+  check,
+  filesWithInline,
+  freedChunks,
+  inlineRegion,
+  MemoryState,
+  view,
+} from '@holdfast/metadata';
 import {
   type ChunkId,
   type Command,
@@ -55,7 +63,10 @@ class World {
         this.moves.push(operation);
         return this.onPropose(this.command(operation, volume, INTERNAL_SESSION));
       },
-      chunks: { write: (bytes) => this.#write(bytes) },
+      chunks: {
+        write: (bytes) => this.#write(bytes),
+        read: (chunk, offset, length) => this.#read(chunk, offset, length),
+      },
       policyOf: () => Promise.resolve(POLICY),
       deleteChunks: (chunks) => Promise.resolve(this.deleted.push(...chunks)),
       now: () => this.nowMs,
@@ -70,6 +81,12 @@ class World {
     this.chunks.set(chunk, Uint8Array.from(bytes));
     await this.onWritten();
     return { chunk, chunkLength: bytes.length };
+  }
+
+  #read(chunk: ChunkId, offset: number, length: number): Promise<Uint8Array> {
+    const bytes = this.chunks.get(chunk);
+    if (bytes === undefined) return Promise.reject(new HoldfastError('CHUNK_MISSING'));
+    return Promise.resolve(bytes.subarray(offset, offset + length));
   }
 
   command(operation: Operation, volume: VolumeNumber, session = SESSION): Command {
@@ -103,6 +120,20 @@ class World {
     const extent = { offset, length: bytes.length, source: { kind: 'inline', bytes } } as const;
     const how = { append: false, killPrivileges: false };
     this.do({ op: 'write-extents', ino, extents: [extent], ...how }, volume);
+  }
+
+  /** Writes as a client does what is too long to be inline. */
+  async writeChunk(ino: InodeNumber, offset: number, bytes: Uint8Array): Promise<ChunkId> {
+    const { chunk, chunkLength } = await this.#write(bytes);
+    const source = { kind: 'chunk', chunk, chunkOffset: 0, chunkLength } as const;
+    const extents = [{ offset, length: chunkLength, source }];
+    this.do({ op: 'write-extents', ino, extents, append: false, killPrivileges: false });
+    return chunk;
+  }
+
+  /** Pieces of a file's first region. */
+  pieces(ino: InodeNumber): number {
+    return inlineRegion(this.state, { volume: ONE, ino }, 0)!.pieceCount;
   }
 
   /** What a reader sees, and how many bytes of it are inline. */
@@ -322,6 +353,41 @@ describe('inline mover', () => {
     await new Promise(setImmediate);
     for (let i = 0; i < 16; i++) world.write(ino, i * 10, 'x');
     await world.until(() => world.isMoved());
-    expect((await world.read(ino)).text).toBe(`${'x.........'.repeat(15)}x`);
+    expect((await world.read(ino)).text).toBe(`${'x.........'.repeat(15)}x`.replaceAll('.', '\0'));
+  });
+
+  it('makes one piece of a crowded region, parts of chunks and new writes included', async () => {
+    world = new World({ crowdedPieces: 8, crowdingWrites: 6, settleMs: 1e9 });
+    const ino = world.file('a');
+    world.write(ino, 0, '-'.repeat(1000));
+    world.mover.start();
+    await world.writeChunk(ino, 0, Buffer.alloc(1000, '-'));
+    world.onWritten = () => {
+      world.onWritten = () => {};
+      world.write(ino, 55, 'NEW');
+    };
+    for (let i = 0; i < 6; i++) world.write(ino, i * 100, 'x');
+    await world.until(() => world.moves.length > 0);
+    await world.mover.stop();
+    const expected = Buffer.alloc(1000, '-');
+    for (let i = 0; i < 6; i++) expected.write('x', i * 100);
+    expected.write('NEW', 55);
+    expect(await world.read(ino)).toEqual({ text: expected.toString(), inline: 3 });
+    expect(world.pieces(ino)).toBe(3);
+  });
+
+  it('moves at least the inline bytes of a crowded region whose chunks cannot be read', async () => {
+    world = new World({ crowdedPieces: 8, crowdingWrites: 6, settleMs: 1e9 });
+    const ino = world.file('a');
+    const chunk = await world.writeChunk(ino, 0, Buffer.alloc(1000, '-'));
+    const bytes = world.chunks.get(chunk)!;
+    world.chunks.delete(chunk);
+    world.mover.start();
+    await new Promise(setImmediate);
+    for (let i = 0; i < 6; i++) world.write(ino, i * 100, 'x');
+    await world.until(() => world.isMoved());
+    await world.mover.stop();
+    world.chunks.set(chunk, bytes);
+    expect((await world.read(ino)).text).toBe(`x${'-'.repeat(99)}`.repeat(6) + '-'.repeat(400));
   });
 });

@@ -1,4 +1,4 @@
-import type { ChunkWriter, CopyPolicy } from '@holdfast/chunks';
+import type { ChunkReader, ChunkWriter, CopyPolicy } from '@holdfast/chunks';
 import {
   filesWithInline,
   type InlineRegion,
@@ -6,13 +6,16 @@ import {
   inlineFile,
   inlineRegion,
   nextInlineRegion,
+  REGION_BYTES,
   type StateSource,
+  view,
 } from '@holdfast/metadata';
 import {
   type ChunkId,
   type Command,
   type CommandResult,
   HoldfastError,
+  INTERNAL_SESSION,
   type Operation,
   type ShardId,
   type VolumeNumber,
@@ -23,12 +26,13 @@ import { Crowding, type RegionOfFile } from './crowding.ts';
 import { INLINE_LIMITS, type InlineLimits } from './limits.ts';
 import type { InlineMetrics } from './metrics.ts';
 import { type MoveInline, Pack, type SeenBytes } from './pack.ts';
+import { assembled, type ChunkRange, chunkRangesOf, type Rewrite, rewritesOf } from './rewrite.ts';
 import { Settling } from './settling.ts';
 
 /** Where inline bytes go. */
 export interface InlineDestination {
-  /** Stores chunks; resolves when they are durable on enough peers. */
-  readonly chunks: Pick<ChunkWriter, 'write'>;
+  /** Stores chunks, which are then durable on enough peers; reads those of regions in many pieces. */
+  readonly chunks: Pick<ChunkWriter, 'write'> & Pick<ChunkReader, 'read'>;
   /** Copies that a volume wants; undefined when it is gone. Rejects in an outage. */
   readonly policyOf: (volume: VolumeNumber) => Promise<CopyPolicy | undefined>;
   readonly metrics: InlineMetrics;
@@ -167,7 +171,10 @@ export class InlineMover {
     const look = inlineRegion(this.#options.state, file, region);
     if (look === undefined) return;
     // All of one look is read in its turn: afterwards other commands are applied.
-    for (const seen of this.#chosen(file, look, settled)) {
+    const isCrowded = look.pieceCount >= this.#limits.crowdedPieces;
+    const chosen = this.#chosen(file, look, isCrowded ? Number.POSITIVE_INFINITY : settled);
+    const whole = isCrowded ? this.#wholeRegion({ file, region }, signal) : undefined;
+    for (const seen of (await whole) ?? chosen) {
       if (this.#pack?.volume !== file.volume) await this.#flush(signal);
       this.#pack ??= new Pack(file.volume, this.#limits);
       if (this.#pack.add(seen)) continue;
@@ -179,11 +186,40 @@ export class InlineMover {
   }
 
   #chosen({ ino }: InodeOfShard, look: InlineRegion, settled: number): SeenBytes[] {
-    const isCrowded = look.pieceCount >= this.#limits.crowdedPieces;
     const { contentVersion } = look;
     return look.inline
-      .filter(({ version }) => isCrowded || version <= settled)
+      .filter(({ version }) => version <= settled)
       .map((piece) => ({ ino, contentVersion, offset: piece.offset, bytes: look.read(piece) }));
+  }
+
+  /**
+   * All of a region in many pieces, so that they become few whatever they are; undefined when a chunk
+   * of it cannot be read: then only its inline bytes move.
+   */
+  async #wholeRegion(
+    { file, region }: RegionOfFile,
+    signal: AbortSignal,
+  ): Promise<SeenBytes[] | undefined> {
+    const { state, chunks } = this.#options;
+    const range = { offset: region * REGION_BYTES, length: REGION_BYTES };
+    const looking = view(state, {
+      session: INTERNAL_SESSION,
+      volume: file.volume,
+      view: { view: 'extents', ino: file.ino, ...range },
+    });
+    try {
+      const { extents, contentVersion } = await looking;
+      const seen: SeenBytes[] = [];
+      for (const rewrite of rewritesOf(extents, this.#limits.rangesPerPart)) {
+        const bytes = await readRewrite(rewrite, chunks, signal);
+        const beside = rewrite.extents.filter(({ source }) => source.kind !== 'inline');
+        seen.push({ ino: file.ino, contentVersion, offset: rewrite.offset, bytes, beside });
+      }
+      return seen;
+    } catch (error) {
+      if (signal.aborted) throw error;
+      return undefined;
+    }
   }
 
   /** Writes the pack as a chunk, then refers to it. Throws in an outage. */
@@ -228,6 +264,26 @@ export class InlineMover {
     const failure = outcomes.find(({ status }) => status === 'rejected');
     if (failure?.status === 'rejected') throw failure.reason;
   }
+}
+
+async function readRewrite(
+  rewrite: Rewrite,
+  chunks: Pick<ChunkReader, 'read'>,
+  signal: AbortSignal,
+): Promise<Uint8Array> {
+  const read: (ChunkRange & { readonly bytes: Uint8Array })[] = [];
+  for (const range of chunkRangesOf(rewrite.extents)) {
+    const { chunk, from, to } = range;
+    const reading = chunks.read(chunk, from, to - from, signal);
+    read.push({ ...range, bytes: await unlessAborted(reading, signal) });
+  }
+  return assembled(rewrite, (chunk, at, length) => {
+    const found = read.find(
+      (range) => range.chunk === chunk && range.from <= at && at + length <= range.to,
+    );
+    if (found === undefined) throw new RangeError('a part of a chunk that was not read');
+    return found.bytes.subarray(at - found.from, at - found.from + length);
+  });
 }
 
 function bytesOf(operation: MoveInline | undefined): number {

@@ -1,5 +1,6 @@
 import {
   type ChunkId,
+  type Extent,
   type ExtentWrite,
   type InodeNumber,
   LIMITS,
@@ -18,6 +19,8 @@ export interface SeenBytes {
   /** In the file. */
   readonly offset: number;
   readonly bytes: Uint8Array;
+  /** What there is beside inline bytes among them: taken over where it is still so. */
+  readonly beside?: readonly Extent[];
 }
 
 interface Range {
@@ -31,6 +34,7 @@ interface Part {
   readonly ino: InodeNumber;
   readonly contentVersion: number;
   readonly ranges: Range[];
+  readonly beside: readonly Extent[] | undefined;
 }
 
 /** Bytes of one volume's files on their way into one chunk. */
@@ -57,9 +61,10 @@ export class Pack {
   }
 
   /** Adds bytes, best in the order of the file; false when there is no room, and nothing was added. */
-  add({ ino, contentVersion, offset, bytes }: SeenBytes): boolean {
+  add(seen: SeenBytes): boolean {
+    const { offset, bytes } = seen;
     if (this.#length + bytes.length > LIMITS.chunkBytesMax) return false;
-    const part = this.#partFor(ino, contentVersion);
+    const part = this.#partFor(seen);
     if (part === undefined) return false;
     const last = part.ranges.at(-1);
     if (last !== undefined && goesOn(last, offset, this.#length)) last.length += bytes.length;
@@ -69,13 +74,14 @@ export class Pack {
     return true;
   }
 
-  #partFor(ino: InodeNumber, contentVersion: number): Part | undefined {
+  #partFor({ ino, contentVersion, beside }: SeenBytes): Part | undefined {
     const { partsPerChunk, rangesPerPart } = this.#limits;
     const last = this.#parts.at(-1);
     const isSame = last?.ino === ino && last.contentVersion === contentVersion;
-    if (last !== undefined && isSame && last.ranges.length < rangesPerPart) return last;
+    const isPlain = last?.beside === undefined && beside === undefined;
+    if (last !== undefined && isSame && isPlain && last.ranges.length < rangesPerPart) return last;
     if (this.#parts.length >= partsPerChunk) return undefined;
-    const part: Part = { ino, contentVersion, ranges: [] };
+    const part: Part = { ino, contentVersion, ranges: [], beside };
     this.#parts.push(part);
     return part;
   }
@@ -88,7 +94,7 @@ export class Pack {
   /** The commands that put the chunk in the place of what was seen, one a part. */
   operations(chunk: ChunkId): MoveInline[] {
     const chunkLength = this.#length;
-    return this.#parts.map(({ ino, contentVersion, ranges }) => ({
+    return this.#parts.map(({ ino, contentVersion, ranges, beside }) => ({
       op: 'move-inline',
       ino,
       contentVersion,
@@ -96,6 +102,7 @@ export class Pack {
         const source = { kind: 'chunk', chunk, chunkOffset: at, chunkLength } as const;
         return { offset, length, source };
       }),
+      ...(beside !== undefined && { seen: beside }),
     }));
   }
 }

@@ -1,4 +1,4 @@
-import { ChunkWriter } from '@holdfast/chunks';
+import { ChunkReader, ChunkWriter } from '@holdfast/chunks';
 import type { Registry as MetricsRegistry } from 'prom-client';
 import type { Registry } from '../../membership/registry.ts';
 import type { Teardown } from '../../teardown.ts';
@@ -24,8 +24,13 @@ export function openInlineDestination(parts: InlineParts): InlineDestination {
     list: async () => (await registry.view({ view: 'volumes' })).volumes,
     nowMs: () => performance.now(),
   });
+  const writer = new ChunkWriter(cluster);
+  const reader = new ChunkReader(cluster);
   return {
-    chunks: new ChunkWriter(cluster),
+    chunks: {
+      write: (...asked) => writer.write(...asked),
+      read: (...asked) => reader.read(...asked),
+    },
     policyOf: (volume) => policies.of(volume),
     metrics: new InlineMetrics(metrics),
   };
