@@ -25,6 +25,7 @@ const PROGRAMS = {
   postgresql: '/usr/lib/postgresql/*/bin/initdb',
   procps: 'ps',
   python3: 'python3',
+  restic: 'restic',
   sqlite3: 'sqlite3',
   strace: 'strace',
   tar: 'tar',

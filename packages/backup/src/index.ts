@@ -8,14 +8,22 @@ export {
 export { SCRYPT_COST, type ScryptCost } from './format/key-slot.ts';
 export type { Snapshot } from './format/snapshot.ts';
 export type { TreeNode, Xattr } from './format/tree.ts';
+export { type ForgetOptions, forget } from './repository/forget.ts';
+export { type PruneOptions, type PruneResult, prune } from './repository/prune.ts';
 export {
   initRepository,
   openRepository,
   type Repository,
   type RepositoryOptions,
 } from './repository/repository.ts';
+export {
+  applyRetention,
+  type RetentionDecision,
+  type RetentionPolicy,
+} from './repository/retention.ts';
 export { findSnapshot, listSnapshots, readSnapshot } from './repository/snapshots.ts';
 export { ownSurroundings, type Surroundings } from './repository/surroundings.ts';
+export { type VerifyOptions, type VerifyResult, verify } from './repository/verify.ts';
 export { type RestoreCounts, type RestoreOptions, restore } from './restore.ts';
 export { DirectoryStore } from './store/directory.ts';
 export type { ByteRange, PutOptions, Store, StoredObject } from './store/store.ts';

@@ -1,6 +1,7 @@
 /** A restore: a snapshot, or a path of one, into a sink. */
 import { HoldfastError } from '@holdfast/protocol';
 import { type StorageId, storageIdOf } from './format/ids.ts';
+import { isSafeName } from './format/names.ts';
 import type { Snapshot } from './format/snapshot.ts';
 import type { TreeNode } from './format/tree.ts';
 import { BACKUP_LIMITS } from './limits.ts';
@@ -52,11 +53,6 @@ interface Pending {
 function pending(done: Promise<void>): Pending {
   done.catch(() => {});
   return { done };
-}
-
-/** One component that leads neither up nor out. */
-export function isSafeName(name: string): boolean {
-  return name !== '' && name !== '.' && name !== '..' && !/[/\0]/.test(name);
 }
 
 class RestoreRun {

@@ -1,0 +1,47 @@
+/** Removing snapshots by a policy; their blobs go with the next prune. */
+import type { Snapshot } from '../format/snapshot.ts';
+import { withLock } from './locks.ts';
+import type { Repository } from './repository.ts';
+import { applyRetention, type RetentionPolicy } from './retention.ts';
+import { listSnapshots } from './snapshots.ts';
+
+/** Which snapshots a policy is applied to. */
+export interface ForgetOptions {
+  readonly policy: RetentionPolicy;
+  readonly hostname?: string;
+  readonly path?: string;
+  /** Only snapshots that carry this tag. */
+  readonly tag?: string;
+  readonly dryRun?: boolean;
+  readonly lockWaitMs?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** Applies a policy to each group of host and paths on its own. The snapshots removed, and kept. */
+export async function forget(
+  repository: Repository,
+  options: ForgetOptions,
+): Promise<{ readonly removed: readonly Snapshot[]; readonly kept: readonly Snapshot[] }> {
+  const { hostname, path, tag, signal } = options;
+  const lock = {
+    exclusive: true,
+    waitMs: options.lockWaitMs ?? 0,
+    ...(signal === undefined ? {} : { signal }),
+  };
+  return withLock(repository, lock, async (held, both) => {
+    const all = (await listSnapshots(repository, both)).filter(
+      (snapshot) =>
+        (hostname === undefined || snapshot.hostname === hostname) &&
+        (path === undefined || snapshot.paths.includes(path)) &&
+        (tag === undefined || snapshot.tags.includes(tag)),
+    );
+    const groups = Map.groupBy(all, ({ hostname, paths }) => JSON.stringify([hostname, paths]));
+    const decisions = [...groups.values()].map((group) => applyRetention(group, options.policy));
+    const removed = decisions.flatMap(({ remove }) => remove);
+    for (const { id } of options.dryRun === true ? [] : removed) {
+      held.assertHeld();
+      await repository.store.delete(`snapshots/${id}`, both);
+    }
+    return { removed, kept: decisions.flatMap(({ keep }) => keep) };
+  });
+}

@@ -1,0 +1,114 @@
+/** Which snapshots stay: restic's `--keep-*` rules. Pure. Calendars are read in UTC. */
+import { HoldfastError } from '@holdfast/protocol';
+import type { Snapshot } from '../format/snapshot.ts';
+
+/** Rules; a snapshot stays when one of them keeps it. Counts: -1 is all, 0 or absent none. */
+export interface RetentionPolicy {
+  readonly keepLast?: number;
+  readonly keepHourly?: number;
+  readonly keepDaily?: number;
+  readonly keepWeekly?: number;
+  readonly keepMonthly?: number;
+  readonly keepYearly?: number;
+  /** All that are younger than this before the newest one: `1y2m3d4h`, any part of it. */
+  readonly keepWithin?: string;
+  /** All that carry every tag of one of these lists. */
+  readonly keepTags?: readonly (readonly string[])[];
+}
+
+/** What a policy decides. */
+export interface RetentionDecision {
+  readonly keep: readonly Snapshot[];
+  readonly remove: readonly Snapshot[];
+}
+
+const DAY_MS = 86_400_000;
+
+function dateOf(snapshot: Snapshot): Date {
+  return new Date(Number(snapshot.timeNs / 1_000_000n));
+}
+
+/** ISO 8601: the week belongs to the year of its Thursday. */
+function isoWeek(date: Date): string {
+  const day = (date.getUTCDay() + 6) % 7;
+  const thursday = new Date(date.getTime() + (3 - day) * DAY_MS);
+  const firstOfYear = Date.UTC(thursday.getUTCFullYear(), 0, 1);
+  const week = Math.floor((thursday.getTime() - firstOfYear) / DAY_MS / 7);
+  return `${thursday.getUTCFullYear()}w${week}`;
+}
+
+type Period = (date: Date, position: number) => string;
+
+const PERIODS: readonly [keyof RetentionPolicy, Period][] = [
+  ['keepLast', (_, position) => String(position)],
+  ['keepHourly', (date) => date.toISOString().slice(0, 13)],
+  ['keepDaily', (date) => date.toISOString().slice(0, 10)],
+  ['keepWeekly', isoWeek],
+  ['keepMonthly', (date) => date.toISOString().slice(0, 7)],
+  ['keepYearly', (date) => date.toISOString().slice(0, 4)],
+];
+
+/** The oldest time that `keepWithin` keeps, given the newest snapshot. EINVAL when malformed. */
+function withinLimit(text: string, latest: Date): Date {
+  const match = /^(?:(\d+)y)?(?:(\d+)m)?(?:(\d+)d)?(?:(\d+)h)?$/.exec(text);
+  if (match === null || text === '')
+    throw new HoldfastError('EINVAL', `keep-within is years, months, days, hours: 1y2m3d4h`, {
+      detail: { value: text },
+    });
+  const [years, months, days, hours] = match.slice(1).map((part) => Number(part ?? 0));
+  const limit = new Date(latest);
+  limit.setUTCFullYear(limit.getUTCFullYear() - (years ?? 0), limit.getUTCMonth() - (months ?? 0));
+  return new Date(limit.getTime() - (days ?? 0) * DAY_MS - (hours ?? 0) * 3_600_000);
+}
+
+function checked(policy: RetentionPolicy): [Period, number][] {
+  const counts = PERIODS.map(([name, period]): [Period, number] => {
+    const count = (policy[name] as number | undefined) ?? 0;
+    if (!Number.isSafeInteger(count) || count < -1)
+      throw new HoldfastError('EINVAL', `${name} is a count or -1 for all`, { detail: { count } });
+    return [period, count];
+  });
+  const keepsNone =
+    counts.every(([, count]) => count === 0) &&
+    policy.keepWithin === undefined &&
+    (policy.keepTags ?? []).length === 0;
+  // Without one rule everything would go: that is never what was meant.
+  if (keepsNone)
+    throw new HoldfastError('EINVAL', 'a retention policy keeps something; give a rule');
+  return counts;
+}
+
+/**
+ * Applies a policy to the snapshots of one group (a host and a path). As in restic, each rule keeps
+ * the newest snapshot of each of its periods, and the oldest of all while its count is not used up.
+ */
+export function applyRetention(
+  snapshots: readonly Snapshot[],
+  policy: RetentionPolicy,
+): RetentionDecision {
+  const rules = checked(policy).map(([period, count]) => ({ period, left: count, last: '' }));
+  const newestFirst = snapshots.toSorted((a, b) => Number(b.timeNs - a.timeNs));
+  const newest = newestFirst[0];
+  if (newest === undefined) return { keep: [], remove: [] };
+  const within =
+    policy.keepWithin === undefined ? undefined : withinLimit(policy.keepWithin, dateOf(newest));
+  const keep: Snapshot[] = [];
+  const remove: Snapshot[] = [];
+  for (const [position, snapshot] of newestFirst.entries()) {
+    const date = dateOf(snapshot);
+    const isOldest = position === newestFirst.length - 1;
+    let isKept =
+      (policy.keepTags ?? []).some((tags) => tags.every((tag) => snapshot.tags.includes(tag))) ||
+      (within !== undefined && date > within);
+    for (const rule of rules) {
+      if (rule.left === 0) continue;
+      const period = rule.period(date, position);
+      if (period === rule.last && !isOldest) continue;
+      isKept = true;
+      rule.last = period;
+      if (rule.left > 0) rule.left--;
+    }
+    (isKept ? keep : remove).push(snapshot);
+  }
+  return { keep, remove };
+}
