@@ -14,9 +14,9 @@ import { Looks } from './looks.ts';
 import type { RunTag } from './model-content.ts';
 import { LOCK_CELLS } from './model-locks.ts';
 import { type Expected, type ModelNode, ModelShard } from './model-shard.ts';
-import type { FrozenShard } from './model-snapshots.ts';
 import { Plans } from './plans.ts';
 import { RealShard, type TestSession } from './real-shard.ts';
+import { SnapshotLooks } from './snapshot-looks.ts';
 import { Interpreter, type Step } from './steps.ts';
 
 /** What a run is about. */
@@ -112,7 +112,9 @@ export class Comparison {
     await this.real.reclaimAll(this.#options.reclaimKeys);
     expect(await this.real.problems()).toEqual([]);
     for (const node of this.#model.nodes) await this.#compareNode(session, node);
-    await this.#compareSnapshots(session);
+    await this.#snapshots.compareAll(session);
+    await this.#compareChunks();
+    await this.#snapshots.removeAll(session);
     await this.#compareChunks();
     expect(await this.real.view(session, { view: 'space' })).toEqual({
       usedBytes: this.#model.usedBytes,
@@ -306,45 +308,21 @@ export class Comparison {
     );
   }
 
-  /** One inode of a snapshot, and nothing that anyone shows was given up. */
-  async #lookBack(session: TestSession, { a, b }: Step): Promise<void> {
-    const snapshots = [...this.#model.snapshots.values()];
-    const snapshot = snapshots[a % Math.max(1, snapshots.length)];
-    if (snapshot === undefined) return;
-    const node = snapshot.nodes[b % snapshot.nodes.length] as ModelNode;
-    await this.#compareFrozen(session, snapshot, [node]);
+  get #snapshots(): SnapshotLooks {
+    const { chunks } = this.#interpreter;
+    return new SnapshotLooks(this.real, this.#model, chunks, this.#options);
+  }
+
+  /** Looks back, and makes sure that nothing that anyone shows was given up. */
+  async #lookBack(session: TestSession, { a, b, c }: Step): Promise<void> {
+    const snapshots = this.#snapshots;
+    await (c % 4 === 0
+      ? snapshots.compareChanges(session, a, b)
+      : snapshots.compareOne(session, a, b));
     const live = this.#liveChunks();
     for (const { chunk } of await freedChunks(this.real.state, 0, 100_000)) {
       expect(live.has(chunk), `${chunk} is in use`).toBe(false);
     }
-  }
-
-  /** The list of snapshots, and all of each of them. */
-  async #compareSnapshots(session: TestSession): Promise<void> {
-    const wanted = [...this.#model.snapshots.values()];
-    const all = { view: 'snapshots', after: 0, count: 1000 } as const;
-    const { snapshots } = await this.real.view(session, all);
-    expect(snapshots.map(({ name }) => name)).toEqual(wanted.map(({ answer }) => answer.name));
-    for (const snapshot of wanted) await this.#compareFrozen(session, snapshot, snapshot.nodes);
-  }
-
-  async #compareFrozen(
-    session: TestSession,
-    { answer, nodes }: FrozenShard,
-    some: readonly ModelNode[],
-  ): Promise<void> {
-    const { generation } = answer;
-    const looks = this.#looks(session, generation);
-    for (const node of some) {
-      const ino = node.ino as InodeNumber;
-      const { attributes } = await looks.view({ view: 'attributes', ino });
-      const wanted = this.#model.attributes(node);
-      const { allocatedBytes } = this.#options.isFar ? attributes : wanted;
-      await looks.compareNode(node, { ...wanted, allocatedBytes });
-    }
-    const space = await looks.view({ view: 'space' });
-    expect(space.usedInodes).toBe(nodes.length);
-    if (!this.#options.isFar) expect(space.usedBytes).toBe(answer.usedBytes);
   }
 
   /** Chunks that a file or a snapshot shows. */

@@ -93,6 +93,12 @@ export class RealShard {
     return new Set(known.map(([key]) => Buffer.from(key).subarray(prefix.length).toString('hex')));
   }
 
+  /** Records of versions that only snapshots see, lists and tables of them included. */
+  historyKeys(): number {
+    const from = Buffer.of(0, 0, this.volume, 0x30);
+    return this.state.entries(from, Buffer.of(0, 0, this.volume, 0x40)).length;
+  }
+
   /** A look on behalf of a session. */
   view<V extends View>(session: TestSession, wanted: V): Promise<ViewAnswers[V['view']]> {
     return view(this.state, { session: session.id, volume: this.volume, view: wanted });

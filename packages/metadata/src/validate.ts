@@ -221,6 +221,8 @@ const OPERATIONS: { readonly [Name in Operation['op']]: Shape } = {
   'chunks-collected': { places: list(whole(Number.MAX_SAFE_INTEGER), KEYS_MAX) },
 };
 
+const generation = whole(Number.MAX_SAFE_INTEGER, 1);
+const count = whole(Number.MAX_SAFE_INTEGER, 1);
 const range = { offset, length: whole(LIMITS.extentsViewBytesMax) };
 
 const VIEWS: { readonly [Name in View['view']]: Shape } = {
@@ -239,10 +241,13 @@ const VIEWS: { readonly [Name in View['view']]: Shape } = {
   'test-lock': { ino, lock },
   space: {},
   parent: { ino },
+  'snapshot-space': { at: generation },
+  difference: { from: generation, after: latin1(KEY_BYTES_MAX * 2), count },
+  'changed-ranges': { ino, from: generation, offset: whole(Number.MAX_SAFE_INTEGER), count },
   snapshots: { after: whole(Number.MAX_SAFE_INTEGER), count: whole(Number.MAX_SAFE_INTEGER, 1) },
 };
 
-const AT: Shape = { at: optional(whole(Number.MAX_SAFE_INTEGER, 1)) };
+const AT: Shape = { at: optional(generation) };
 
 const COMMAND: Shape = {
   session,

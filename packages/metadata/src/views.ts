@@ -6,10 +6,12 @@ import {
   type ViewAnswers,
   type VolumeNumber,
 } from '@holdfast/protocol';
+import { changedRanges } from './content/changed-ranges.ts';
 import { extentsBetween } from './content/content-reader.ts';
 import { seek } from './content/seek.ts';
 import { type Context, volumeOf } from './context.ts';
 import { checkName, entryOf } from './dentries.ts';
+import { difference } from './difference.ts';
 import { attributesOf, directoryOf, fileOf, inodeOf } from './inodes.ts';
 import { xattrsKey } from './keys.ts';
 import { listEntries } from './listing.ts';
@@ -18,6 +20,7 @@ import { openSessionOf } from './operations/sessions.ts';
 import { checkDelegation } from './operations/volumes.ts';
 import { PastReader } from './past.ts';
 import { XATTRS } from './records.ts';
+import { snapshotSpace } from './snapshot-space.ts';
 import { listSnapshots, snapshotRecordOf } from './snapshots.ts';
 import type { StateSource } from './state.ts';
 import { Transaction } from './transaction.ts';
@@ -90,6 +93,12 @@ function answerOf(
       return extents(context, wanted);
     case 'seek':
       return seek(state, context, wanted);
+    case 'snapshot-space':
+      return snapshotSpace(state, context, wanted.at ?? 0);
+    case 'difference':
+      return difference(state, context, wanted);
+    case 'changed-ranges':
+      return changedRanges(state, context, wanted);
     case 'snapshots':
       return listSnapshots(state, context.volume, wanted);
     case 'test-lock': {

@@ -311,7 +311,28 @@ type LookAt =
   | { readonly view: 'space' }
   | { readonly view: 'parent'; readonly ino: InodeNumber }
   /** Snapshots in the order in which they were made, after a generation (0: from the first). */
-  | { readonly view: 'snapshots'; readonly after: number; readonly count: number };
+  | { readonly view: 'snapshots'; readonly after: number; readonly count: number }
+  /** What removing the snapshot `at` would give back. */
+  | { readonly view: 'snapshot-space' }
+  /**
+   * Inodes that differ between the snapshot `from` and `at` (or now): first those that were there,
+   * by the generation of their first change and number, then those made since, by number. Goes on
+   * after `next` of the last answer; '' at first. Up to now, what changes meanwhile may be missed.
+   */
+  | {
+      readonly view: 'difference';
+      readonly from: number;
+      readonly after: string;
+      readonly count: number;
+    }
+  /** Ranges of a file that may differ between the snapshot `from` and `at` (or now), from `offset` on. */
+  | {
+      readonly view: 'changed-ranges';
+      readonly ino: InodeNumber;
+      readonly from: number;
+      readonly offset: number;
+      readonly count: number;
+    };
 
 /** Answers of {@link View}, by name. Refusals are thrown as HoldfastError (ENOENT, ESTALE, ENOTDIR, EINVAL, ENODATA, ENXIO). */
 export interface ViewAnswers {
@@ -331,7 +352,33 @@ export interface ViewAnswers {
   space: VolumeSpace;
   parent: { readonly parent: InodeNumber };
   snapshots: { readonly snapshots: readonly Snapshot[]; readonly end: boolean };
+  'snapshot-space': {
+    /** Bytes of chunks that nobody else shows. */
+    readonly chunkBytes: number;
+    /** Inline bytes in the metadata that nobody else shows. */
+    readonly inlineBytes: number;
+  };
+  /** `next` is absent at the end. */
+  difference: { readonly changes: readonly InodeDifference[]; readonly next?: string };
+  /** Ascending; `next` is the offset to go on at, absent at the end. */
+  'changed-ranges': {
+    readonly ranges: readonly { readonly offset: number; readonly length: number }[];
+    readonly next?: number;
+  };
 }
+
+/** How an inode differs between two snapshots. */
+export type InodeDifference =
+  | { readonly kind: 'created'; readonly ino: InodeNumber; readonly after: Attributes }
+  | { readonly kind: 'removed'; readonly ino: InodeNumber; readonly before: Attributes }
+  | {
+      readonly kind: 'changed';
+      readonly ino: InodeNumber;
+      readonly before: Attributes;
+      readonly after: Attributes;
+      /** Its bytes may differ; else only attributes, names or extended attributes do. */
+      readonly content: boolean;
+    };
 
 /** Use and bounds of one volume. */
 export interface VolumeSpace {

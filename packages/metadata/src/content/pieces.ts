@@ -125,6 +125,42 @@ export function holes(pieces: readonly Piece[], from: number, to: number): [numb
   return found;
 }
 
+/** Whether two pieces show the same bytes at the same places. */
+function showsSame(a: Piece, b: Piece): boolean {
+  return a.at === b.at && a.length === b.length && isSameSource(a.source, b.source);
+}
+
+function isSameSource(a: PieceSource, b: PieceSource): boolean {
+  if (a.kind === 'zero' || b.kind === 'zero') return a.kind === b.kind;
+  if (a.offset !== b.offset) return false;
+  if (a.kind === 'chunk') return b.kind === 'chunk' && a.chunk === b.chunk;
+  return b.kind === 'blob' && a.blob === b.blob && a.version === b.version;
+}
+
+/**
+ * Half-open ranges of which two lists may show different bytes; neighbours are one. Holes and zeros
+ * are the same bytes.
+ */
+export function differing(old: readonly Piece[], young: readonly Piece[]): [number, number][] {
+  const isData = ({ source }: Piece): boolean => source.kind !== 'zero';
+  const before = old.filter(isData);
+  const after = young.filter(isData);
+  const borders = new Set([...before, ...after].flatMap((piece) => [piece.at, endOf(piece)]));
+  const sorted = [...borders].sort((a, b) => a - b);
+  const found: [number, number][] = [];
+  for (let index = 0; index + 1 < sorted.length; index++) {
+    const from = sorted[index] as number;
+    const to = sorted[index + 1] as number;
+    const a = within(before, from, to)[0];
+    const b = within(after, from, to)[0];
+    if (a === b || (a !== undefined && b !== undefined && showsSame(a, b))) continue;
+    const last = found.at(-1);
+    if (last !== undefined && last[1] === from) last[1] = to;
+    else found.push([from, to]);
+  }
+  return found;
+}
+
 /** What pieces show, counted. */
 export interface Tally {
   /** Bytes that they cover. */
