@@ -1,5 +1,14 @@
 import { execFile } from 'node:child_process';
-import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -83,6 +92,30 @@ describe('failures under a writer that notes what was acknowledged', () => {
     await writesOn();
     await writer.kill();
     for (const peer of [0, 1, 2]) expectComplete(peer);
+  });
+
+  it('moves small writes out of the metadata, though its leader dies meanwhile', async () => {
+    await writer.kill();
+    const bytes = Buffer.alloc(2 ** 20);
+    const file = openSync(
+      on(0, 'pieces'),
+      constants.O_CREAT | constants.O_WRONLY | constants.O_SYNC,
+    );
+    for (let at = 0; at < bytes.length; at += 4096) {
+      bytes.fill(`${at},`, at, at + 4096);
+      writeSync(file, bytes, at, 4096, at);
+    }
+    closeSync(file);
+    const leader = await cluster.leaderOf('v');
+    await leader.killNode();
+    leader.startNode();
+    await leader.ready();
+    const before = await cluster.metric('holdfast_inline_moved_bytes_total');
+    await until('small writes are in chunks', async () => {
+      const moved = await cluster.metric('holdfast_inline_moved_bytes_total');
+      return moved - before >= bytes.length;
+    });
+    for (const peer of [0, 1, 2]) expect(readFileSync(on(peer, 'pieces')).equals(bytes)).toBe(true);
   });
 
   it('keeps what was acknowledged when all peers are killed at once', async () => {

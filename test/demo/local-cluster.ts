@@ -9,6 +9,7 @@ import {
   readFileSync,
   rmSync,
 } from 'node:fs';
+import { get } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -139,6 +140,19 @@ export class LocalPeer {
     }
   }
 
+  /** Sum of the samples of a metric of the peer; 0 when there are none. */
+  async metric(name: string): Promise<number> {
+    const text = await new Promise<string>((resolve, reject) => {
+      const socketPath = join(this.dataDirectory, 'admin.sock');
+      get({ socketPath, path: '/metrics' }, (response) => {
+        response.setEncoding('utf8');
+        response.toArray().then((parts) => resolve(parts.join('')), reject);
+      }).on('error', reject);
+    });
+    const samples = text.split('\n').filter((line) => /^[^{ ]*/.exec(line)?.[0] === name);
+    return samples.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' '))), 0);
+  }
+
   /** The last lines of a part's log. */
   log(part: 'node' | 'mount'): string {
     const path = join(this.#logPath, `${part}.log`);
@@ -216,6 +230,23 @@ export class LocalCluster {
     const text = await this.peer(this.peers.length - 1).holdfast('--json', 'status');
     const status = JSON.parse(text) as { health: string; partitions: { moving: number } };
     return status.health === 'ok' && status.partitions.moving === 0;
+  }
+
+  /** Sum of a metric over all peers. */
+  async metric(name: string): Promise<number> {
+    const values = await Promise.all(this.peers.map((peer) => peer.metric(name)));
+    return values.reduce((sum, value) => sum + value, 0);
+  }
+
+  /** The peer that leads a volume's metadata. */
+  async leaderOf(volume: string): Promise<LocalPeer> {
+    const ask = async <T>(...args: string[]): Promise<T> =>
+      JSON.parse(await this.peer(0).holdfast('--json', ...args)) as T;
+    const volumes = await ask<{ name: string; shard: number }[]>('volume', 'ls');
+    const shard = volumes.find(({ name }) => name === volume)?.shard;
+    const { shards } = await ask<{ shards: { shard: number; leader: number }[] }>('status');
+    const leader = shards.find((other) => other.shard === shard)?.leader ?? 0;
+    return this.peer(leader - 1);
   }
 
   /** Stops every process, unmounts, removes the temporary place. */
