@@ -1,5 +1,6 @@
 import { freedChunks, planReclaim, type StateSource } from '@holdfast/metadata';
 import type { ChunkId, Operation } from '@holdfast/protocol';
+import { Rounds } from './rounds.ts';
 
 /** Options of {@link Housekeeping}. */
 export interface HousekeepingOptions {
@@ -26,9 +27,7 @@ export class Housekeeping {
   readonly #options: HousekeepingOptions;
   readonly #pauses: { readonly busyMs: number; readonly idleMs: number };
   readonly #graceNs: bigint;
-  #run = 0;
-  #wake: () => void = () => {};
-  #done: Promise<void> = Promise.resolve();
+  readonly #rounds = new Rounds(() => this.#paced());
   /** Freed chunks after this place are next; those before it could not be deleted just now. */
   #place = 0;
 
@@ -40,36 +39,18 @@ export class Housekeeping {
 
   /** Begins, or goes on, with leadership. */
   start(): void {
-    this.#run += 1;
-    this.#wake();
-    this.#done = this.#done.then(() => this.#loop(this.#run));
+    this.#rounds.start();
   }
 
   /** Ends after the round under way. */
   async stop(): Promise<void> {
-    this.#run += 1;
-    this.#wake();
-    await this.#done;
+    await this.#rounds.stop();
   }
 
-  async #loop(run: number): Promise<void> {
-    while (run === this.#run) {
-      // A round that fails has done nothing that a later one cannot do again.
-      const didWork = await this.#round().catch(() => false);
-      if (run !== this.#run) return;
-      await this.#pause(didWork ? this.#pauses.busyMs : this.#pauses.idleMs);
-    }
-  }
-
-  #pause(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      timer.unref();
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
+  async #paced(): Promise<number> {
+    // A round that fails has done nothing that a later one cannot do again.
+    const didWork = await this.#round().catch(() => false);
+    return didWork ? this.#pauses.busyMs : this.#pauses.idleMs;
   }
 
   async #round(): Promise<boolean> {
