@@ -9,17 +9,21 @@ import {
   DirectorySource,
   DirectoryStore,
   findSnapshot,
+  fixedCredentials,
   forget,
   initRepository,
   listSnapshots,
   openRepository,
+  ownSurroundings,
   prune,
   type Repository,
   restore,
+  S3Store,
   type Store,
   verify,
 } from '@holdfast/backup';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Fault, startTestS3 } from '../s3/server.ts';
 
 const PASSWORD = 'pass word';
 const run = promisify(execFile);
@@ -124,6 +128,12 @@ async function together(
   expect(await restic(url, ['list', 'locks'], env)).toBe('');
 }
 
+const FAULTS: readonly Fault[] = [
+  { what: 'status', status: 503, code: 'SlowDown' },
+  { what: 'status', status: 500, code: 'InternalError' },
+  { what: 'cut-body' },
+];
+
 describe('restic', () => {
   let root: string;
   beforeAll(async () => {
@@ -137,6 +147,34 @@ describe('restic', () => {
   it('reads, checks, restores, extends and prunes what Holdfast wrote, and the other way round', async () => {
     const url = join(root, 'repository');
     await judge({ store: new DirectoryStore(url), url, env: {} }, root);
+  });
+
+  it('does the same with both in a bucket, over an object store that fails at every ninth request', async () => {
+    const keys = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'a/secret+key' };
+    const server = await startTestS3({ bucket: 'backups', ...keys });
+    let requests = 0;
+    server.behaviour.fault = () => (++requests % 9 === 0 ? FAULTS[(requests / 9) % 3] : undefined);
+    const endpoint = `http://127.0.0.1:${server.port}`;
+    const { sleep, nowMs } = ownSurroundings();
+    const store = new S3Store({
+      endpoint,
+      bucket: 'backups',
+      prefix: 'holdfast',
+      pathStyle: true,
+      credentials: fixedCredentials(keys),
+      surroundings: { nowMs, random: Math.random, sleep: (ms, signal) => sleep(ms / 100, signal) },
+    });
+    const env = {
+      AWS_ACCESS_KEY_ID: keys.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: keys.secretAccessKey,
+    };
+    try {
+      await judge({ store, url: `s3:${endpoint}/backups/holdfast`, env }, root);
+    } finally {
+      store.close();
+      await server.close();
+    }
+    expect(requests).toBeGreaterThan(100);
   });
 
   it('adds a password to a repository of Holdfast, which opens with it', async () => {

@@ -25,7 +25,15 @@ export { findSnapshot, listSnapshots, readSnapshot } from './repository/snapshot
 export { ownSurroundings, type Surroundings } from './repository/surroundings.ts';
 export { type VerifyOptions, type VerifyResult, verify } from './repository/verify.ts';
 export { type RestoreCounts, type RestoreOptions, restore } from './restore.ts';
+export {
+  type CredentialSource,
+  credentialChain,
+  fixedCredentials,
+  type S3Credentials,
+} from './store/credentials.ts';
 export { DirectoryStore } from './store/directory.ts';
+export { RETRY_POLICY, type RetryPolicy, type RetrySurroundings } from './store/retry.ts';
+export { type S3Options, S3Store } from './store/s3.ts';
 export type { ByteRange, PutOptions, Store, StoredObject } from './store/store.ts';
 export { DirectorySink } from './tree/directory-sink.ts';
 export { DirectorySource } from './tree/directory-source.ts';
