@@ -36,6 +36,7 @@ export interface IndexChange {
 const CHUNK = 'c/';
 const GRAVE = 'g/';
 const SCANNED = 's/';
+const FLUSHED = 'f/';
 /** Written where nothing else is: level passes over an empty batch, and would not flush. */
 const MARK: Change = { type: 'put', key: 'flushed', value: new Uint8Array(0) };
 
@@ -135,10 +136,15 @@ export class ChunkIndex {
 
   /**
    * Writes what durable records have changed already. What there is no room for is kept in memory,
-   * and found there: nothing more may be entered until `settle` has succeeded.
+   * and found there: nothing more may be entered until `settle` has succeeded. `flushed`: the end of
+   * the records.
    */
-  async enter(changes: readonly IndexChange[]): Promise<void> {
+  async enter(
+    changes: readonly IndexChange[],
+    flushed: { readonly segment: number; readonly end: number },
+  ): Promise<void> {
     const batch = changesOf(changes);
+    batch.push({ type: 'put', key: FLUSHED + flushed.segment, value: encode(flushed.end) });
     await this.#inTurn(async () => {
       try {
         await this.#batch(batch);
@@ -212,9 +218,15 @@ export class ChunkIndex {
     return this.#read<number>(SCANNED + segment) ?? 0;
   }
 
+  /** Up to which offset of a segment all had been flushed when it was entered. */
+  flushedUpTo(segment: number): number {
+    return this.#read<number>(FLUSHED + segment) ?? 0;
+  }
+
   /** Forgets a segment that is no more. */
   async forgetSegment(segment: number): Promise<void> {
-    await this.#inTurn(() => this.#batch([{ type: 'del', key: SCANNED + segment }]));
+    const keys = [SCANNED + segment, FLUSHED + segment];
+    await this.#inTurn(() => this.#batch(keys.map((key) => ({ type: 'del', key }))));
   }
 
   /** Chunks of a partition after an id ('' from the start), in order. */

@@ -43,7 +43,11 @@ export class Ledger {
       this.#leave(before);
       changes.set(chunk, this.#arrive(appended, before));
     }
-    await index.enter([...changes.values()]);
+    const last = batch.at(-1);
+    if (last === undefined) return;
+    const { segment, offset, append } = last;
+    const end = offset + recordBytes(append.head.length);
+    await index.enter([...changes.values()], { segment, end });
     // Behind the index: who sees a digest must find all of it in the listing.
     for (const { chunk, place } of changes.values()) {
       if (place !== undefined && !here.has(chunk)) digests.added(chunk);

@@ -2,6 +2,9 @@
 export const CHUNK_STORE_LIMITS = {
   /** Bytes of a segment file: small enough that compaction moves little, large enough that there are few. */
   segmentBytes: 256 * 2 ** 20,
+  /** On small disks a part of the disk, so that not much of it waits in the segment that grows. */
+  segmentBytesMin: 16 * 2 ** 20,
+  segmentDiskFraction: 1 / 64,
   /** Bytes of one group commit: what a slow disk flushes in a fraction of a second. */
   batchBytesMax: 16 * 2 ** 20,
   /** Records of one group commit: each is three parts of one gathered write. */

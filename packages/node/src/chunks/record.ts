@@ -4,7 +4,7 @@
  * | offset | bytes | what                                                        |
  * | 0      | 4     | magic "HFCK"                                                |
  * | 4      | 1     | version, 1                                                  |
- * | 5      | 1     | kind: 1 chunk, 2 tombstone, 3 departure                     |
+ * | 5      | 1     | kind: 1 chunk, 2 tombstone, 3 departure, 4 gap              |
  * | 6      | 2     | number of 64 KiB blocks, 0 … 64 (little endian, as all)     |
  * | 8      | 16    | chunk id                                                    |
  * | 24     | 4     | length of the chunk in bytes                                |
@@ -14,6 +14,9 @@
  * | 32     | 4 n   | CRC-32 (IEEE) of each block                                 |
  * | 508    | 4     | CRC-32 of bytes 0 … 507                                     |
  * | 512    |       | the bytes, then zeros up to the next multiple of 512        |
+ *
+ * Kind 4 has no id, checksums or bytes: it says that the bytes up to 512 + length hold nothing (any
+ * more), not even where they look like records.
  *
  * A tombstone says that the chunk was freed and must never come back; a departure, that other peers
  * keep it now. Both undo the records of the chunk that lie before them.
@@ -27,6 +30,7 @@ const MAGIC = 0x4b434648;
 const VERSION = 1;
 const CRC_OFFSET = 508;
 const BLOCKS_OFFSET = 32;
+const GAP = 4;
 const KINDS = ['chunk', 'tombstone', 'departure'] as const;
 
 export type RecordKind = (typeof KINDS)[number];
@@ -91,6 +95,24 @@ export function decodeHead(bytes: Buffer): StoredHead | undefined {
   const chunk = bytes.toString('hex', 8, 24) as ChunkId;
   const isFirst = bytes.readUInt8(29) === 1;
   return { kind, chunk, length, copies: bytes.readUInt8(28), blocks, isFirst };
+}
+
+/** What makes so many bytes (a multiple of 512) count as empty, written at their beginning. */
+export function encodeGap(gapBytes: number): Buffer {
+  const bytes = Buffer.alloc(RECORD_ALIGNMENT);
+  bytes.writeUInt32LE(MAGIC, 0);
+  bytes.writeUInt8(VERSION, 4);
+  bytes.writeUInt8(GAP, 5);
+  bytes.writeUInt32LE(gapBytes - RECORD_ALIGNMENT, 24);
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, CRC_OFFSET)), CRC_OFFSET);
+  return bytes;
+}
+
+/** Bytes that count as empty from here on; undefined when it is something else. */
+export function decodeGap(bytes: Buffer): number | undefined {
+  if (bytes.readUInt32LE(0) !== MAGIC || bytes.readUInt8(5) !== GAP) return undefined;
+  if (bytes.readUInt32LE(CRC_OFFSET) !== crc32(bytes.subarray(0, CRC_OFFSET))) return undefined;
+  return bytes.readUInt8(4) === VERSION ? RECORD_ALIGNMENT + bytes.readUInt32LE(24) : undefined;
 }
 
 /** Bytes that a record takes in its segment. */

@@ -2,8 +2,8 @@ import type { ChunkId } from '@holdfast/protocol';
 import type { ChunkIndex, ChunkPlace, Grave, IndexChange } from './chunk-index.ts';
 import type { PartitionDigests } from './digests.ts';
 import { CHUNK_STORE_LIMITS } from './limits.ts';
-import { recordBytes } from './record.ts';
-import { type Found, scanSegment } from './scan.ts';
+import { encodeGap, RECORD_ALIGNMENT, recordBytes } from './record.ts';
+import { type Found, hasRemains, type Scan, scanSegment } from './scan.ts';
 import type { SegmentFiles } from './segment-files.ts';
 import type { SegmentSpace } from './segment-space.ts';
 
@@ -35,26 +35,67 @@ export async function recover(parts: RecoveryParts): Promise<{ segment: number; 
   await forgetMissing(index, new Set(segments));
   const last = segments.at(-1) ?? 1;
   let end = 0;
+  const lost: Lost[] = [];
   for (const segment of segments) {
     const from = index.scannedUpTo(segment);
     if (segment !== last && from === Number.MAX_SAFE_INTEGER) continue;
     const known = from === Number.MAX_SAFE_INTEGER ? 0 : from;
-    const stopped = await replay(parts, { segment, from: known, isGrowing: segment === last });
-    if (segment === last) end = stopped;
+    const isGrowing = segment === last;
+    const scan = await read(parts, { segment, from: known, isGrowing }, lost);
+    if (isGrowing) {
+      end = scan.end;
+      await tidy(parts, segment, scan);
+    }
+    await replay(parts, segment, scan.records);
   }
   await account(parts, segments, last, end);
+  await note(parts, lost);
   return { segment: last, offset: end };
 }
 
-/** Applies the records of a segment to the index; answers the end of the last one. */
-async function replay(
-  parts: RecoveryParts,
+/** A place where records are missing that had been there. */
+interface Lost {
+  readonly segment: number;
+  readonly offset: number;
+  readonly bytes: number;
+}
+
+async function read(
+  { files, index, onDamage }: RecoveryParts,
   { segment, from, isGrowing }: { segment: number; from: number; isGrowing: boolean },
-): Promise<number> {
-  const { files, index, damaged, onDamage } = parts;
-  const { records, end } = await files.use(segment, (file) =>
-    scanSegment(file, from, (offset, bytes) => onDamage({ segment, offset, bytes }), isGrowing),
-  );
+  lost: Lost[],
+): Promise<Scan> {
+  const flushedUpTo = index.flushedUpTo(segment);
+  const tell = (offset: number, bytes: number): void => {
+    onDamage({ segment, offset, bytes });
+    lost.push({ segment, offset, bytes });
+  };
+  return files.use(segment, (file) => scanSegment(file, from, tell, { isGrowing, flushedUpTo }));
+}
+
+/**
+ * Makes what was found the truth before anybody relies on it: records that had been written and not
+ * flushed are, gaps of the last flush count as empty from now on, and its tail is cut off, in which a
+ * later scan might see records.
+ */
+async function tidy(
+  { files, segmentBytes }: RecoveryParts,
+  segment: number,
+  { torn, end }: Scan,
+): Promise<void> {
+  for (const { offset, bytes } of torn)
+    await files.use(segment, (file) => file.write(encodeGap(bytes), 0, RECORD_ALIGNMENT, offset));
+  if (await files.use(segment, (file) => hasRemains(file, end)))
+    await files.cut(segment, end, segmentBytes);
+  await files.use(segment, (file) => file.datasync());
+}
+
+/** Applies the records of a segment to the index. */
+async function replay(
+  { index, damaged }: RecoveryParts,
+  segment: number,
+  records: readonly Found[],
+): Promise<void> {
   let changes = new Map<ChunkId, IndexChange>();
   for (const record of records) {
     const { chunk } = record.head;
@@ -74,7 +115,19 @@ async function replay(
     changes = new Map();
   }
   await index.write([...changes.values()]);
-  return end;
+}
+
+/** Remembers the chunks that the index knows in places that were lost: repair gets them from others. */
+async function note({ index, damaged }: RecoveryParts, lost: readonly Lost[]): Promise<void> {
+  if (lost.length === 0) return;
+  for await (const [chunk, place] of index.all()) {
+    if (damaged.size >= CHUNK_STORE_LIMITS.damagedMax) return;
+    const isLost = lost.some(
+      ({ segment, offset, bytes }) =>
+        segment === place.segment && place.offset >= offset && place.offset < offset + bytes,
+    );
+    if (isLost) damaged.add(chunk);
+  }
 }
 
 function known<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {

@@ -1,5 +1,12 @@
 import type { FileHandle } from 'node:fs/promises';
-import { decodeHead, matches, RECORD_ALIGNMENT, recordBytes, type StoredHead } from './record.ts';
+import {
+  decodeGap,
+  decodeHead,
+  matches,
+  RECORD_ALIGNMENT,
+  recordBytes,
+  type StoredHead,
+} from './record.ts';
 
 /** A record found in a segment. */
 export interface Found {
@@ -15,31 +22,52 @@ const SEARCH_BYTES = 1 << 20;
 const SECTOR_BYTES = 4096;
 
 /** Space that holds no whole record, in front of one that does. */
-interface Gap {
+export interface Gap {
   readonly offset: number;
   readonly bytes: number;
   /** Index of the record behind it. */
   readonly next: number;
 }
 
+/** What {@link scanSegment} finds. */
+export interface Scan {
+  readonly records: Found[];
+  /** Where writing may go on. */
+  readonly end: number;
+  /** What the last flush has not written any more, in front of what it has. */
+  readonly torn: readonly Gap[];
+}
+
+/** What is known of a segment before it is read. */
+export interface ScanOptions {
+  /** Whether it was growing: then its last flush may be torn. */
+  readonly isGrowing?: boolean;
+  /** Up to where it had been flushed for certain: what is missing there has rotted. */
+  readonly flushedUpTo?: number;
+}
+
 /**
  * Reads the records of a segment from an offset to its end. Damaged space in front of a whole record
- * is passed over and told; behind the last record it is the torn tail of a crash, and `end` is where
- * writing may go on. In a segment that was growing, the last flush may be torn in the middle too:
- * nobody was told that it was durable, so that is no damage.
+ * is passed over and told; behind the last record it is the torn tail of a crash, unless it had been
+ * flushed. In a segment that was growing, the last flush may be torn in the middle too: nobody was
+ * told that it was durable, so that is no damage.
  */
 export async function scanSegment(
   file: FileHandle,
   from: number,
   onDamage: (offset: number, bytes: number) => void,
-  isGrowing = false,
-): Promise<{ records: Found[]; end: number }> {
+  { isGrowing = false, flushedUpTo = 0 }: ScanOptions = {},
+): Promise<Scan> {
   const { size } = await file.stat();
   const records: Found[] = [];
   const gaps: Gap[] = [];
   let offset = from;
   while (offset < size) {
     const found = await recordAt(file, offset, size);
+    if (typeof found === 'number') {
+      offset += found;
+      continue;
+    }
     if (found?.isWhole === true) {
       records.push(found);
       offset += recordBytes(found.head.length);
@@ -53,12 +81,15 @@ export async function scanSegment(
     gaps.push({ offset, bytes: next - offset, next: records.length });
     offset = next;
   }
-  const torn = new Set(isGrowing ? tornGaps(records, gaps) : []);
-  for (const gap of gaps) if (!torn.has(gap)) onDamage(gap.offset, gap.bytes);
-  const tornOffsets = new Set([...torn].map((gap) => gap.offset));
+  const torn = isGrowing ? tornGaps(records, gaps).filter((gap) => gap.offset >= flushedUpTo) : [];
+  for (const gap of gaps) if (!torn.includes(gap)) onDamage(gap.offset, gap.bytes);
+  const end = Math.min(offset, Math.max(size, from));
+  if (end < flushedUpTo) onDamage(end, flushedUpTo - end);
+  const tornOffsets = new Set(torn.map((gap) => gap.offset));
   return {
     records: records.filter((found) => found.isWhole || !tornOffsets.has(found.offset)),
-    end: Math.min(offset, Math.max(size, from)),
+    end: Math.max(end, flushedUpTo),
+    torn,
   };
 }
 
@@ -68,15 +99,16 @@ function tornGaps(records: readonly Found[], gaps: readonly Gap[]): Gap[] {
   return gaps.filter(({ next }) => next > lastFirst);
 }
 
+/** The record at an offset; a number: of bytes that hold none. */
 async function recordAt(
   file: FileHandle,
   offset: number,
   size: number,
-): Promise<Found | undefined> {
+): Promise<Found | number | undefined> {
   const bytes = Buffer.alloc(RECORD_ALIGNMENT);
   await readSome(file, bytes, offset);
   const head = decodeHead(bytes);
-  if (head === undefined) return undefined;
+  if (head === undefined) return decodeGap(bytes);
   if (head.kind === 'tombstone') return { head, offset, isWhole: true };
   if (offset + RECORD_ALIGNMENT + head.length > size) return { head, offset, isWhole: false };
   const payload = Buffer.alloc(head.length);
@@ -99,6 +131,18 @@ async function nextRecord(
     if (bytesRead < SEARCH_BYTES) return undefined;
   }
   return undefined;
+}
+
+/** Whether anything but zeros lies behind an offset. */
+export async function hasRemains(file: FileHandle, from: number): Promise<boolean> {
+  const { size } = await file.stat();
+  const buffer = Buffer.alloc(SEARCH_BYTES);
+  const zeros = Buffer.alloc(SEARCH_BYTES);
+  for (let at = from; at < size; at += SEARCH_BYTES) {
+    const bytesRead = await readSome(file, buffer, at);
+    if (!buffer.subarray(0, bytesRead).equals(zeros.subarray(0, bytesRead))) return true;
+  }
+  return false;
 }
 
 /**

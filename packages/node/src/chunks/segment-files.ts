@@ -60,6 +60,12 @@ export class SegmentFiles {
     await run('fallocate', ['--length', String(bytes), this.path(segment)]).catch(() => undefined);
   }
 
+  /** Cuts off what lies behind an offset; room is set aside anew, as when it was made. */
+  async cut(segment: number, end: number, bytes: number): Promise<void> {
+    await this.use(segment, (file) => file.truncate(end));
+    await this.#setAside(segment, bytes);
+  }
+
   /** Works with a segment's file, which stays open meanwhile. */
   async use<T>(segment: number, work: (file: FileHandle) => Promise<T>): Promise<T> {
     const known = this.#open.get(segment);

@@ -194,7 +194,7 @@ export class SegmentWriter {
       await file.datasync();
     } catch (cause) {
       // The batch is cut off again, and all before it had been flushed.
-      if (isFull(cause)) throw cause;
+      if (isNoRoom(cause)) throw cause;
       this.#failure = new HoldfastError(
         'DISK_FAILED',
         `flushing a segment failed: ${String(cause)}; replace the disk`,
@@ -210,7 +210,7 @@ export class SegmentWriter {
       return error;
     }
     const { message } = error as NodeJS.ErrnoException;
-    if (isFull(error)) {
+    if (isNoRoom(error)) {
       return new HoldfastError('ENOSPC', 'the disk of the chunk store is full', { cause: error });
     }
     this.#failure = new HoldfastError(
@@ -222,7 +222,8 @@ export class SegmentWriter {
   }
 }
 
-function isFull(error: unknown): boolean {
+/** Whether an error of the operating system says that a disk, or a share of it, is full. */
+export function isNoRoom(error: unknown): boolean {
   const { code } = error as NodeJS.ErrnoException;
   return code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG';
 }

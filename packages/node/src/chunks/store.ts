@@ -1,4 +1,4 @@
-import { mkdir, rename, rm } from 'node:fs/promises';
+import { mkdir, rename, rm, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type ChunkId,
@@ -19,7 +19,7 @@ import { recover } from './recovery.ts';
 import { Room, type StoreSpace } from './room.ts';
 import { SegmentFiles } from './segment-files.ts';
 import { SegmentSpace } from './segment-space.ts';
-import { type Append, type Appended, farewell, SegmentWriter } from './segment-writer.ts';
+import { type Append, type Appended, farewell, isNoRoom, SegmentWriter } from './segment-writer.ts';
 
 /** Options of {@link ChunkStore.open}. */
 export interface ChunkStoreOptions {
@@ -45,9 +45,11 @@ export interface ListedChunk {
 
 const INDEX_NAME = 'index';
 
+type SizedOptions = ChunkStoreOptions & { readonly segmentBytes: number };
+
 interface Parts {
   readonly directory: string;
-  readonly options: ChunkStoreOptions;
+  readonly options: SizedOptions;
   readonly files: SegmentFiles;
   readonly index: ChunkIndex;
   readonly space: SegmentSpace;
@@ -88,7 +90,7 @@ export class ChunkStore {
     this.#ledger = new Ledger(parts);
     this.#writer = new SegmentWriter({
       files,
-      segmentBytes: options.segmentBytes ?? CHUNK_STORE_LIMITS.segmentBytes,
+      segmentBytes: options.segmentBytes,
       segment,
       offset,
       ready: () => this.#ready(),
@@ -120,8 +122,10 @@ export class ChunkStore {
   static async open(directory: string, options: ChunkStoreOptions): Promise<ChunkStore> {
     try {
       await mkdir(directory, { recursive: true, mode: 0o700 });
+      const segmentBytes = options.segmentBytes ?? (await suitableSegmentBytes(directory));
+      const sized = { ...options, segmentBytes };
       try {
-        return await ChunkStore.#recovered(directory, options);
+        return await ChunkStore.#recovered(directory, sized);
       } catch (error) {
         if (!isIndexFailure(error)) throw error;
         const aside = join(directory, `${INDEX_NAME}-damaged`);
@@ -129,9 +133,13 @@ export class ChunkStore {
         await rm(aside, { recursive: true, force: true });
         await rename(join(directory, INDEX_NAME), aside);
       }
-      return await ChunkStore.#recovered(directory, options);
+      return await ChunkStore.#recovered(directory, sized);
     } catch (cause) {
       if (cause instanceof HoldfastError) throw cause;
+      if (isNoRoom(cause))
+        throw new HoldfastError('ENOSPC', `the disk of ${directory} is full; free some of it`, {
+          cause,
+        });
       throw new HoldfastError(
         'DISK_FAILED',
         `the chunk store in ${directory} cannot be opened: ${String(cause)}`,
@@ -140,7 +148,7 @@ export class ChunkStore {
     }
   }
 
-  static async #recovered(directory: string, options: ChunkStoreOptions): Promise<ChunkStore> {
+  static async #recovered(directory: string, options: SizedOptions): Promise<ChunkStore> {
     const { reserveBytes, segmentBytes, onDamage = () => {} } = options;
     const parts = {
       files: new SegmentFiles(
@@ -154,11 +162,7 @@ export class ChunkStore {
       damaged: new Set<ChunkId>(),
     };
     try {
-      const end = await recover({
-        ...parts,
-        segmentBytes: segmentBytes ?? CHUNK_STORE_LIMITS.segmentBytes,
-        onDamage,
-      });
+      const end = await recover({ ...parts, segmentBytes, onDamage });
       return new ChunkStore({ directory, options, ...parts, ...end });
     } catch (error) {
       await parts.files.close();
@@ -393,4 +397,12 @@ export class ChunkStore {
     this.#scanned = scanned;
     this.#sinceCheckpoint = 0;
   }
+}
+
+/** What is dead in the segment that grows cannot be given back: on a small disk it is small. */
+async function suitableSegmentBytes(directory: string): Promise<number> {
+  const { segmentBytes, segmentBytesMin, segmentDiskFraction } = CHUNK_STORE_LIMITS;
+  const { blocks, bsize } = await statfs(directory);
+  const part = Math.floor(blocks * bsize * segmentDiskFraction);
+  return Math.min(segmentBytes, Math.max(segmentBytesMin, part));
 }
