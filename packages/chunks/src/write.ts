@@ -52,7 +52,8 @@ export class ChunkWriter {
   /**
    * Resolves when the bytes (1 … LIMITS.chunkBytesMax) are flushed on `minReplicas` peers; copies to
    * the others go on in the background, and what they miss is made good by repair. The buffer may be
-   * reused at once. Throws NO_REPLICA or ENOSPC when the bounded wait is over, EINTR by the signal.
+   * reused at once. Throws ENOSPC as soon as too few peers have room, NO_REPLICA when the bounded wait
+   * is over, EINTR by the signal.
    */
   async write(
     bytes: Uint8Array,
@@ -64,17 +65,23 @@ export class ChunkWriter {
     await this.#cluster.ready(signal);
     await this.#room(own.length);
     const wait = new BoundedWait(this.#cluster.operationWaitMs, signal);
+    const full = new Set<NodeNumber>();
+    let noRoom: HoldfastError | undefined;
     for (;;) {
-      const place = this.#place(this.#cluster.map, policy);
+      const place = this.#place(this.#cluster.map, policy, full);
+      if (noRoom !== undefined && place.nodes.some((node) => full.has(node))) throw noRoom;
       try {
-        await this.#send(place, own);
+        await this.#send(place, own, full);
         return { chunk: place.chunk, chunkLength: own.length };
       } catch (error) {
-        if (
-          !(error instanceof HoldfastError) ||
-          (error.kind === 'refusal' && error.code !== 'ENOSPC')
-        )
-          throw error;
+        if (!(error instanceof HoldfastError)) throw error;
+        if (error.code === 'ENOSPC') {
+          // Others may have room, at once; each try finds one more that is full.
+          noRoom = error;
+          wait.check(error);
+          continue;
+        }
+        if (error.kind === 'refusal') throw error;
         wait.check(error);
         await this.#cluster.refresh();
         await wait.pause(error);
@@ -82,9 +89,17 @@ export class ChunkWriter {
     }
   }
 
-  /** A new chunk in the next partition whose replicas are all up, if there is one nearby. */
-  #place(map: ClusterMap, { replicas, minReplicas }: CopyPolicy): Place {
-    const up = new Set(map.nodes.filter((node) => node.state === 'up').map((node) => node.number));
+  /** A new chunk in the next partition whose replicas are all up and have room, if there is one nearby. */
+  #place(
+    map: ClusterMap,
+    { replicas, minReplicas }: CopyPolicy,
+    full: ReadonlySet<NodeNumber>,
+  ): Place {
+    const up = new Set(
+      map.nodes
+        .filter(({ state, number }) => state === 'up' && !full.has(number))
+        .map(({ number }) => number),
+    );
     let best: { partition: number; row: readonly NodeNumber[]; up: NodeNumber[] } | undefined;
     for (
       let i = 0;
@@ -110,7 +125,8 @@ export class ChunkWriter {
     };
   }
 
-  async #send(place: Place, bytes: Uint8Array): Promise<void> {
+  /** `full`: gets the peers that have no room. */
+  async #send(place: Place, bytes: Uint8Array, full: Set<NodeNumber>): Promise<void> {
     const { chunk, nodes, needed } = place;
     this.#unfinishedBytes += bytes.length;
     let durable = 0;
@@ -122,6 +138,7 @@ export class ChunkWriter {
             if (++durable === needed) resolve();
           },
           (error: unknown) => {
+            if (codeOf(error) === 'ENOSPC') full.add(node);
             if (codeOf(error) === 'STALE_MAP') void this.#cluster.refresh();
             if (failures.push(error) > nodes.length - needed)
               reject(tooFew(chunk, { durable, needed }, failures));
