@@ -25,6 +25,7 @@ export { findSnapshot, listSnapshots, readSnapshot } from './repository/snapshot
 export { ownSurroundings, type Surroundings } from './repository/surroundings.ts';
 export { type VerifyOptions, type VerifyResult, verify } from './repository/verify.ts';
 export { type RestoreCounts, type RestoreOptions, restore } from './restore.ts';
+export { type Bandwidth, type BandwidthSurroundings, limitBandwidth } from './store/bandwidth.ts';
 export {
   type CredentialSource,
   credentialChain,

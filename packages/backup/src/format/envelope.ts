@@ -13,7 +13,7 @@ const decompressAsync = promisify(zstdDecompress);
 const ENCODING_ZSTD = 2;
 
 /** Levels of zstd: 1 is the fastest, 19 the smallest. */
-export const ZSTD_LEVEL = 3;
+const ZSTD_LEVEL = 3;
 
 /** Bytes that one unpacked object may decompress to: an index of a few million blobs. */
 const UNPACKED_BYTES_MAX = 1024 * 1024 * 1024;

@@ -31,10 +31,10 @@ const COMPRESSED_ENTRY_BYTES = 9 + ID_BYTES;
 /** Bytes of the length behind the header. */
 export const HEADER_LENGTH_BYTES = 4;
 /** Bytes of a header: what 400,000 blobs take. Guards a reader of foreign bytes. */
-export const HEADER_BYTES_MAX = 16 * 1024 * 1024;
+const HEADER_BYTES_MAX = 16 * 1024 * 1024;
 
 /** Bytes that a blob adds to its pack's header. */
-export function headerEntryBytes(blob: PackedBlob): number {
+function headerEntryBytes(blob: PackedBlob): number {
   return blob.uncompressedLength > 0 ? COMPRESSED_ENTRY_BYTES : PLAIN_ENTRY_BYTES;
 }
 

@@ -39,7 +39,7 @@ function fromEnvironment(env: Environment): S3Credentials | undefined {
 }
 
 /** A profile of a shared credentials file (INI). */
-export function credentialsInFile(text: string, profile: string): S3Credentials | undefined {
+function credentialsInFile(text: string, profile: string): S3Credentials | undefined {
   const fields: Record<string, string> = {};
   let section = '';
   for (const line of text.split(/\r?\n/)) {
