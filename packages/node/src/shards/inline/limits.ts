@@ -2,8 +2,8 @@
 export const INLINE_LIMITS = {
   /** Milliseconds for which bytes must have been left alone: a page that is written again is not moved. */
   settleMs: 10_000,
-  /** Pieces of a region at which all of them move, however young: at four times as many writers are refused. */
-  crowdedPieces: 2_048,
+  /** Pieces of a region at which all of them move, however young: at eight times as many writers are refused. */
+  crowdedPieces: 1_024,
   /** Inline writes to a region since it was last looked at after which it is looked at without delay. */
   crowdingWrites: 512,
   /** Bytes a second that are moved, and what a command adds to them: clients come first. */
