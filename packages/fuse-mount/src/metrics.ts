@@ -7,26 +7,27 @@ const BUCKETS_SECONDS = [0.0001, 0.0005, 0.002, 0.01, 0.05, 0.2, 1, 5, 30];
 
 /** Metrics of one mount; `openFiles` is asked at each scrape. */
 export class MountMetrics implements MountObserver {
-  readonly #registry = new Registry();
+  /** Where they are registered. */
+  readonly registry = new Registry();
   readonly #requests = new Histogram({
     name: 'holdfast_mount_request_seconds',
     help: 'Time from reading a request of the kernel to its answer, by operation.',
     labelNames: ['op'] as const,
     buckets: BUCKETS_SECONDS,
-    registers: [this.#registry],
+    registers: [this.registry],
   });
   readonly #failures = new Counter({
     name: 'holdfast_mount_request_failures_total',
     help: 'Requests answered with an errno that is no ordinary refusal (EIO, ETIMEDOUT), by operation.',
     labelNames: ['op'] as const,
-    registers: [this.#registry],
+    registers: [this.registry],
   });
 
   constructor(openFiles: () => number) {
     new Gauge({
       name: 'holdfast_mount_open_files',
       help: 'Files that the kernel holds open.',
-      registers: [this.#registry],
+      registers: [this.registry],
       collect() {
         this.set(openFiles());
       },
@@ -48,8 +49,8 @@ export class MountMetrics implements MountObserver {
         response.writeHead(404).end();
         return;
       }
-      void this.#registry.metrics().then((text) => {
-        response.writeHead(200, { 'content-type': this.#registry.contentType }).end(text);
+      void this.registry.metrics().then((text) => {
+        response.writeHead(200, { 'content-type': this.registry.contentType }).end(text);
       });
     });
     await new Promise<void>((resolve, reject) => {

@@ -2,19 +2,20 @@ import { Counter, Gauge, Histogram, Registry } from 'prom-client';
 
 /** The driver's own metrics, a registry of its own because the driver is a process of its own. */
 export class DriverMetrics {
-  readonly #registry = new Registry();
+  /** Where they are registered. */
+  readonly registry = new Registry();
   readonly #calls = new Counter({
     name: 'holdfast_volume_driver_calls_total',
     help: 'Calls of the container engine, by call and outcome (ok or an error code)',
     labelNames: ['call', 'outcome'],
-    registers: [this.#registry],
+    registers: [this.registry],
   });
   readonly #duration = new Histogram({
     name: 'holdfast_volume_driver_call_seconds',
     help: 'Time until a call of the container engine was answered',
     labelNames: ['call'],
     buckets: [0.001, 0.01, 0.1, 1, 5, 10, 30],
-    registers: [this.#registry],
+    registers: [this.registry],
   });
 
   /** `mounts` counts what is mounted at the time of a look. */
@@ -22,7 +23,7 @@ export class DriverMetrics {
     new Gauge({
       name: 'holdfast_volume_driver_mounts',
       help: 'Mounts of this host without their Unmount',
-      registers: [this.#registry],
+      registers: [this.registry],
       collect() {
         this.set(mounts());
       },
@@ -40,10 +41,10 @@ export class DriverMetrics {
   }
 
   get contentType(): string {
-    return this.#registry.contentType;
+    return this.registry.contentType;
   }
 
   text(): Promise<string> {
-    return this.#registry.metrics();
+    return this.registry.metrics();
   }
 }

@@ -1,0 +1,29 @@
+import { globSync, readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+import { PAGES } from './pages.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+describe('the reference', () => {
+  it.each(Object.keys(PAGES))(
+    'docs/%s says what the code does; else run pnpm docs:reference',
+    (file) => {
+      expect(readFileSync(`${ROOT}docs/${file}`, 'utf8')).toBe(PAGES[file]?.());
+    },
+  );
+
+  it('has every metric that the sources name', () => {
+    const page = PAGES['metrics.md']?.() ?? '';
+    const sources = globSync('packages/*/src/**/*.ts', { cwd: ROOT }).filter(
+      (path) => !path.endsWith('.test.ts'),
+    );
+    const names = sources.flatMap((path) =>
+      [...readFileSync(ROOT + path, 'utf8').matchAll(/'(holdfast_[a-z_]+)'/g)].map(
+        ([, name]) => name,
+      ),
+    );
+    expect(names.length).toBeGreaterThan(20);
+    expect(names.filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
+  });
+});
