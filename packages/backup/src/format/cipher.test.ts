@@ -1,3 +1,4 @@
+import { poly1305 as other } from '@noble/ciphers/_poly1305.js';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { type CipherKey, cipherKeyFrom, seal, unseal } from './cipher.ts';
@@ -39,6 +40,29 @@ describe('Poly1305', () => {
     ],
   ])('gives the result of the paper for message %s', (message, r, s, mac) => {
     expect(Buffer.from(poly1305(hex(message), hex(r), hex(s))).toString('hex')).toBe(mac);
+  });
+});
+
+describe('Poly1305 against another implementation', () => {
+  const bytes = (length: number): fc.Arbitrary<Uint8Array> =>
+    fc.oneof(
+      fc.uint8Array({ minLength: length, maxLength: length }),
+      // All ones: the largest limbs and the longest carries.
+      fc.constant(new Uint8Array(length).fill(255)),
+    );
+  const agrees = (message: Uint8Array, r: Uint8Array, s: Uint8Array): void => {
+    const expected = other(message, Buffer.concat([r, s]));
+    expect(Buffer.from(poly1305(message, r, s))).toEqual(Buffer.from(expected));
+  };
+
+  it('agrees on messages of any length and bytes', () => {
+    const message = fc.nat({ max: 100 }).chain(bytes);
+    fc.assert(fc.property(message, bytes(16), bytes(16), agrees), { numRuns: 2000 });
+  });
+
+  it.each([32_767, 32_768, 32_769, 65_536, 100_001])('agrees on %i bytes', (length) => {
+    const message = new Uint8Array(length).map((_, at) => at * 7);
+    agrees(message, new Uint8Array(16).fill(255), new Uint8Array(16).fill(255));
   });
 });
 
