@@ -108,6 +108,9 @@ function carry(limb: number): Code {
   return [...keep, ...set(next, two(OP.i64Add, get(next), high(get(d(limb)))))];
 }
 
+/** `\0asm`, version 1. */
+const MAGIC: Code = [0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0];
+
 function moduleBytes(): Uint8Array {
   const load = (local: number, at: number): Code =>
     set(local, [OP.i32Const, 0, OP.i64Load, 3, ...unsigned(at)]);
@@ -115,7 +118,8 @@ function moduleBytes(): Uint8Array {
     ...limbs((limb) => load(h(limb), H_AT + 8 * limb)),
     ...limbs((limb) => load(r(limb), R_AT + 8 * limb)),
     ...limbs((limb) => set(r5(limb), two(OP.i64Mul, get(r(limb)), constant(5)))),
-    ...[OP.loop, NOTHING],
+    OP.loop,
+    NOTHING,
     ...limbs(addBlock),
     ...limbs(product),
     ...limbs(carry),
@@ -123,7 +127,9 @@ function moduleBytes(): Uint8Array {
     ...set(h(0), low26(get(h(0)))),
     ...set(POINTER, two(OP.i32Add, get(POINTER), [OP.i32Const, BLOCK_BYTES])),
     ...two(OP.i32Less, get(POINTER), get(END)),
-    ...[OP.branchIf, 0, OP.end],
+    OP.branchIf,
+    0,
+    OP.end,
     ...limbs((limb) => [
       OP.i32Const,
       0,
@@ -137,7 +143,7 @@ function moduleBytes(): Uint8Array {
   const code = [1, LOCALS, I64, ...body];
   const name = (text: string): Code => [text.length, ...Buffer.from(text)];
   return Uint8Array.from([
-    ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
+    ...MAGIC,
     ...section(1, [1, 0x60, 3, I32, I32, I64, 0]),
     ...section(3, [1, 0]),
     ...section(5, [1, 0, 1]),
