@@ -14,6 +14,7 @@
 import { mkdir } from 'node:fs/promises';
 import { decode, encode, HoldfastError, type ShardId } from '@holdfast/protocol';
 import { Level } from 'level';
+import { DiskRoom, hadNoRoom } from './disk-room.ts';
 import { bytesOf, type Head, headKey, prefixOf, textOf } from './level-keys.ts';
 import { StagedChanges } from './staged-changes.ts';
 import { type Pair, unpackPairs } from './state-stream.ts';
@@ -47,6 +48,7 @@ type BatchChange =
 export class LevelStore {
   readonly #database: Database;
   readonly #options: Required<LevelStoreOptions>;
+  readonly #room: DiskRoom;
   readonly #open = new Set<ShardId>();
   #staged = new StagedChanges();
   /** Being written; older than `#staged`. */
@@ -56,7 +58,8 @@ export class LevelStore {
   #isClosed = false;
   #failure: HoldfastError | undefined;
 
-  private constructor(database: Database, options: LevelStoreOptions) {
+  private constructor(path: string, database: Database, options: LevelStoreOptions) {
+    this.#room = new DiskRoom(path);
     this.#database = database;
     this.#options = { ...DEFAULTS, ...options };
   }
@@ -80,7 +83,7 @@ export class LevelStore {
         { cause },
       );
     }
-    return new LevelStore(database, options);
+    return new LevelStore(path, database, options);
   }
 
   /** What is here of a shard; the applied index of one that never was is 0. See LevelState.open. */
@@ -101,9 +104,9 @@ export class LevelStore {
     return { v: 1, incarnation, applied: head?.applied ?? 0 };
   }
 
-  /** The shard may be opened again. What it staged is written. */
+  /** The shard may be opened again. What it staged is written; on a full disk it stays staged. */
   async closeShard(shard: ShardId): Promise<void> {
-    await this.flush();
+    if (await this.#room.isThere()) await this.flush();
     this.#open.delete(shard);
   }
 
@@ -143,7 +146,10 @@ export class LevelStore {
     }
   }
 
-  /** Writes all that is staged now as one batch, flushed; changes staged meanwhile wait for the next. */
+  /**
+   * Writes all that is staged now as one batch, flushed, when the disk has room; changes staged
+   * meanwhile wait for the next.
+   */
   #write(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -159,7 +165,8 @@ export class LevelStore {
           : { type: 'put', key: bytesOf(key), value },
       );
     }
-    this.#written = this.#database.batch(batch, { sync: true }).then(
+    const written = this.#room.wait().then(() => this.#database.batch(batch, { sync: true }));
+    this.#written = written.then(
       () => {
         this.#writing = undefined;
         if (this.#staged.bytes >= this.#options.batchBytes) this.#write();
@@ -172,6 +179,10 @@ export class LevelStore {
   }
 
   #fail(cause: unknown): void {
+    if (hadNoRoom(cause)) {
+      this.#failure = cause; // closing: it comes again from the Raft log
+      return;
+    }
     const message = 'the metadata cannot be written: is the disk full or broken?';
     this.#failure = new HoldfastError('DISK_FAILED', message, { cause });
     if (!this.#isClosed) this.#options.onFatal(this.#failure);
@@ -187,7 +198,7 @@ export class LevelStore {
     }
   }
 
-  /** Resolves when all that was staged before the call is durable. */
+  /** Resolves when all that was staged before the call is durable; waits while the disk is full. */
   async flush(): Promise<void> {
     // Once for what is being written, once for what is staged behind it.
     for (let round = 0; round < 2; round += 1) {
@@ -260,15 +271,21 @@ export class LevelStore {
     await this.#clear(prefixOf(shard, 0), prefixOf(shard, incarnation));
   }
 
-  /** Writes what is staged and closes. */
+  /** Writes what is staged, unless the disk is full: then it comes again from the Raft log. Closes. */
   async close(): Promise<void> {
-    if (!this.#failure) await this.flush();
+    this.#room.close();
+    try {
+      if (!this.#failure) await this.flush();
+    } catch (error) {
+      if (!hadNoRoom(error)) throw error;
+    }
     await this.abandon();
   }
 
   /** Closes as a killed process would: what is staged is lost, and comes again from the Raft log. */
   async abandon(): Promise<void> {
     this.#isClosed = true;
+    this.#room.close();
     clearTimeout(this.#timer);
     await this.#written;
     await this.#database.close();

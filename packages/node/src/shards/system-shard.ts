@@ -7,6 +7,7 @@ import {
 } from '@holdfast/placement';
 import { decode, encode, HoldfastError } from '@holdfast/protocol';
 import { Level } from 'level';
+import { DiskRoom, hadNoRoom } from './disk-room.ts';
 import { packFrames, unpackFrames } from './frames.ts';
 
 const APPLIED_KEY = 'applied';
@@ -32,6 +33,7 @@ export type StateListener = (state: ClusterState) => void;
  */
 export class SystemShard {
   readonly #store: Store;
+  readonly #room: DiskRoom;
   #state: ClusterState;
   #applied: number;
   /** By key; undefined: to be deleted. */
@@ -41,7 +43,12 @@ export class SystemShard {
   #failure: HoldfastError | undefined;
   readonly #listeners = new Set<StateListener>();
 
-  private constructor(store: Store, state: ClusterState, applied: number) {
+  private constructor(
+    path: string,
+    store: Store,
+    { state, applied }: { readonly state: ClusterState; readonly applied: number },
+  ) {
+    this.#room = new DiskRoom(path);
     this.#store = store;
     this.#state = state;
     this.#applied = applied;
@@ -58,7 +65,7 @@ export class SystemShard {
         if (key === APPLIED_KEY) applied = decode<number>(value);
         else state.load(key.slice(RECORD_PREFIX.length), value);
       }
-      return new SystemShard(store, state, applied);
+      return new SystemShard(path, store, { state, applied });
     } catch (cause) {
       const message = `the state of the system shard in ${path} cannot be read; move the data directory away and join the cluster again`;
       throw new HoldfastError('CORRUPT', message, { cause });
@@ -106,7 +113,7 @@ export class SystemShard {
     this.#timer ??= setTimeout(() => void this.#write(), WRITE_BEHIND_MS);
   }
 
-  /** Writes all that is staged; while one write runs the next gathers. */
+  /** Writes all that is staged when the disk has room; while one write runs the next gathers. */
   async #write(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -117,9 +124,12 @@ export class SystemShard {
       value === undefined ? { type: 'del', key } : { type: 'put', key, value },
     );
     batch.push({ type: 'put', key: APPLIED_KEY, value: encode(applied) });
-    this.#writing = this.#store.batch(batch, { sync: true }).catch((cause: unknown) => {
+    const written = this.#room.wait().then(() => this.#store.batch(batch, { sync: true }));
+    this.#writing = written.catch((cause: unknown) => {
       const message = 'the state of the system shard cannot be written';
-      this.#failure = new HoldfastError('DISK_FAILED', message, { cause });
+      this.#failure = hadNoRoom(cause)
+        ? cause // closing: it comes again from the log
+        : new HoldfastError('DISK_FAILED', message, { cause });
     });
     await this.#writing;
   }
@@ -175,7 +185,12 @@ export class SystemShard {
   }
 
   async close(): Promise<void> {
-    await this.flushed();
+    this.#room.close();
+    try {
+      await this.flushed();
+    } catch (error) {
+      if (!hadNoRoom(error)) throw error;
+    }
     await this.#store.close();
   }
 }
