@@ -1,6 +1,6 @@
 // oxlint-disable vitest/no-standalone-expect -- the body of a test lives in this class
 /** Runs steps on the model and on the state machine and compares whatever can be seen. */
-import { freedChunks } from '@holdfast/metadata';
+import { type FreedChunk, freedChunks } from '@holdfast/metadata';
 import type {
   Attributes,
   CommandResult,
@@ -13,7 +13,8 @@ import { expect } from 'vitest';
 import { Looks } from './looks.ts';
 import type { RunTag } from './model-content.ts';
 import { LOCK_CELLS } from './model-locks.ts';
-import { type Expected, type ModelNode, ModelShard } from './model-shard.ts';
+import type { ModelNode } from './model-node.ts';
+import { type Expected, ModelShard } from './model-shard.ts';
 import { Plans } from './plans.ts';
 import { RealShard, type TestSession } from './real-shard.ts';
 import { SnapshotLooks } from './snapshot-looks.ts';
@@ -45,17 +46,70 @@ export class Comparison {
   readonly #sessions: TestSession[];
   #moves: PendingMove[] = [];
   readonly #plans: Plans;
+  /** Comparisons of the volumes of one shard. */
+  readonly #family: Comparison[];
+  #letGo: () => void = () => {};
 
-  constructor(options: RunOptions) {
+  /** A shard of one volume, or a clone of a snapshot of another comparison's volume. */
+  constructor(options: RunOptions, base?: { readonly of: Comparison; readonly snapshot: string }) {
     const { quotaBytes, quotaInodes } = options;
     this.#options = options;
-    this.real = new RealShard(quotaBytes, quotaInodes);
+    const frozen = base === undefined ? undefined : base.of.#model.snapshots.get(base.snapshot);
+    this.real = new RealShard(
+      quotaBytes,
+      quotaInodes,
+      base === undefined ? undefined : { real: base.of.real, snapshot: base.snapshot },
+    );
     this.#plans = new Plans(this.real);
-    this.#interpreter = new Interpreter((chunks) => {
-      const chunkBytes = (chunk: string): Uint8Array => chunks.get(chunk) as Uint8Array;
-      return new ModelShard({ quotaBytes, quotaInodes, chunkBytes }, this.real.nowNs);
-    }, options.isFar);
-    this.#sessions = [this.#open(), this.#open(), this.#open()];
+    this.#interpreter = new Interpreter(
+      (chunks) => {
+        const chunkBytes = (chunk: string): Uint8Array => chunks.get(chunk) as Uint8Array;
+        const model = { quotaBytes, quotaInodes, chunkBytes };
+        if (base === undefined || frozen === undefined) {
+          return new ModelShard(model, this.real.nowNs);
+        }
+        const { sessions } = base.of.#model;
+        return new ModelShard(model, this.real.nowNs, { sessions, snapshot: frozen });
+      },
+      options.isFar,
+      base === undefined ? undefined : base.of.#interpreter,
+    );
+    this.#family = base === undefined ? [] : base.of.#family;
+    this.#family.push(this);
+    this.#sessions =
+      base === undefined ? [this.#open(), this.#open(), this.#open()] : base.of.#sessions;
+    if (base === undefined || frozen === undefined) return;
+    base.of.#model.held.push(frozen);
+    this.#letGo = () => {
+      const { held } = base.of.#model;
+      held.splice(held.indexOf(frozen), 1);
+    };
+  }
+
+  /** Names of the snapshots. */
+  get snapshots(): string[] {
+    return [...this.#model.snapshots.keys()];
+  }
+
+  /** Whether clones hold snapshots of it. */
+  get isHeld(): boolean {
+    return this.#model.held.length > 0;
+  }
+
+  /** Destroys a clone; its base is refused as long as it is held. */
+  async destroy(): Promise<void> {
+    this.#model.delegation = undefined;
+    for (const one of this.#sessions) this.real.execute(one, { op: 'return-delegation' });
+    const destroyed = this.real.internal({ op: 'destroy-volume', force: true });
+    expect(destroyed).toMatchObject(this.isHeld ? { ok: false, code: 'EBUSY' } : { ok: true });
+    if (this.isHeld) return;
+    this.#letGo();
+    this.#family.splice(this.#family.indexOf(this), 1);
+    await this.real.reclaimAll(this.#options.reclaimKeys);
+    const freed = await this.#freedChunks();
+    this.real.internal({ op: 'chunks-collected', places: freed.map(({ place }) => place) });
+    for (const chunk of freed) expect(this.#interpreter.isOwn(chunk.chunk)).toBe(true);
+    expect(this.real.keyCount()).toBe(0);
   }
 
   get #model(): ModelShard {
@@ -197,7 +251,7 @@ export class Comparison {
 
   async #endSession({ session: index, a }: Step): Promise<void> {
     const session = this.#sessions[index] as TestSession;
-    this.#model.endSession(session.id);
+    for (const one of this.#family) one.#model.endSession(session.id);
     if (a % 2 === 0) this.real.execute(session, { op: 'close-session' });
     else this.real.internal({ op: 'expire-session', expired: session.id });
     const late = this.real.execute(session, { op: 'release-orphans', inos: [] });
@@ -320,28 +374,35 @@ export class Comparison {
       ? snapshots.compareChanges(session, a, b)
       : snapshots.compareOne(session, a, b));
     const live = this.#liveChunks();
-    for (const { chunk } of await freedChunks(this.real.state, 0, 100_000)) {
+    for (const { chunk } of await this.#freedChunks()) {
       expect(live.has(chunk), `${chunk} is in use`).toBe(false);
     }
   }
 
-  /** Chunks that a file or a snapshot shows. */
+  /** Chunks of the volume that a file or a snapshot shows, or a snapshot that clones hold. */
   #liveChunks(): Set<string> {
-    const frozen = [...this.#model.snapshots.values()].flatMap(({ nodes }) => nodes);
-    return new Set([...this.#model.alive, ...frozen].flatMap(({ content }) => content.chunks));
+    const copies = [...this.#model.snapshots.values(), ...this.#model.held];
+    const nodes = [...this.#model.alive, ...copies.flatMap(({ nodes: some }) => some)];
+    const chunks = nodes.flatMap(({ content }) => content.chunks);
+    return new Set(chunks.filter((chunk) => this.#interpreter.isOwn(chunk)));
+  }
+
+  async #freedChunks(): Promise<FreedChunk[]> {
+    const freed = await freedChunks(this.real.state, 0, 100_000);
+    return freed.filter(({ volume }) => volume === this.real.volume);
   }
 
   /** A chunk is up for collection exactly when nobody shows it. */
   async #compareChunks(): Promise<void> {
     const live = this.#liveChunks();
-    const freed = await freedChunks(this.real.state, 0, 100_000);
+    const freed = await this.#freedChunks();
     const known = this.real.knownChunks();
     for (const { chunk } of freed) expect(live.has(chunk), `${chunk} is in use`).toBe(false);
     expect(new Set(freed.map(({ chunk }) => chunk)).size).toBe(freed.length);
     for (const chunk of live) expect(known.has(chunk)).toBe(true);
     expect(known.size).toBe(live.size + freed.length);
     this.real.internal({ op: 'chunks-collected', places: freed.map(({ place }) => place) });
-    expect(await freedChunks(this.real.state, 0, 1)).toEqual([]);
+    expect(await this.#freedChunks()).toEqual([]);
     expect(await this.real.problems()).toEqual([]);
   }
 }

@@ -10,7 +10,7 @@ import {
   type ViewAnswers,
 } from '@holdfast/protocol';
 import { expect } from 'vitest';
-import type { ModelNode } from './model-shard.ts';
+import type { ModelNode } from './model-node.ts';
 
 /** Answers a look at one volume. */
 export type Teller = <V extends View>(wanted: V) => Promise<ViewAnswers[V['view']]>;

@@ -5,50 +5,14 @@
 import {
   type Attributes,
   type ExtentWrite,
-  type FileKind,
   LIMITS,
   type Operation,
   type OperationAnswer,
   type TimeStamp,
 } from '@holdfast/protocol';
-import { ModelContent } from './model-content.ts';
-import { ModelLocks } from './model-locks.ts';
+import type { ModelContent } from './model-content.ts';
+import { ModelNode } from './model-node.ts';
 import { type FrozenShard, frozen } from './model-snapshots.ts';
-
-/** An inode of the model. */
-export class ModelNode {
-  ino = 0;
-  readonly kind: FileKind;
-  mode = 0;
-  uid = 0;
-  gid = 0;
-  nlink = 1;
-  size = 0;
-  rdev = 0;
-  target = '';
-  atimeNs: bigint;
-  mtimeNs: bigint;
-  ctimeNs: bigint;
-  readonly birthNs: bigint;
-  /** Directories: where '..' leads, and the entries in the order in which they were made. */
-  parent: ModelNode = this;
-  readonly entries = new Map<string, ModelNode>();
-  readonly content = new ModelContent();
-  readonly xattrs = new Map<string, Uint8Array>();
-  readonly locks = new ModelLocks();
-  /** Sessions that may have it open though it has no name. */
-  holders = new Set<string>();
-  isDead = false;
-
-  constructor(kind: FileKind, nowNs: bigint) {
-    this.kind = kind;
-    this.atimeNs = this.mtimeNs = this.ctimeNs = this.birthNs = nowNs;
-  }
-
-  get isDirectory(): boolean {
-    return this.kind === 'directory';
-  }
-}
 
 /** What the model says about an operation: a refusal's code, or an answer. */
 export type Expected = { readonly code: string } | { readonly answer: OperationAnswer };
@@ -74,23 +38,39 @@ interface ModelOptions {
   readonly chunkBytes: ChunkBytes;
 }
 
+/** What a clone of the model is made of. */
+export interface ModelBase {
+  readonly sessions: Set<string>;
+  readonly snapshot: FrozenShard;
+}
+
 type Of<Name extends Operation['op']> = Extract<Operation, { op: Name }>;
 
 /** One volume and the sessions that use it. */
 export class ModelShard {
   readonly root: ModelNode;
   readonly nodes: ModelNode[] = [];
-  readonly sessions = new Set<string>();
+  /** Of the whole shard. */
+  readonly sessions: Set<string>;
   delegation: string | undefined;
   /** By name, in the order in which they were made. */
   readonly snapshots = new Map<string, FrozenShard>();
+  /** Snapshots that clones hold, with their names or without. */
+  readonly held: FrozenShard[] = [];
   #generation = 1;
   readonly #options: ModelOptions;
   #session = '';
   #nowNs = 0n;
 
-  constructor(options: ModelOptions, nowNs: bigint) {
+  /** An empty volume, or a clone of a snapshot. */
+  constructor(options: ModelOptions, nowNs: bigint, base?: ModelBase) {
     this.#options = options;
+    this.sessions = base?.sessions ?? new Set();
+    if (base !== undefined) {
+      this.nodes.push(...frozen(base.snapshot.nodes));
+      this.root = this.nodes[0] as ModelNode;
+      return;
+    }
     this.root = new ModelNode('directory', nowNs);
     this.root.ino = 1;
     this.root.mode = 0o755;
@@ -171,7 +151,8 @@ export class ModelShard {
       case 'remove-snapshot': {
         const { answer } = this.snapshots.get(operation.name) ?? refuse('ENOENT');
         this.snapshots.delete(operation.name);
-        return { snapshot: answer };
+        const clones = this.held.filter((other) => other.answer === answer).length;
+        return { snapshot: { ...answer, clones } };
       }
       case 'create':
         return this.#create(operation);
@@ -248,7 +229,14 @@ export class ModelShard {
     const usedBytes = nodes.reduce((bytes, { content }) => bytes + content.allocatedBytes, 0);
     const generation = this.#generation++;
     const timeNs = this.#nowNs;
-    const answer = { name, generation, timeNs, usedBytes, usedInodes: nodes.length };
+    const answer = {
+      name,
+      generation,
+      timeNs,
+      usedBytes,
+      usedInodes: nodes.length,
+      clones: 0,
+    };
     this.snapshots.set(name, { answer, nodes });
     return { snapshot: answer };
   }

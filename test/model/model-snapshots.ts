@@ -1,6 +1,6 @@
 /** Snapshots of the model: whole copies. */
 import type { Snapshot } from '@holdfast/protocol';
-import { ModelNode } from './model-shard.ts';
+import { ModelNode } from './model-node.ts';
 
 /** A copy of all that has a name. */
 export interface FrozenShard {

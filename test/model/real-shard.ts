@@ -14,6 +14,12 @@ import {
 /** Answers that a session leaves unconfirmed, so that their requests can be repeated. */
 const UNCONFIRMED_MAX = 4;
 
+/** What a clone is made of. */
+export interface CloneBase {
+  readonly real: RealShard;
+  readonly snapshot: string;
+}
+
 /** A session of the test. */
 export interface TestSession {
   readonly id: SessionId;
@@ -22,16 +28,41 @@ export interface TestSession {
   readonly sent: { readonly command: Command; readonly result: CommandResult }[];
 }
 
-/** One shard with one volume. */
-export class RealShard {
-  readonly state = new MemoryState();
-  readonly volume = 7 as VolumeNumber;
-  nowNs = 1_000n;
-  #sessionCount = 0;
+const FIRST_VOLUME = 7 as VolumeNumber;
 
-  constructor(quotaBytes: number, quotaInodes: number) {
+/** A shard as one of its volumes sees it. */
+export class RealShard {
+  readonly state: MemoryState;
+  readonly volume: VolumeNumber;
+  /** Of all volumes of the shard. */
+  readonly #shared: { nowNs: bigint; sessions: number; volumes: number };
+
+  /** A shard with one volume, or a clone of a volume's snapshot. */
+  constructor(quotaBytes: number, quotaInodes: number, base?: CloneBase) {
+    if (base !== undefined) {
+      this.state = base.real.state;
+      this.#shared = base.real.#shared;
+      this.volume = (FIRST_VOLUME + this.#shared.volumes++) as VolumeNumber;
+      const { snapshot } = base;
+      const from = base.real.volume;
+      const bounds = { quotaBytes, quotaInodes };
+      const made = this.internal({ op: 'clone-volume', name: 'c', from, snapshot, ...bounds });
+      if (!made.ok) throw new Error(`the clone was refused: ${made.code}`);
+      return;
+    }
+    this.state = new MemoryState();
+    this.#shared = { nowNs: 1_000n, sessions: 0, volumes: 1 };
+    this.volume = FIRST_VOLUME;
     const owner = { mode: 0o755, uid: 0, gid: 0 };
     this.internal({ op: 'init-volume', name: 'v', ...owner, quotaBytes, quotaInodes });
+  }
+
+  get nowNs(): bigint {
+    return this.#shared.nowNs;
+  }
+
+  set nowNs(nowNs: bigint) {
+    this.#shared.nowNs = nowNs;
   }
 
   /** A command of the leader itself. */
@@ -50,8 +81,8 @@ export class RealShard {
 
   /** Begins a session of a new id. */
   open(): TestSession {
-    this.#sessionCount++;
-    const id = this.#sessionCount.toString(16).padStart(16, '0') as SessionId;
+    this.#shared.sessions++;
+    const id = this.#shared.sessions.toString(16).padStart(16, '0') as SessionId;
     const session: TestSession = { id, sequence: 0, sent: [] };
     this.execute(session, { op: 'open-session', host: `host-${id}` });
     return session;
@@ -91,6 +122,12 @@ export class RealShard {
     const prefix = Buffer.of(0, 0, this.volume, 0x20);
     const known = this.state.entries(prefix, Buffer.of(0, 0, this.volume, 0x21));
     return new Set(known.map(([key]) => Buffer.from(key).subarray(prefix.length).toString('hex')));
+  }
+
+  /** Records below the volume. */
+  keyCount(): number {
+    const from = Buffer.of(0, 0, this.volume);
+    return this.state.entries(from, Buffer.of(0, 0, this.volume + 1)).length;
   }
 
   /** Records of versions that only snapshots see, lists and tables of them included. */

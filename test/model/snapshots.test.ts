@@ -4,7 +4,7 @@ import { Comparison, type RunOptions } from './comparison.ts';
 import { stepsWithSnapshots } from './steps.ts';
 
 /** Random sequences of each kind; more by the environment when something is suspected. */
-const RUNS = Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 120);
+const RUNS = Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 60);
 
 /** Far above what the runs take: machines that test may be busy with other things. */
 const TIMEOUT_MS = 600_000;

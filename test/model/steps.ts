@@ -13,7 +13,8 @@ import {
 } from '@holdfast/protocol';
 import * as fc from 'fast-check';
 import { LOCK_CELLS } from './model-locks.ts';
-import type { ModelNode, ModelShard } from './model-shard.ts';
+import type { ModelNode } from './model-node.ts';
+import type { ModelShard } from './model-shard.ts';
 
 /** What a step does, with its weight. */
 const ACTIONS = {
@@ -127,14 +128,26 @@ export class Interpreter {
   readonly model: ModelShard;
   /** Far offsets make garbage that is counted until it is reclaimed: not with an exact quota. */
   readonly #allowsFar: boolean;
-  readonly chunks = new Map<string, Uint8Array>();
+  readonly chunks: Map<string, Uint8Array>;
+  /** Chunks of the volumes that a clone comes from: it must not name them. */
+  readonly #lent: ReadonlySet<string>;
 
   constructor(
     makeModel: (chunks: ReadonlyMap<string, Uint8Array>) => ModelShard,
     allowsFar: boolean,
+    base?: Interpreter,
   ) {
+    this.chunks = base?.chunks ?? new Map();
     this.model = makeModel(this.chunks);
+    const lent =
+      base === undefined ? [] : this.model.nodes.flatMap(({ content }) => content.chunks);
+    this.#lent = new Set(lent);
     this.#allowsFar = allowsFar;
+  }
+
+  /** Whether a chunk is the volume's own. */
+  isOwn(chunk: string): boolean {
+    return !this.#lent.has(chunk);
   }
 
   /** A directory mostly; sometimes anything, sometimes nothing. */
@@ -328,7 +341,8 @@ export class Interpreter {
 
   /** A chunk that some file shows still. */
   #liveChunk(mixed: number, length: number): ExtentSource | undefined {
-    const live = this.model.alive.flatMap((node: ModelNode) => node.content.chunks);
+    const shown = this.model.alive.flatMap((node: ModelNode) => node.content.chunks);
+    const live = shown.filter((chunk) => !this.#lent.has(chunk));
     if (live.length === 0) return undefined;
     const chunk = pick(live, mixed) as ChunkId;
     const chunkLength = this.chunks.get(chunk)?.length ?? 0;

@@ -14,6 +14,7 @@ import { type Context, volumeOf } from './context.ts';
 import { attributesOf, inodeOf } from './inodes.ts';
 import { answerKey, sessionKey } from './keys.ts';
 import { setAttributes } from './operations/attributes.ts';
+import { cloneVolume } from './operations/clones.ts';
 import { fallocate, moveInline, writeExtents } from './operations/extents.ts';
 import { releaseLocks, setLock } from './operations/locks.ts';
 import { create, link, removeDirectory, unlink } from './operations/names.ts';
@@ -151,7 +152,7 @@ function checkDoor(context: Context, { op }: Operation): void {
   }
   if (OF_SHARD.has(op)) return;
   if (context.volume === 0) throw new HoldfastError('ENOENT', 'volume 0 has no records');
-  if (op === 'init-volume' || op === 'destroy-volume') return;
+  if (op === 'init-volume' || op === 'clone-volume' || op === 'destroy-volume') return;
   volumeOf(context);
   if (!isInternal && !BESIDE_DELEGATION.has(op)) checkDelegation(context);
 }
@@ -197,6 +198,8 @@ function perform(context: Context, operation: Operation): OperationAnswer {
       return createSnapshot(context, operation);
     case 'remove-snapshot':
       return removeSnapshot(context, operation);
+    case 'clone-volume':
+      return cloneVolume(context, operation);
     case 'create':
       return create(context, operation);
     case 'link':

@@ -19,10 +19,12 @@ import {
   shardKindRange,
   volumeRange,
 } from './keys.ts';
+import { recordsAt } from './past-scan.ts';
 import { planVersions } from './plan-versions.ts';
 import { FREED_CHUNK, INODE, REGION } from './records.ts';
 import { DEAD_VOLUME, LOCKS, ORPHAN, SESSION, SESSION_ID } from './shard-records.ts';
 import type { StateReader, StateSource } from './state.ts';
+import { recordAt } from './versions.ts';
 
 /** Records that one look takes from the state at a time. */
 const SCAN_ENTRIES_MAX = 1024;
@@ -225,16 +227,16 @@ async function planCuts(state: StateSource, keys: Uint8Array[], count: number): 
   for await (const [key] of entriesOf(state, shardKindRange('contentCut'))) {
     const { subject: volume, ino, number: epoch } = parseKey(key);
     if (isDeadVolume(state, volume)) continue;
-    const bytes = state.get(inodeKey(volume, ino));
-    const inode = bytes === undefined ? undefined : INODE.decode(bytes);
+    const now = Number.MAX_SAFE_INTEGER;
+    const inode = recordAt(state, INODE, inodeKey(volume, ino), now);
     const cut = inode?.cuts.find((other) => other.epoch === epoch);
     if (inode !== undefined && cut !== undefined) {
       const range = {
         from: regionKey(volume, inode.content, cut.from),
         to: regionKey(volume, inode.content, cut.to),
       };
-      for await (const [region, record] of entriesOf(state, range)) {
-        if (!isCutOff([cut], parseKey(region).number, REGION.decode(record))) continue;
+      for await (const [region, record] of recordsAt(state, REGION, range, now)) {
+        if (!isCutOff([cut], parseKey(region).number, record)) continue;
         keys.push(region);
         if (keys.length >= count) return;
       }

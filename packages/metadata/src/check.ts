@@ -1,6 +1,6 @@
 import type { InodeNumber, VolumeNumber } from '@holdfast/protocol';
 import { Census } from './check/census.ts';
-import { checkContents } from './check/contents.ts';
+import { checkChunks, checkContents } from './check/contents.ts';
 import { checkNames, type Report } from './check/names.ts';
 import { checkVersions } from './check/versions.ts';
 import { keyAfter } from './keys.ts';
@@ -45,6 +45,11 @@ function checkVolumes(census: Census, report: Report): void {
     }
     if (dead !== undefined) say('it is alive and destroyed');
     checkVersions(census, found, found.volume, say);
+    // What a clone reads through its snapshot is not among its own records.
+    if (found.volume.baseVolume !== 0) {
+      checkChunks(census, found, say);
+      continue;
+    }
     checkNames(census, found, found.volume, say);
     checkContents(census, found, found.volume, say);
   }
@@ -76,7 +81,9 @@ function checkSessions(census: Census, report: Report): void {
 function checkTables(census: Census, report: Report): void {
   const exists = (volume: VolumeNumber, ino: InodeNumber): boolean => {
     if (census.deadVolumes.has(volume)) return true;
-    return census.volumes.get(volume)?.inodes.has(ino) === true;
+    const found = census.volumes.get(volume);
+    // What a clone reads through its snapshot is not among its own records.
+    return found?.inodes.has(ino) === true || (found?.volume?.baseVolume ?? 0) !== 0;
   };
   for (const name of [...census.orphans.keys(), ...census.inlineFiles]) {
     const [volume, ino] = name.split(' ').map(Number);

@@ -20,11 +20,11 @@ import {
 import { type Context, volumeOf } from './context.ts';
 import { attributesOf } from './inodes.ts';
 import { deathsFrom, headOfDeath, inodeKey, KIND, keyAfter, parseKey } from './keys.ts';
-import { recordAt } from './past.ts';
 import { recordsAt } from './past-scan.ts';
 import { DEATH, INODE, type InodeRecord } from './records.ts';
 import { snapshotRecordOf } from './snapshots.ts';
 import type { StateSource } from './state.ts';
+import { recordAt } from './versions.ts';
 
 type Wanted = Extract<View, { view: 'difference' }>;
 type Answer = ViewAnswers['difference'];

@@ -3,9 +3,9 @@ import { describe, expect, it } from 'vitest';
 import { freedChunks } from './background.ts';
 import { check } from './check.ts';
 import { chunkKey, dentryKey, inodeKey, KIND, regionKey, volumeKey } from './keys.ts';
-import { recordAt } from './past.ts';
 import { CHUNK, DENTRY, INODE, REGION, VOLUME } from './records.ts';
 import { chunkExtent, chunkId, inlineExtent, TestShard } from './test-shard.ts';
+import { recordAt } from './versions.ts';
 
 const V = 1 as VolumeNumber;
 

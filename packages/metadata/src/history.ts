@@ -5,7 +5,7 @@
  */
 import { HoldfastError, type VolumeNumber } from '@holdfast/protocol';
 import { retainChunks } from './content/chunks.ts';
-import { deathKey, historyKey, versionsKey, volumeKey } from './keys.ts';
+import { deathKey, historyKey, versionsKey, volumeKey, whiteoutKey } from './keys.ts';
 import { isPinned } from './pins.ts';
 import type { RecordType } from './record-type.ts';
 import {
@@ -16,6 +16,7 @@ import {
   type RegionRecord,
   VERSIONS,
   VOLUME,
+  WHITEOUT,
 } from './records.ts';
 import type { Transaction } from './transaction.ts';
 
@@ -77,12 +78,21 @@ export function putHead<T extends HeadRecord>(
   transaction.write(type, head.key, { ...record, birth } as unknown as T);
 }
 
+/** In a clone: keeps what its snapshot has from showing again. */
+function whiteOut(transaction: Transaction, { volume, key }: Head, birth: number): void {
+  if (transaction.read(VOLUME, volumeKey(volume))?.baseVolume === 0) return;
+  const mark = whiteoutKey(key);
+  if (transaction.read(WHITEOUT, mark) === undefined) transaction.write(WHITEOUT, mark, { birth });
+}
+
 /** Deletes a head record. */
 export function removeHead<T extends HeadRecord>(
   transaction: Transaction,
   type: RecordType<T>,
   head: Head,
 ): void {
-  preserve(transaction, type, head);
+  const birth = preserve(transaction, type, head);
+  const isThere = transaction.read(type, head.key) !== undefined;
   transaction.remove(type, head.key);
+  if (isThere) whiteOut(transaction, head, birth);
 }

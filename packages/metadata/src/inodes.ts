@@ -1,8 +1,9 @@
 import { type Attributes, HoldfastError, type InodeNumber, LIMITS } from '@holdfast/protocol';
 import { type Context, changeVolume, volumeOf } from './context.ts';
 import { putHead } from './history.ts';
-import { inodeKey } from './keys.ts';
-import { INODE, type InodeRecord } from './records.ts';
+import { contentCutKey, inodeKey, volumeKey } from './keys.ts';
+import { INODE, type InodeRecord, VOLUME } from './records.ts';
+import { MARK } from './shard-records.ts';
 
 /** An inode with its number. */
 export interface Inode {
@@ -63,8 +64,22 @@ export function putInode(
 ): void {
   const key = inodeKey(context.volume, ino);
   const present = context.transaction.read(INODE, key);
+  markCuts(context, ino, record);
   const head = { volume: context.volume, key, ...outOfSight(present) };
   putHead(context.transaction, INODE, head, record);
+}
+
+/** A clone takes over cuts of a file, but no marks of them: the file's first change there makes them. */
+function markCuts(
+  { transaction, volume, nowNs }: Context,
+  ino: InodeNumber,
+  { cuts }: Pick<InodeRecord, 'cuts'>,
+): void {
+  if (cuts.length === 0) return;
+  if (transaction.read(VOLUME, volumeKey(volume))?.baseVolume === 0) return;
+  for (const { epoch } of cuts) {
+    transaction.write(MARK, contentCutKey(volume, ino, epoch), { timeNs: nowNs });
+  }
 }
 
 /** When what belongs to an inode came out of every snapshot's sight: for orphans, with the last name. */

@@ -26,6 +26,7 @@ export const KIND = {
   pins: 0x40,
   snapshot: 0x41,
   snapshotName: 0x42,
+  whiteout: 0x43,
 } as const;
 
 /** Kinds of keys of the whole shard. */
@@ -189,6 +190,18 @@ export function isHeadKey(key: Uint8Array): boolean {
 /** The volume of a key; 0: of the whole shard. */
 export function volumeIn(key: Uint8Array): VolumeNumber {
   return numberIn(key, 0, WIDTH.volume) as VolumeNumber;
+}
+
+/** In a clone: a head record of its snapshot that was deleted in the clone. */
+export function whiteoutKey(head: Uint8Array): Uint8Array {
+  return keyOf(volumeIn(head), KIND.whiteout, head.subarray(WIDTH.volume));
+}
+
+/** The same key of another volume. */
+export function inVolume(key: Uint8Array, volume: VolumeNumber): Uint8Array {
+  const moved = Buffer.from(key);
+  putNumber(moved, 0, WIDTH.volume, volume);
+  return moved;
 }
 
 /** The pinned generations of a volume. */

@@ -1,5 +1,5 @@
 import { type Attributes, LIMITS, type View, type ViewAnswers } from '@holdfast/protocol';
-import type { Context } from './context.ts';
+import { type Context, volumeOf } from './context.ts';
 import { attributesOf, directoryOf } from './inodes.ts';
 import { inodeKey, type KeyRange, listingKey, listingRange, parseKey } from './keys.ts';
 import { recordsAt } from './past-scan.ts';
@@ -45,12 +45,14 @@ export async function listEntries(
 
 async function* placesIn(
   state: StateSource,
-  { at }: Context,
+  context: Context,
   range: KeyRange,
   wanted: number,
 ): AsyncGenerator<[Uint8Array, ListingRecord]> {
-  if (at !== undefined) {
-    yield* recordsAt(state, LISTING, range, at);
+  const { at } = context;
+  const isClone = volumeOf(context).baseVolume !== 0;
+  if (at !== undefined || isClone) {
+    yield* recordsAt(state, LISTING, range, at ?? Number.MAX_SAFE_INTEGER);
     return;
   }
   for await (const [key, bytes] of state.scan(range.from, range.to, wanted + 1)) {

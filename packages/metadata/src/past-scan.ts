@@ -1,9 +1,18 @@
 /** Ranges of head records as a pinned generation saw them. */
-import { headOfVersions, historyKey, type KeyRange, keyAfter, versionsOf } from './keys.ts';
-import { deathSeenBy } from './past.ts';
+import {
+  headOfVersions,
+  historyKey,
+  inVolume,
+  type KeyRange,
+  keyAfter,
+  versionsOf,
+  volumeIn,
+  volumeKey,
+} from './keys.ts';
 import type { RecordType } from './record-type.ts';
-import { type HeadRecord, HISTORY, VERSIONS } from './records.ts';
+import { type HeadRecord, HISTORY, VERSIONS, VOLUME } from './records.ts';
 import type { StateSource } from './state.ts';
+import { deathSeenBy, takenOver } from './versions.ts';
 
 /** Entries that are taken from each of the two tables at a time. */
 const PAGE_ENTRIES = 1024;
@@ -11,11 +20,56 @@ const PAGE_ENTRIES = 1024;
 type Entry = [Uint8Array, Uint8Array];
 
 /**
- * The records of [from, to) that a pinned generation saw, in the order of their keys, which are of
- * one volume and kind and of fixed width. The heads of a page are read before its older versions: a
- * record that moves in between is found in both places, never in none.
+ * The records of [from, to), keys of one volume and kind, that a pinned generation saw (or the
+ * present one does: any number above it), in the order of their keys. A clone's own records are
+ * merged with those of the snapshot that it was made of.
  */
 export async function* recordsAt<T extends HeadRecord>(
+  state: StateSource,
+  type: RecordType<T>,
+  range: KeyRange,
+  generation: number,
+): AsyncGenerator<[Uint8Array, T]> {
+  const volume = volumeIn(range.from);
+  const bytes = state.get(volumeKey(volume));
+  const record = bytes === undefined ? undefined : VOLUME.decode(bytes);
+  if (record === undefined || record.baseVolume === 0) {
+    yield* ownRecordsAt(state, type, range, generation);
+    return;
+  }
+  const { baseVolume, baseGeneration } = record;
+  const lent = {
+    from: inVolume(range.from, baseVolume),
+    to: inVolume(range.to, baseVolume),
+  };
+  const own = ownRecordsAt(state, type, range, generation);
+  const base = recordsAt(state, type, lent, baseGeneration);
+  let a = await own.next();
+  let b = await base.next();
+  while (a.done !== true || b.done !== true) {
+    const key = b.done === true ? undefined : inVolume(b.value[0], volume);
+    const order = orderOf(a.done === true ? undefined : a.value[0], key);
+    if (order > 0 && key !== undefined) {
+      const taken = takenOver(state, type, key, { volume: record, generation });
+      if (taken !== undefined) yield [key, taken];
+    }
+    if (order <= 0 && a.done !== true) yield a.value;
+    if (order >= 0) b = await base.next();
+    if (order <= 0) a = await own.next();
+  }
+}
+
+/** Which of two keys comes first; undefined: behind all others. */
+function orderOf(a: Uint8Array | undefined, b: Uint8Array | undefined): number {
+  if (a === undefined) return 1;
+  return b === undefined ? -1 : Buffer.compare(a, b);
+}
+
+/**
+ * What a volume has of its own, in the order of the keys. The heads of a page are read before its older versions: a
+ * record that moves in between is found in both places, never in none.
+ */
+async function* ownRecordsAt<T extends HeadRecord>(
   state: StateSource,
   type: RecordType<T>,
   { from, to }: KeyRange,

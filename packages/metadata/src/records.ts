@@ -2,7 +2,7 @@
  * Records of a volume: their fields, short keys and meaning. All are versioned MessagePack maps; a
  * field that is not stored has the value given as `absent`. Keys: keys.ts.
  */
-import type { ChunkId, FileKind, InodeNumber } from '@holdfast/protocol';
+import type { ChunkId, FileKind, InodeNumber, VolumeNumber } from '@holdfast/protocol';
 import { packPieces, unpackPieces } from './content/piece-codec.ts';
 import type { Piece } from './content/pieces.ts';
 import { recordType } from './record-type.ts';
@@ -34,6 +34,13 @@ export interface VolumeRecord {
   readonly quotaInodes: number;
   /** Ordinal of the session that holds the volume's delegation; 0: none. Void once that session has ended. */
   readonly delegation: number;
+  /** A clone: the volume and the generation that it was made of; 0: no clone. */
+  readonly baseVolume: VolumeNumber;
+  readonly baseGeneration: number;
+  /** Clones between it and a volume that is none. */
+  readonly depth: number;
+  /** Clones of its snapshots. */
+  readonly cloneCount: number;
 }
 
 /** {@link VolumeRecord} in bytes. */
@@ -49,6 +56,10 @@ export const VOLUME = recordType<VolumeRecord>('volume', {
   quotaBytes: { short: 'qb', absent: 0 },
   quotaInodes: { short: 'qi', absent: 0 },
   delegation: { short: 'd', absent: 0 },
+  baseVolume: { short: 'bv', absent: 0 as VolumeNumber },
+  baseGeneration: { short: 'bg', absent: 0 },
+  depth: { short: 'dp', absent: 0 },
+  cloneCount: { short: 'cc', absent: 0 },
 });
 
 const KINDS: readonly FileKind[] = [
@@ -330,6 +341,10 @@ export interface SnapshotRecord {
   readonly usedInodes: number;
   /** The next number for an inode or content: what has it or a higher one is younger. */
   readonly nextInode: number;
+  /** Volumes that were cloned from it and exist. */
+  readonly clones: readonly VolumeNumber[];
+  /** Its user gave it up: it has no name, and goes with its last clone. */
+  readonly removed: boolean;
 }
 
 /** {@link SnapshotRecord} in bytes. */
@@ -339,7 +354,15 @@ export const SNAPSHOT = recordType<SnapshotRecord>('snapshot', {
   usedBytes: { short: 'ub', absent: 0 },
   usedInodes: { short: 'ui', absent: 0 },
   nextInode: { short: 'i' },
+  clones: { short: 'c', absent: [] },
+  removed: { short: 'r', absent: false },
 });
+
+/** A head record of a clone's snapshot that was deleted in the clone; stays, whatever comes in its place. */
+export type WhiteoutRecord = HeadRecord;
+
+/** {@link WhiteoutRecord} in bytes. */
+export const WHITEOUT = recordType<WhiteoutRecord>('whiteout', { birth: { short: 'b' } });
 
 /** Which generation a snapshot of a name pins. */
 export interface SnapshotNameRecord {

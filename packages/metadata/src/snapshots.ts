@@ -1,5 +1,5 @@
 /** Snapshots as records; how they come and go: operations/snapshots.ts. */
-import { HoldfastError, type Snapshot, type VolumeNumber } from '@holdfast/protocol';
+import { HoldfastError, LIMITS, type Snapshot, type VolumeNumber } from '@holdfast/protocol';
 import { keyAfter, snapshotIn, snapshotKey, snapshotsRange } from './keys.ts';
 import { SNAPSHOT, type SnapshotRecord } from './records.ts';
 import type { StateSource } from './state.ts';
@@ -7,6 +7,8 @@ import type { Transaction } from './transaction.ts';
 
 /** Snapshots of one answer. */
 const LISTED_MAX = 1024;
+/** All of a volume: those that only clones hold are passed over. */
+const LISTED_AT_ONCE = LIMITS.snapshotsMax + 1;
 
 /** The record of the snapshot that pins a generation. ESTALE when there is none (any more). */
 export function snapshotRecordOf(
@@ -15,7 +17,7 @@ export function snapshotRecordOf(
   generation: number,
 ): SnapshotRecord {
   const record = transaction.read(SNAPSHOT, snapshotKey(volume, generation));
-  if (record !== undefined) return record;
+  if (record !== undefined && !record.removed) return record;
   throw new HoldfastError('ESTALE', 'the snapshot was removed', { detail: { volume, generation } });
 }
 
@@ -29,8 +31,8 @@ export function snapshotOf(
 }
 
 function shown(generation: number, record: SnapshotRecord): Snapshot {
-  const { name, timeNs, usedBytes, usedInodes } = record;
-  return { name, generation, timeNs, usedBytes, usedInodes };
+  const { name, timeNs, usedBytes, usedInodes, clones } = record;
+  return { name, generation, timeNs, usedBytes, usedInodes, clones: clones.length };
 }
 
 /** Snapshots after a generation, oldest first. Scans settled state. */
@@ -42,9 +44,10 @@ export async function listSnapshots(
   const wanted = Math.min(count, LISTED_MAX);
   const snapshots: Snapshot[] = [];
   const from = keyAfter(snapshotKey(volume, after));
-  for await (const [key, bytes] of state.scan(from, snapshotsRange(volume).to, wanted + 1)) {
+  for await (const [key, bytes] of state.scan(from, snapshotsRange(volume).to, LISTED_AT_ONCE)) {
     if (snapshots.length === wanted) return { snapshots, end: false };
-    snapshots.push(shown(snapshotIn(key), SNAPSHOT.decode(bytes)));
+    const record = SNAPSHOT.decode(bytes);
+    if (!record.removed) snapshots.push(shown(snapshotIn(key), record));
   }
   return { snapshots, end: true };
 }

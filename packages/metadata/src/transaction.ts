@@ -1,5 +1,8 @@
+import { isHeadKey, volumeIn, volumeKey } from './keys.ts';
 import type { RecordType } from './record-type.ts';
+import { type HeadRecord, VOLUME } from './records.ts';
 import type { StateReader, StateWriter } from './state.ts';
+import { takenOver } from './versions.ts';
 
 interface Staged {
   readonly key: Uint8Array;
@@ -33,7 +36,7 @@ export class Transaction {
     const staged = this.#staged.get(name);
     if (staged !== undefined) return staged.record as T | undefined;
     const bytes = this.#state.get(key);
-    const record = bytes === undefined ? undefined : type.decode(bytes);
+    const record = bytes === undefined ? this.#takenOver(type, key) : type.decode(bytes);
     this.#staged.set(name, { key, type: type as RecordType<unknown>, record, isChanged: false });
     return record;
   }
@@ -55,6 +58,16 @@ export class Transaction {
       if (record === undefined) state.delete(key);
       else state.put(key, type.encode(record));
     }
+  }
+
+  /** What a clone that never wrote this record has of its snapshot. */
+  #takenOver<T>(type: RecordType<T>, key: Uint8Array): T | undefined {
+    if (!isHeadKey(key)) return undefined;
+    const volume = this.read(VOLUME, volumeKey(volumeIn(key)));
+    if (volume === undefined || volume.baseVolume === 0) return undefined;
+    const head = type as unknown as RecordType<HeadRecord>;
+    const generation = Number.MAX_SAFE_INTEGER;
+    return takenOver(this.#state, head, key, { volume, generation }) as T | undefined;
   }
 
   #stage<T>(type: RecordType<T>, key: Uint8Array, record: T | undefined): void {

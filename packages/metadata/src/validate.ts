@@ -166,6 +166,12 @@ const OPERATIONS: { readonly [Name in Operation['op']]: Shape } = {
   'destroy-volume': { force: flag },
   'create-snapshot': { name },
   'remove-snapshot': { name },
+  'clone-volume': {
+    name: latin1(LIMITS.volumeNameBytesMax),
+    from: whole(LIMITS.volumesMax, 1),
+    snapshot: name,
+    ...quotas,
+  },
   create: {
     ...place,
     ...owner,

@@ -59,6 +59,9 @@ export const LIMITS = {
   directoryDepthMax: 16_384,
   /** Snapshots of one volume: their generations are one record. */
   snapshotsMax: 4096,
+  /** Clones of one snapshot, and how deep clones of clones go: bounds reading through them. */
+  clonesMax: 256,
+  cloneDepthMax: 8,
   /** Changes in one answer to 'difference'; more are cut, not refused. */
   differencesMax: 1024,
   /** Voters of one shard. */

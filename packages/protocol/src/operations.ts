@@ -70,6 +70,20 @@ export type Operation =
   /** Gives a snapshot up; what nobody else shows is given back in slices. ENOENT. */
   | { readonly op: 'remove-snapshot'; readonly name: string }
   /**
+   * Makes the volume of the command as a clone of a snapshot of another volume of this shard, in
+   * constant time. While it exists the snapshot's generation stays pinned: removing the snapshot takes
+   * its name away and is put off for the rest, destroying its volume is refused with EBUSY. Again with
+   * the same number: success, no change. ENOENT, ENOSPC above LIMITS.clonesMax, EINVAL too deep.
+   */
+  | {
+      readonly op: 'clone-volume';
+      readonly name: string;
+      readonly from: VolumeNumber;
+      readonly snapshot: string;
+      readonly quotaBytes: number;
+      readonly quotaInodes: number;
+    }
+  /**
    * Makes an inode of any kind under a name. `exclusive`: EEXIST when the name exists; else an
    * existing regular file is the answer (`created: false`), any other kind EEXIST.
    * A set-gid parent hands down its gid, to directories its set-gid bit too.
@@ -251,6 +265,8 @@ export interface Snapshot {
   /** What it pins; its number in views, growing, never used again in the volume. */
   readonly generation: number;
   readonly timeNs: bigint;
+  /** Volumes that were cloned from it and exist. */
+  readonly clones: number;
   /** What the volume used then; files without names, still open somewhere, are not part of it. */
   readonly usedBytes: number;
   readonly usedInodes: number;

@@ -32,10 +32,12 @@ import {
   type RegionRecord,
   SNAPSHOT,
   SNAPSHOT_NAME,
+  type SnapshotRecord,
   UNPINNED,
   VERSIONS,
   VOLUME,
   type VolumeRecord,
+  WHITEOUT,
   XATTRS,
   type XattrsRecord,
 } from '../records.ts';
@@ -81,6 +83,8 @@ export class VolumeCensus {
   pins: readonly number[] = [];
   /** Names by generation, and generations by name. */
   readonly snapshots = new Map<number, string>();
+  /** Of these, what only clones hold has no name. */
+  readonly removedSnapshots = new Set<number>();
   readonly snapshotNames = new Map<string, number>();
   keyCount = 0;
 
@@ -108,6 +112,11 @@ export class Census {
   readonly deadContents = new Set<string>();
   /** By volume, inode and epoch. */
   readonly contentCuts = new Set<string>();
+  /** What snapshots say: their clones, with what they were made of. */
+  readonly clones = new Map<
+    VolumeNumber,
+    { readonly volume: number; readonly generation: number }
+  >();
   readonly unpinned: { readonly volume: VolumeNumber; readonly generation: number }[] = [];
   readonly deadVolumes = new Map<VolumeNumber, DeadVolumeRecord>();
   readonly freedChunks: Counted<FreedChunkRecord>[] = [];
@@ -172,6 +181,14 @@ export class Census {
     }
   }
 
+  #addSnapshot(volume: VolumeCensus, generation: number, record: SnapshotRecord): void {
+    volume.snapshots.set(generation, record.name);
+    if (record.removed) volume.removedSnapshots.add(generation);
+    for (const clone of record.clones) {
+      this.clones.set(clone, { volume: volume.number, generation });
+    }
+  }
+
   #addOfSnapshots(volume: VolumeCensus, { key, at, bytes }: Entry): void {
     switch (at.kind) {
       case KIND.versions:
@@ -184,11 +201,14 @@ export class Census {
         volume.deaths.set(versionName(head, death), DEATH.decode(bytes).birth);
         return;
       }
+      case KIND.whiteout:
+        WHITEOUT.decode(bytes);
+        return;
       case KIND.pins:
         volume.pins = PINS.decode(bytes).generations;
         return;
       case KIND.snapshot:
-        volume.snapshots.set(snapshotIn(key), SNAPSHOT.decode(bytes).name);
+        this.#addSnapshot(volume, snapshotIn(key), SNAPSHOT.decode(bytes));
         return;
       case KIND.snapshotName:
         volume.snapshotNames.set(nameIn(key), SNAPSHOT_NAME.decode(bytes).generation);

@@ -12,6 +12,15 @@ export function checkVersions(
   report: Report,
 ): void {
   checkPins(found, volume, report);
+  const held = census.clones.get(found.number);
+  if (
+    (held?.volume ?? 0) !== volume.baseVolume ||
+    (held?.generation ?? 0) !== volume.baseGeneration
+  ) {
+    report('its snapshot does not know it');
+  }
+  const clones = [...census.clones.values()].filter(({ volume: base }) => base === found.number);
+  if (clones.length !== volume.cloneCount) report('its clones are counted wrong');
   if (found.versions.size !== found.history.length) report('lists of versions differ from history');
   if (found.deaths.size !== found.history.length)
     report('the table of deaths differs from history');
@@ -37,6 +46,7 @@ function checkPins(found: VolumeCensus, volume: VolumeRecord, report: Report): v
   if (pins.length !== snapshots.size || !pins.every((pin) => snapshots.has(pin))) {
     report('its pins are not those of its snapshots');
   }
-  const isNamed = [...snapshots].every(([pin, name]) => snapshotNames.get(name) === pin);
-  if (!isNamed || snapshotNames.size !== snapshots.size) report('names of snapshots are wrong');
+  const named = [...snapshots].filter(([pin]) => !found.removedSnapshots.has(pin));
+  const isNamed = named.every(([pin, name]) => snapshotNames.get(name) === pin);
+  if (!isNamed || snapshotNames.size !== named.length) report('names of snapshots are wrong');
 }

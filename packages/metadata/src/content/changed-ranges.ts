@@ -1,11 +1,11 @@
 import type { View, ViewAnswers } from '@holdfast/protocol';
 import type { Context } from '../context.ts';
 import { contentRange, inodeKey, parseKey, regionKey } from '../keys.ts';
-import { recordAt } from '../past.ts';
 import { recordsAt } from '../past-scan.ts';
 import { INODE, type InodeRecord, REGION, type RegionRecord } from '../records.ts';
 import { snapshotRecordOf } from '../snapshots.ts';
 import type { StateSource } from '../state.ts';
+import { recordAt } from '../versions.ts';
 import { REGION_BYTES } from './content-editor.ts';
 import { isCutOff } from './cuts.ts';
 import { differing, type Piece } from './pieces.ts';

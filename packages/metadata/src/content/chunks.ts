@@ -4,8 +4,8 @@
  */
 import { type ChunkId, HoldfastError, type VolumeNumber } from '@holdfast/protocol';
 import { changeCounters, countersOf } from '../counters.ts';
-import { chunkKey, freedChunkKey } from '../keys.ts';
-import { CHUNK, FREED_CHUNK } from '../records.ts';
+import { chunkKey, freedChunkKey, volumeKey } from '../keys.ts';
+import { CHUNK, type ChunkRecord, FREED_CHUNK, VOLUME } from '../records.ts';
 import type { Transaction } from '../transaction.ts';
 import { type Piece, tallyOf } from './pieces.ts';
 
@@ -27,6 +27,12 @@ export function registerChunk(
   const key = chunkKey(volume, chunk);
   const known = transaction.read(CHUNK, key);
   if (known === undefined) {
+    // Its snapshot may not show it, and then nothing would keep it for the clone.
+    if (lentChunk(transaction, { volume, chunk }) !== undefined) {
+      throw new HoldfastError('CHUNK_FREED', 'the chunk belongs to the volume of the snapshot', {
+        detail: { chunk },
+      });
+    }
     transaction.write(CHUNK, key, { length, liveBytes: 0, freed: 0 });
     return;
   }
@@ -35,6 +41,25 @@ export function registerChunk(
     const detail = { chunk, length: known.length };
     throw new HoldfastError('EINVAL', 'the chunk is known with another length', { detail });
   }
+}
+
+/** A chunk of the volumes that a clone comes from, the nearest first. */
+function lentChunk(
+  transaction: Transaction,
+  { volume, chunk }: ChunkOfVolume,
+): ChunkRecord | undefined {
+  for (let at = volume; ; ) {
+    const base = transaction.read(VOLUME, volumeKey(at))?.baseVolume ?? 0;
+    if (base === 0) return undefined;
+    at = base as VolumeNumber;
+    const known = transaction.read(CHUNK, chunkKey(at, chunk));
+    if (known !== undefined) return known;
+  }
+}
+
+/** A chunk that pieces of a volume may show: its own, or one that a clone took over. */
+export function shownChunk(transaction: Transaction, of: ChunkOfVolume): ChunkRecord | undefined {
+  return transaction.read(CHUNK, chunkKey(of.volume, of.chunk)) ?? lentChunk(transaction, of);
 }
 
 /** Counts live bytes; the chunk must be registered. */
@@ -46,6 +71,8 @@ export function countChunk(
   if (delta === 0) return;
   const key = chunkKey(volume, chunk);
   const known = transaction.read(CHUNK, key);
+  // The pin that holds a clone's snapshot keeps what the clone takes over: nothing to count.
+  if (known === undefined && lentChunk(transaction, { volume, chunk }) !== undefined) return;
   const liveBytes = (known?.liveBytes ?? 0) + delta;
   if (known === undefined || known.freed !== 0 || liveBytes < 0) {
     throw new HoldfastError('INTERNAL', 'live bytes of a chunk do not add up', {

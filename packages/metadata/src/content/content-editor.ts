@@ -394,7 +394,9 @@ export class ContentEditor {
       changeVolume(this.#context, change);
     }
     const mark = perInodeKey('inlineFile', volume, this.#ino);
-    if (this.#inlineBytes > 0 && this.#inode.inlineBytes === 0) {
+    const { baseVolume } = volumeOf(this.#context);
+    // A clone takes over inline bytes, but no marks of them.
+    if (this.#inlineBytes > 0 && (this.#inode.inlineBytes === 0 || baseVolume !== 0)) {
       transaction.write(MARK, mark, { timeNs: nowNs });
     }
     if (this.#inlineBytes === 0 && this.#inode.inlineBytes > 0) transaction.remove(MARK, mark);

@@ -4,9 +4,10 @@ import {
   HoldfastError,
   type VolumeNumber,
 } from '@holdfast/protocol';
-import { blobKey, chunkKey, regionKey } from '../keys.ts';
-import { BLOB, CHUNK, type InodeRecord, REGION } from '../records.ts';
+import { blobKey, regionKey } from '../keys.ts';
+import { BLOB, type InodeRecord, REGION } from '../records.ts';
 import type { Transaction } from '../transaction.ts';
+import { shownChunk } from './chunks.ts';
 import { REGION_BYTES, regionParts } from './content-editor.ts';
 import { isCutOff } from './cuts.ts';
 import { type Piece, within } from './pieces.ts';
@@ -72,7 +73,7 @@ class ExtentReader {
     if (source.kind === 'zero') return { kind: 'zero', allocated: true };
     if (source.kind === 'chunk') {
       const { chunk, offset } = source;
-      const known = this.#transaction.read(CHUNK, chunkKey(this.#volume, chunk));
+      const known = shownChunk(this.#transaction, { volume: this.#volume, chunk });
       if (known === undefined) throw new HoldfastError('CORRUPT', 'an extent of an unknown chunk');
       return { kind: 'chunk', chunk, chunkOffset: offset, chunkLength: known.length };
     }

@@ -1,5 +1,5 @@
 import { HoldfastError, type View } from '@holdfast/protocol';
-import type { Context } from '../context.ts';
+import { type Context, volumeOf } from '../context.ts';
 import { fileOf } from '../inodes.ts';
 import { contentRange, parseKey, regionKey } from '../keys.ts';
 import { recordsAt } from '../past-scan.ts';
@@ -65,13 +65,16 @@ function holeFrom(pieces: readonly Piece[], at: number): number {
 /** Offset of the first region from `index` on that has a record; Infinity when none has. */
 async function nextRegionAt(
   state: StateSource,
-  { volume, at }: Context,
+  context: Context,
   content: number,
   index: number,
 ): Promise<number> {
+  const { volume, at } = context;
   const range = { ...contentRange(volume, content), from: regionKey(volume, content, index) };
-  const regions =
-    at === undefined ? state.scan(range.from, range.to, 1) : recordsAt(state, REGION, range, at);
+  const isPlain = at === undefined && volumeOf(context).baseVolume === 0;
+  const regions = isPlain
+    ? state.scan(range.from, range.to, 1)
+    : recordsAt(state, REGION, range, at ?? Number.MAX_SAFE_INTEGER);
   for await (const [key] of regions) {
     return parseKey(key).number * REGION_BYTES;
   }

@@ -3,7 +3,7 @@ import { type Context, changeVolume, volumeOf } from '../context.ts';
 import { pinsKey, snapshotKey, snapshotNameKey, unpinnedKey } from '../keys.ts';
 import { pinsOf } from '../pins.ts';
 import { PINS, SNAPSHOT, SNAPSHOT_NAME, UNPINNED } from '../records.ts';
-import { snapshotOf } from '../snapshots.ts';
+import { snapshotOf, snapshotRecordOf } from '../snapshots.ts';
 
 type Of<Name extends Operation['op']> = Extract<Operation, { op: Name }>;
 
@@ -37,6 +37,8 @@ export function createSnapshot(context: Context, { name }: Of<'create-snapshot'>
     usedBytes: record.usedBytes - record.orphanBytes,
     usedInodes: record.usedInodes - record.orphanInodes,
     nextInode: record.nextInode,
+    clones: [],
+    removed: false,
   });
   transaction.write(SNAPSHOT_NAME, snapshotNameKey(volume, name), { generation });
   transaction.write(PINS, pinsKey(volume), { generations: [...pins, generation] });
@@ -44,20 +46,35 @@ export function createSnapshot(context: Context, { name }: Of<'create-snapshot'>
   return { snapshot: snapshotOf(transaction, volume, generation) };
 }
 
-/** Unpins a generation; the versions that only it saw are deleted in slices. */
+/**
+ * Gives a snapshot up. Its generation is unpinned, and the versions that only it saw are deleted in
+ * slices; while clones hold it, that is put off until the last of them is destroyed.
+ */
 export function removeSnapshot(context: Context, { name }: Of<'remove-snapshot'>): OperationAnswer {
-  const { transaction, volume, nowNs } = context;
+  const { transaction, volume } = context;
   const named = transaction.read(SNAPSHOT_NAME, snapshotNameKey(volume, name));
   if (named === undefined) throw new HoldfastError('ENOENT', 'the volume has no such snapshot');
   const { generation } = named;
   const snapshot = snapshotOf(transaction, volume, generation);
-  transaction.remove(SNAPSHOT, snapshotKey(volume, generation));
+  const record = snapshotRecordOf(transaction, volume, generation);
   transaction.remove(SNAPSHOT_NAME, snapshotNameKey(volume, name));
+  const key = snapshotKey(volume, generation);
+  transaction.write(SNAPSHOT, key, { ...record, removed: true });
+  unpinUnused(context, generation);
+  return { snapshot };
+}
+
+/** Unpins the generation of a snapshot that was removed and that no clone holds. */
+export function unpinUnused(context: Context, generation: number): void {
+  const { transaction, volume, nowNs } = context;
+  const key = snapshotKey(volume, generation);
+  const record = transaction.read(SNAPSHOT, key);
+  if (record === undefined || !record.removed || record.clones.length > 0) return;
+  transaction.remove(SNAPSHOT, key);
   const pins = pinsOf(transaction, volume).filter((pin) => pin !== generation);
   if (pins.length === 0) transaction.remove(PINS, pinsKey(volume));
   else transaction.write(PINS, pinsKey(volume), { generations: pins });
   changeVolume(context, { newestPin: pins.at(-1) ?? 0 });
   const mark = { timeNs: nowNs, after: new Uint8Array() };
   transaction.write(UNPINNED, unpinnedKey(volume, generation), mark);
-  return { snapshot };
 }

@@ -4,6 +4,7 @@ import {
   type OperationAnswer,
   ROOT_INODE,
   type SessionId,
+  type VolumeNumber,
 } from '@holdfast/protocol';
 import { type Context, changeVolume, volumeOf } from '../context.ts';
 import { attributesOf, inodeOf, putInode } from '../inodes.ts';
@@ -11,6 +12,7 @@ import { deadVolumeKey, ordinalKey, volumeKey } from '../keys.ts';
 import { isOpen } from '../orphans.ts';
 import { VOLUME } from '../records.ts';
 import { DEAD_VOLUME, SESSION_ID } from '../shard-records.ts';
+import { letGoOfBase } from './clones.ts';
 import { freshInode } from './names.ts';
 
 type Of<Name extends Operation['op']> = Extract<Operation, { op: Name }>;
@@ -37,6 +39,10 @@ export function initVolume(context: Context, operation: Of<'init-volume'>): Oper
     quotaBytes,
     quotaInodes,
     delegation: 0,
+    baseVolume: 0 as VolumeNumber,
+    baseGeneration: 0,
+    depth: 0,
+    cloneCount: 0,
   });
   const root = { ...freshInode(nowNs), kind: 'directory', mode, uid, gid, nlink: 2 } as const;
   putInode(context, ROOT_INODE, { ...root, parent: ROOT_INODE });
@@ -55,13 +61,16 @@ export function destroyVolume(context: Context, { force }: Of<'destroy-volume'>)
   const { transaction, volume } = context;
   const mark = deadVolumeKey(volume);
   if (transaction.read(DEAD_VOLUME, mark) !== undefined) return {};
-  const { newestPin } = volumeOf(context);
+  const record = volumeOf(context);
+  const { newestPin } = record;
+  if (record.cloneCount > 0) throw new HoldfastError('EBUSY', 'the volume has clones');
   // Whoever holds the volume believes that it is there, until the delegation has been given back.
   checkDelegation(context);
   if (!force && newestPin > 0) throw new HoldfastError('ENOTEMPTY', 'the volume has snapshots');
   if (!force && inodeOf(context, ROOT_INODE).record.children > 0) {
     throw new HoldfastError('ENOTEMPTY', 'the volume is not empty');
   }
+  letGoOfBase(context, record);
   transaction.remove(VOLUME, volumeKey(volume));
   transaction.write(DEAD_VOLUME, mark, { empty: false });
   return {};
