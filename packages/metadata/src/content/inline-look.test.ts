@@ -36,7 +36,7 @@ describe('a look at inline bytes', () => {
     shard.write(ino, inlineExtent(REGION_BYTES + 10, 'NEW'));
     shard.write(ino, chunkExtent(REGION_BYTES + 100, 50, 1));
     const look = inlineRegion(shard.state, file, 1)!;
-    expect(look).toMatchObject({ contentVersion: 3, pieceCount: 5 });
+    expect(look).toMatchObject({ contentVersion: 3, pieceCount: 5, chunkCount: 1 });
     const shown = look.inline.map((piece) => {
       const bytes = look.read(piece);
       expect(bytes.length).toBe(piece.length);

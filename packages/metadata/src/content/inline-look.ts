@@ -2,7 +2,7 @@
  * What the leader of a shard sees of the inline bytes that it may move into chunks. Only looks; the
  * change is a 'move-inline', which judges again what is still as it was seen here.
  */
-import type { InodeNumber, VolumeNumber } from '@holdfast/protocol';
+import type { ChunkId, InodeNumber, VolumeNumber } from '@holdfast/protocol';
 import { blobKey, inodeKey, numberIn, rangeOf } from '../keys.ts';
 import { BLOB, INODE, type InodeRecord } from '../records.ts';
 import type { StateReader, StateSource } from '../state.ts';
@@ -43,6 +43,8 @@ export interface InlineRegion {
   readonly contentVersion: number;
   /** All pieces of the region, inline or not. */
   readonly pieceCount: number;
+  /** Chunks of which the region shows something. */
+  readonly chunkCount: number;
   /** The inline ones, ascending. */
   readonly inline: readonly InlinePiece[];
   /** Bytes of an inline piece; only in the turn in which the region was looked at. */
@@ -88,7 +90,9 @@ export function inlineRegion(
   const pieces = alivePieces(new Transaction(state), file.volume, inode, region);
   const base = region * REGION_BYTES;
   const places = new Map<InlinePiece, { blob: number; from: number }>();
+  const chunks = new Set<ChunkId>();
   for (const { at, length, source } of pieces) {
+    if (source.kind === 'chunk') chunks.add(source.chunk);
     if (source.kind !== 'blob') continue;
     const piece: InlinePiece = { offset: base + at, length, version: source.version };
     places.set(piece, { blob: source.blob, from: source.offset });
@@ -96,6 +100,7 @@ export function inlineRegion(
   return {
     contentVersion: inode.contentVersion,
     pieceCount: pieces.length,
+    chunkCount: chunks.size,
     inline: [...places.keys()],
     read(piece) {
       const place = places.get(piece);

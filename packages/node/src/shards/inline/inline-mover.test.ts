@@ -376,6 +376,26 @@ describe('inline mover', () => {
     expect(world.pieces(ino)).toBe(3);
   });
 
+  it('lets go of the many chunks that a region came to show', async () => {
+    world = new World({ scatteredChunks: 4 });
+    const ino = world.file('a');
+    world.mover.start();
+    for (let i = 0; i < 4; i++) {
+      world.write(ino, i * 5000, `page ${i}`);
+      world.pass(1000);
+      await world.until(() => world.isMoved());
+    }
+    expect(await freedChunks(world.state, 0, 10)).toEqual([]);
+    world.write(ino, 20_000, 'page 4');
+    world.pass(1000);
+    await world.until(() => world.isMoved());
+    const freed = await freedChunks(world.state, 0, 10);
+    expect(freed.map(({ chunk }) => chunk)).toEqual([...world.chunks.keys()].slice(0, 4));
+    expect((await world.read(ino)).text.replaceAll(/[.\0]/g, '')).toBe(
+      'page 0page 1page 2page 3page 4',
+    );
+  });
+
   it('moves at least the inline bytes of a crowded region whose chunks cannot be read', async () => {
     world = new World({ crowdedPieces: 8, crowdingWrites: 6, settleMs: 1e9 });
     const ino = world.file('a');

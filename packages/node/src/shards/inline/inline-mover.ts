@@ -171,9 +171,12 @@ export class InlineMover {
     const look = inlineRegion(this.#options.state, file, region);
     if (look === undefined) return;
     // All of one look is read in its turn: afterwards other commands are applied.
-    const isCrowded = look.pieceCount >= this.#limits.crowdedPieces;
+    const { crowdedPieces, scatteredChunks } = this.#limits;
+    const isCrowded = look.pieceCount >= crowdedPieces;
+    const isScattered = look.chunkCount >= scatteredChunks;
     const chosen = this.#chosen(file, look, isCrowded ? Number.POSITIVE_INFINITY : settled);
-    const whole = isCrowded ? this.#wholeRegion({ file, region }, signal) : undefined;
+    const isWhole = isCrowded || (isScattered && chosen.length > 0);
+    const whole = isWhole ? this.#wholeRegion({ file, region }, isScattered, signal) : undefined;
     for (const seen of (await whole) ?? chosen) {
       if (this.#pack?.volume !== file.volume) await this.#flush(signal);
       this.#pack ??= new Pack(file.volume, this.#limits);
@@ -193,11 +196,12 @@ export class InlineMover {
   }
 
   /**
-   * All of a region in many pieces, so that they become few whatever they are; undefined when a chunk
+   * All of a region in many pieces, or of many chunks, so that they become few; undefined when a chunk
    * of it cannot be read: then only its inline bytes move.
    */
   async #wholeRegion(
     { file, region }: RegionOfFile,
+    isEvery: boolean,
     signal: AbortSignal,
   ): Promise<SeenBytes[] | undefined> {
     const { state, chunks } = this.#options;
@@ -210,7 +214,8 @@ export class InlineMover {
     try {
       const { extents, contentVersion } = await looking;
       const seen: SeenBytes[] = [];
-      for (const rewrite of rewritesOf(extents, this.#limits.rangesPerPart)) {
+      const rules = { extentsMax: this.#limits.rangesPerPart, isEvery };
+      for (const rewrite of rewritesOf(extents, rules)) {
         const bytes = await readRewrite(rewrite, chunks, signal);
         const beside = rewrite.extents.filter(({ source }) => source.kind !== 'inline');
         seen.push({ ino: file.ino, contentVersion, offset: rewrite.offset, bytes, beside });

@@ -34,18 +34,21 @@ interface Part {
   readonly ino: InodeNumber;
   readonly contentVersion: number;
   readonly ranges: Range[];
-  readonly beside: readonly Extent[] | undefined;
+  readonly beside: Extent[] | undefined;
 }
+
+type PackLimits = Pick<InlineLimits, 'filesPerChunk' | 'partsPerChunk' | 'rangesPerPart'>;
 
 /** Bytes of one volume's files on their way into one chunk. */
 export class Pack {
   readonly volume: VolumeNumber;
-  readonly #limits: Pick<InlineLimits, 'partsPerChunk' | 'rangesPerPart'>;
+  readonly #limits: PackLimits;
   readonly #bytes: Uint8Array[] = [];
   readonly #parts: Part[] = [];
+  readonly #files = new Set<InodeNumber>();
   #length = 0;
 
-  constructor(volume: VolumeNumber, limits: Pick<InlineLimits, 'partsPerChunk' | 'rangesPerPart'>) {
+  constructor(volume: VolumeNumber, limits: PackLimits) {
     this.volume = volume;
     this.#limits = limits;
   }
@@ -75,13 +78,18 @@ export class Pack {
   }
 
   #partFor({ ino, contentVersion, beside }: SeenBytes): Part | undefined {
-    const { partsPerChunk, rangesPerPart } = this.#limits;
+    const { filesPerChunk, partsPerChunk, rangesPerPart } = this.#limits;
     const last = this.#parts.at(-1);
     const isSame = last?.ino === ino && last.contentVersion === contentVersion;
-    const isPlain = last?.beside === undefined && beside === undefined;
-    if (last !== undefined && isSame && isPlain && last.ranges.length < rangesPerPart) return last;
+    if (isSame && hasRoom(last, beside, rangesPerPart)) {
+      if (beside !== undefined) last.beside?.push(...beside);
+      return last;
+    }
     if (this.#parts.length >= partsPerChunk) return undefined;
-    const part: Part = { ino, contentVersion, ranges: [], beside };
+    const isMoreFiles = !this.#files.has(ino) && this.#files.size >= filesPerChunk;
+    if (isMoreFiles) return undefined;
+    this.#files.add(ino);
+    const part: Part = { ino, contentVersion, ranges: [], beside: beside && [...beside] };
     this.#parts.push(part);
     return part;
   }
@@ -105,6 +113,13 @@ export class Pack {
       ...(beside !== undefined && { seen: beside }),
     }));
   }
+}
+
+/** Whether a part takes one more range and what is beside it; either all ranges of a part have that or none. */
+function hasRoom(part: Part, beside: readonly Extent[] | undefined, max: number): boolean {
+  if (part.ranges.length >= max || (part.beside === undefined) !== (beside === undefined))
+    return false;
+  return (part.beside?.length ?? 0) + (beside?.length ?? 0) <= max;
 }
 
 function goesOn(last: Range, offset: number, at: number): boolean {

@@ -26,8 +26,8 @@ function extentsOf(...parts: (string | number | [ChunkId, number, number])[]): E
   });
 }
 
-function shown(extents: Extent[], max = 100): string[] {
-  return rewritesOf(extents, max).map(
+function shown(extents: Extent[], extentsMax = 100, isEvery = false): string[] {
+  return rewritesOf(extents, { extentsMax, isEvery }).map(
     (part) => `${part.offset}+${part.length} of ${part.extents.length}`,
   );
 }
@@ -40,8 +40,10 @@ describe('rewriting a region in many pieces', () => {
     ]);
   });
 
-  it('leaves alone what is in one piece', () => {
-    expect(shown(extentsOf([A, 0, 500], 5000, [B, 0, 7], 3))).toEqual([]);
+  it('leaves alone what is in one piece, unless every chunk is to go', () => {
+    const parts = extentsOf([A, 0, 500], 5000, [B, 0, 7], 3);
+    expect(shown(parts)).toEqual([]);
+    expect(shown(parts, 100, true)).toEqual(['0+500 of 1', '5500+7 of 1']);
     expect(shown(extentsOf('ab'))).toEqual(['0+2 of 1']);
     expect(shown(extentsOf(7))).toEqual([]);
   });
@@ -61,7 +63,7 @@ describe('rewriting a region in many pieces', () => {
   });
 
   it('puts the bytes together', () => {
-    const [part] = rewritesOf(extentsOf(5, 'ab', 2, [A, 7, 3], 'c'), 100);
+    const [part] = rewritesOf(extentsOf(5, 'ab', 2, [A, 7, 3], 'c'), { extentsMax: 100 });
     const bytes = assembled(part!, (chunk, at, length) => {
       expect(chunk).toBe(A);
       return Buffer.from('0123456789xyz').subarray(at, at + length);

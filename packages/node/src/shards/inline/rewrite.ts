@@ -21,16 +21,26 @@ const HOLE_BYTES = 4_096;
 /** Bytes between two parts of a chunk that are read with them: a checksum is over as many anyway. */
 const GAP_BYTES = 64 * 1024;
 
-/** Cuts what a region shows into parts of at most `extentsMax` extents, without long holes. */
-export function rewritesOf(extents: readonly Extent[], extentsMax: number): Rewrite[] {
+/** How {@link rewritesOf} cuts. */
+export interface RewriteRules {
+  /** Extents of one part. */
+  readonly extentsMax: number;
+  /** Also parts that are in one piece of a chunk already: to let go of the chunk. */
+  readonly isEvery?: boolean;
+}
+
+/** Cuts what a region shows into parts without long holes. */
+export function rewritesOf(
+  extents: readonly Extent[],
+  { extentsMax, isEvery = false }: RewriteRules,
+): Rewrite[] {
   const found: Rewrite[] = [];
   let run: Extent[] = [];
   const end = (): void => {
     while (run.at(-1)?.source.kind === 'zero') run.pop();
     const [first] = run;
     const length = run.reduce((sum, extent) => sum + extent.length, 0);
-    // One part of a chunk is in one piece already.
-    const isWorth = run.length > 1 || first?.source.kind === 'inline';
+    const isWorth = isEvery || run.length > 1 || first?.source.kind === 'inline';
     if (first !== undefined && isWorth) found.push({ offset: first.offset, length, extents: run });
     run = [];
   };
