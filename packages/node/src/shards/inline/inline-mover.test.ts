@@ -77,10 +77,15 @@ class World {
   }
 
   async #write(bytes: Uint8Array): Promise<{ chunk: ChunkId; chunkLength: number }> {
-    const chunk = makeChunkId(0 as PartitionId, 'f'.repeat(12), this.#counter++);
-    this.chunks.set(chunk, Uint8Array.from(bytes));
+    const chunk = this.#store(bytes);
     await this.onWritten();
     return { chunk, chunkLength: bytes.length };
+  }
+
+  #store(bytes: Uint8Array): ChunkId {
+    const chunk = makeChunkId(0 as PartitionId, 'f'.repeat(12), this.#counter++);
+    this.chunks.set(chunk, Uint8Array.from(bytes));
+    return chunk;
   }
 
   #read(chunk: ChunkId, offset: number, length: number): Promise<Uint8Array> {
@@ -123,10 +128,11 @@ class World {
   }
 
   /** Writes as a client does what is too long to be inline. */
-  async writeChunk(ino: InodeNumber, offset: number, bytes: Uint8Array): Promise<ChunkId> {
-    const { chunk, chunkLength } = await this.#write(bytes);
-    const source = { kind: 'chunk', chunk, chunkOffset: 0, chunkLength } as const;
-    const extents = [{ offset, length: chunkLength, source }];
+  writeChunk(ino: InodeNumber, offset: number, bytes: Uint8Array): ChunkId {
+    const { length } = bytes;
+    const chunk = this.#store(bytes);
+    const source = { kind: 'chunk', chunk, chunkOffset: 0, chunkLength: length } as const;
+    const extents = [{ offset, length, source }];
     this.do({ op: 'write-extents', ino, extents, append: false, killPrivileges: false });
     return chunk;
   }
@@ -172,6 +178,62 @@ class World {
 
   async isMoved(): Promise<boolean> {
     return (await filesWithInline(this.state, undefined, 1)).length === 0;
+  }
+}
+
+/** Whole numbers below a bound, the same for a seed. */
+function randomFrom(seed: number): (below: number) => number {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
+
+const MODEL_BYTES = 12_000;
+
+/** A file, and the bytes that it has to show. */
+class ModelFile {
+  readonly #world: World;
+  readonly #ino: InodeNumber;
+  readonly #random: (below: number) => number;
+  #bytes = Buffer.alloc(0);
+
+  constructor(on: World, ino: InodeNumber, random: (below: number) => number) {
+    this.#world = on;
+    this.#ino = ino;
+    this.#random = random;
+  }
+
+  change(): void {
+    const offset = this.#random(MODEL_BYTES);
+    const length = 1 + this.#random(this.#random(8) === 0 ? 3000 : 60);
+    const text = String.fromCharCode(97 + this.#random(26)).repeat(length);
+    const kind = this.#random(20);
+    const ino = this.#ino;
+    if (kind === 0) {
+      this.#grow(offset);
+      this.#bytes = this.#bytes.subarray(0, offset);
+      this.#world.do({ op: 'set-attributes', ino, size: offset });
+    } else if (kind === 1) {
+      this.#bytes.subarray(offset, offset + length).fill(0);
+      this.#world.do({ op: 'fallocate', ino, mode: 'punch', keepSize: true, offset, length });
+    } else {
+      this.#grow(offset + length);
+      this.#bytes.write(text, offset);
+      if (kind === 2) this.#world.writeChunk(ino, offset, Buffer.from(text));
+      else this.#world.write(ino, offset, text);
+    }
+  }
+
+  #grow(size: number): void {
+    const more = Buffer.alloc(Math.max(0, size - this.#bytes.length));
+    this.#bytes = Buffer.concat([this.#bytes, more]);
+  }
+
+  async compare(): Promise<void> {
+    const { text } = await this.#world.read(this.#ino);
+    if (text.replaceAll('.', '\0') !== this.#bytes.toString()) throw new Error('other bytes');
   }
 }
 
@@ -361,7 +423,7 @@ describe('inline mover', () => {
     const ino = world.file('a');
     world.write(ino, 0, '-'.repeat(1000));
     world.mover.start();
-    await world.writeChunk(ino, 0, Buffer.alloc(1000, '-'));
+    world.writeChunk(ino, 0, Buffer.alloc(1000, '-'));
     world.onWritten = () => {
       world.onWritten = () => {};
       world.write(ino, 55, 'NEW');
@@ -396,10 +458,43 @@ describe('inline mover', () => {
     );
   });
 
+  it.each([1, 2, 3, 4, 5, 6])(
+    'never changes what is read, whatever happens meanwhile (seed %i)',
+    async (seed) => {
+      const tight = { crowdedPieces: 24, scatteredChunks: 4, crowdingWrites: 6, rangesPerPart: 7 };
+      world = new World({ ...tight, settleMs: 1000, filesPerChunk: 2, partsPerChunk: 5 });
+      const random = randomFrom(seed);
+      const files = ['a', 'b', 'c'].map((name) => new ModelFile(world, world.file(name), random));
+      const step = (): void => {
+        world.pass(random(400));
+        files[random(files.length)]!.change();
+      };
+      // Half of the changes come between a chunk and the commands that refer to it.
+      world.onWritten = () => {
+        for (let i = random(3); i > 0; i--) step();
+      };
+      world.mover.start();
+      for (let i = 0; i < 400; i++) {
+        step();
+        if (i % 4 === 0) await new Promise(setImmediate);
+        if (i % 16 === 0) for (const file of files) await file.compare();
+      }
+      world.onWritten = () => {};
+      await world.until(() => {
+        world.pass(100);
+        return world.isMoved();
+      });
+      for (const file of files) await file.compare();
+      expect(world.moves.some((move) => move.op === 'move-inline' && move.seen !== undefined)).toBe(
+        true,
+      );
+    },
+  );
+
   it('moves at least the inline bytes of a crowded region whose chunks cannot be read', async () => {
     world = new World({ crowdedPieces: 8, crowdingWrites: 6, settleMs: 1e9 });
     const ino = world.file('a');
-    const chunk = await world.writeChunk(ino, 0, Buffer.alloc(1000, '-'));
+    const chunk = world.writeChunk(ino, 0, Buffer.alloc(1000, '-'));
     const bytes = world.chunks.get(chunk)!;
     world.chunks.delete(chunk);
     world.mover.start();
