@@ -5,6 +5,7 @@ import {
   existsSync,
   linkSync,
   mkdirSync,
+  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -24,6 +25,9 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Acknowledger } from '../applications/processes.ts';
 import { type LocalCluster, startLocalCluster } from '../demo/local-cluster.ts';
+import { Probe } from '../posix/support/probe.ts';
+import { SEED, useAtRandom } from '../posix/support/random-use.ts';
+import { nameAtRandom } from './names-at-random.ts';
 
 const run = promisify(execFile);
 
@@ -141,6 +145,28 @@ describe('one truth on every host', () => {
     rmSync(on(1, 'tree'), { recursive: true });
     expect(existsSync(on(0, 'tree'))).toBe(false);
   });
+
+  // Used by one host alone a volume is delegated to it; used by several it goes to and fro.
+  it.each([
+    ['one host', [0], 1_500],
+    ['two hosts in turn', [0, 1], 60],
+  ])(
+    `answers as one file system does under random use by %s (HOLDFAST_SEED=${SEED})`,
+    async (title, peers, rounds) => {
+      const mirror = mkdtempSync('/tmp/holdfast-mirror-');
+      try {
+        const roots = peers.map((peer) => on(peer, title));
+        mkdirSync(roots[0] ?? '');
+        nameAtRandom(roots, mirror, { rounds, seed: SEED });
+        const probes = peers.map(() => new Probe());
+        const users = probes.map((probe, i) => ({ probe, path: join(roots[i] ?? '', 'contents') }));
+        await useAtRandom(users, { rounds: rounds / 10, mapping: peers.length === 1 });
+        await Promise.all(probes.map((probe) => probe.close()));
+      } finally {
+        rmSync(mirror, { recursive: true });
+      }
+    },
+  );
 
   it('shows a new volume everywhere at once, and its removal', () => {
     mkdirSync(join(cluster.peer(0).mountPath, 'fresh'));

@@ -21,7 +21,7 @@ import { VolumeLifecycle } from './membership/volumes.ts';
 import type { ChunkPeersOptions } from './repair/peers.ts';
 import { Peers } from './rpc/peers.ts';
 import { RpcServer } from './rpc/server.ts';
-import { shardRunner } from './rpc/shard-service.ts';
+import { type RunHere, shardRunner } from './rpc/shard-service.ts';
 import { ChunkCollector } from './shards/chunk-collector.ts';
 import { openInlineDestination } from './shards/inline/start.ts';
 import { SystemShard } from './shards/system-shard.ts';
@@ -62,6 +62,7 @@ export interface Core extends CoreInput {
   readonly registry: Registry;
   readonly groups: ShardGroups;
   readonly volumes: VolumeLifecycle;
+  readonly runHere: RunHere;
   /** The system shard on this peer, while it is a member. */
   readonly systemShard: () => SystemShard | undefined;
 }
@@ -114,9 +115,10 @@ export async function buildCore(input: CoreInput): Promise<Core> {
   const parts = new PeerShards(dataDirectory, { map, system: holder, volumes: volumeShards });
   const groups = new ShardGroups({ self, host: consensus.host, parts, map, log });
   teardown.add('shards', () => groups.close());
+  const runHere: RunHere = (request, signal) => volumeShards.run(request, signal);
   const volumes = new VolumeLifecycle(
     registry,
-    shardRunner({ self, host: consensus.host, map, peers, stopping }),
+    shardRunner({ self, host: consensus.host, run: runHere, map, peers, stopping }),
   );
   return {
     ...input,
@@ -132,6 +134,7 @@ export async function buildCore(input: CoreInput): Promise<Core> {
     registry,
     groups,
     volumes,
+    runHere,
     systemShard,
   };
 }

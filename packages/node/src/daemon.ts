@@ -19,7 +19,13 @@ import { hasStarted, markStarted, type PeerSettings, readIdentity } from './memb
 import { factsOf } from './membership/join.ts';
 import { Liveness } from './membership/liveness.ts';
 import { renewPeer } from './membership/renewal.ts';
-import { clusterStatus, notReady, shardStatuses, shardsHere } from './membership/status.ts';
+import {
+  answerHere,
+  type ClusterStatus,
+  clusterStatus,
+  notReady,
+  shardStatuses,
+} from './membership/status.ts';
 import { createToken } from './membership/tokens.ts';
 import { openChunks } from './repair/start.ts';
 import { serveMembership } from './rpc/membership-service.ts';
@@ -143,7 +149,7 @@ function noCluster(dataDirectory: string): HoldfastError {
 }
 
 async function serve(core: Core): Promise<void> {
-  const { registry, map, rpc, wire, teardown, host, volumes, identity, config, self } = core;
+  const { registry, map, rpc, wire, teardown, volumes, identity, config, self } = core;
   const { clusterId, clusterName, authority } = identity;
   const liveness = new Liveness({
     downAfterMs: config.downAfterMs,
@@ -153,9 +159,15 @@ async function serve(core: Core): Promise<void> {
     execute: (change) => registry.execute(change),
   });
   serveMembership(rpc, { clusterId, clusterName, authority, registry, map, liveness });
-  serveShards(rpc, host, () => shardsHere(core));
-  serveRegistry(wire, { registry, map, volumes, status: () => clusterStatus(core) });
-  const repair = await openChunks(core);
+  const { store, repair } = await openChunks(core);
+  const source = {
+    repair: () => repair.status(),
+    space: () => store.space(),
+    silences: () => liveness.silences(),
+  };
+  const status = (): Promise<ClusterStatus> => clusterStatus(core, source);
+  serveShards(rpc, core.runHere, () => answerHere(core, source));
+  serveRegistry(wire, { registry, map, volumes, status });
   await rpc.listen();
   teardown.add('grpc', () => rpc.close());
   await markStarted(config.dataDirectory);
@@ -175,7 +187,7 @@ async function serve(core: Core): Promise<void> {
   });
   controller.start();
   teardown.add('controller', () => controller.close());
-  const operations = adminOperations(core, heartbeat);
+  const operations = adminOperations(core, { heartbeat, status });
   observeNode(core.metrics, {
     map: () => map.current,
     shards: () => shardStatuses(core),
@@ -282,13 +294,16 @@ async function searchPeers({ map, book, self, log }: Core, discovery: Discovery)
   }
 }
 
-function adminOperations(core: Core, heartbeat: Heartbeat): AdminOperations {
+function adminOperations(
+  core: Core,
+  o: { readonly heartbeat: Heartbeat; readonly status: () => Promise<ClusterStatus> },
+): AdminOperations {
   const { registry, volumes, map, identity } = core;
   const digest = certificateDigest(identity.authority.cert);
   return {
     registry,
     volumes,
-    status: () => clusterStatus(core),
+    status: o.status,
     map: () => {
       if (map.current === undefined)
         throw new HoldfastError('NO_QUORUM', 'this peer has no map of the cluster yet');
@@ -300,7 +315,7 @@ function adminOperations(core: Core, heartbeat: Heartbeat): AdminOperations {
       return { token: text, record: token ?? { ...record, revoked: false, createdAt: '' } };
     },
     metrics: core.metrics,
-    notReady: () => notReady(core, heartbeat.isHeard),
+    notReady: () => notReady(core, o.heartbeat.isHeard),
   };
 }
 

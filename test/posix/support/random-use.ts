@@ -15,7 +15,7 @@ export interface User {
 }
 
 /** A generator of whole numbers below a bound (mulberry32), the same for the same seed. */
-function seeded(seed: number): (below: number) => number {
+export function seeded(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
     state = (state + 0x6d2b79f5) | 0;

@@ -16,15 +16,15 @@ import {
   ROOT_INODE,
   type SpaceAnswer,
   type VolumeNumber,
-  type VolumeRecord,
 } from '@holdfast/protocol';
-import { Delegations } from '../session/delegations.ts';
 import type { Session } from '../session/session.ts';
 import type { Volumes } from '../volumes.ts';
 import { addressOf, type FileData } from './file-data.ts';
 import { waitForLock } from './locks.ts';
 import { OpenFiles } from './open-files.ts';
+import { contentsChangedBy } from './touched.ts';
 import { isRoot, ROOT_NODE, VolumeList } from './volume-list.ts';
+import { VolumeMetadata } from './volume-metadata.ts';
 
 /** Inodes that a volume without an inode quota is said to have room for. */
 const INODES_UNLIMITED = 2 ** 32;
@@ -46,12 +46,11 @@ export interface ClusterFileSystemOptions {
  */
 export class ClusterFileSystem implements FileSystem {
   readonly #session: Session;
-  readonly #volumes: Volumes;
   readonly #data: FileData;
+  readonly #metadata: VolumeMetadata;
   readonly #list: VolumeList;
   readonly #options: ClusterFileSystemOptions;
   readonly #open = new OpenFiles();
-  readonly #delegations: Delegations;
   readonly #listeners: ((what: Invalidation) => Promise<void>)[] = [];
   /** Files on which this session may hold POSIX locks: only their close has to tell the shard. */
   readonly #locked = new Set<string>();
@@ -59,34 +58,29 @@ export class ClusterFileSystem implements FileSystem {
   constructor(options: ClusterFileSystemOptions) {
     this.#options = options;
     this.#session = options.session;
-    this.#volumes = options.volumes;
     this.#data = options.data;
-    this.#list = new VolumeList(options.volumes, options.session);
-    this.#delegations = new Delegations({
-      acquire: (volume) => this.#delegation(volume, { op: 'acquire-delegation' }),
-      giveBack: (volume) => this.#delegation(volume, { op: 'return-delegation' }),
-      forget: (volume) => this.#forget(volume),
-      trustedUntilMs: (volume) => this.#trustedUntilMs(volume),
-      nowMs: () => performance.now(),
-    });
+    this.#metadata = new VolumeMetadata(options.session, options.volumes, (volume) =>
+      this.#forget(volume),
+    );
+    this.#list = new VolumeList(
+      options.volumes,
+      async (volume, context) =>
+        (await this.#metadata.lookAt(volume, ROOT_INODE, context)).attributes,
+    );
   }
 
   async lookup(parent: NodeReference, name: string, context: RequestContext): Promise<NodeAnswer> {
-    const ticket = this.#delegations.ticket(parent.volume);
     if (isRoot(parent)) return this.#list.lookup(name, context);
-    const volume = await this.#volume(parent, context);
-    const view = { view: 'lookup', parent: parent.ino, name } as const;
-    const { attributes } = await this.#session.view(addressOf(volume), view, context.signal);
-    return this.#answer(parent.volume, attributes, ticket);
+    const volume = await this.#metadata.volume(parent, context);
+    const found = await this.#metadata.lookUp(volume, { parent: parent.ino, name }, context);
+    if (found === undefined) throw new HoldfastError('ENOENT');
+    return found;
   }
 
   async getAttributes(node: NodeReference, context: RequestContext): Promise<NodeAnswer> {
-    const ticket = this.#delegations.ticket(node.volume);
     if (isRoot(node)) return this.#list.answer();
-    const volume = await this.#volume(node, context);
-    const view = { view: 'attributes', ino: node.ino } as const;
-    const { attributes } = await this.#session.view(addressOf(volume), view, context.signal);
-    return this.#answer(node.volume, attributes, ticket);
+    const volume = await this.#metadata.volume(node, context);
+    return this.#metadata.lookAt(volume, node.ino, context);
   }
 
   async setAttributes(
@@ -94,14 +88,14 @@ export class ClusterFileSystem implements FileSystem {
     change: AttributeChange,
     context: RequestContext,
   ): Promise<NodeAnswer> {
-    const ticket = this.#delegations.ticket(node.volume);
+    const ticket = this.#metadata.ticket(node.volume);
     if (isRoot(node)) throw new HoldfastError('EPERM', 'the list of volumes has fixed attributes');
     const answer = await this.#change(
       node,
       { op: 'set-attributes', ino: node.ino, ...change },
       context,
     );
-    return this.#answer(node.volume, attributesOf(answer), ticket);
+    return this.#metadata.answer(node.volume, attributesOf(answer), ticket);
   }
 
   async readDirectory(
@@ -110,29 +104,21 @@ export class ClusterFileSystem implements FileSystem {
     count: number,
     context: RequestContext,
   ): Promise<{ entries: readonly ListedEntry[]; end: boolean }> {
-    const ticket = this.#delegations.ticket(node.volume);
     if (isRoot(node)) return this.#list.read(cookie, count, context);
-    const volume = await this.#volume(node, context);
-    const view = { view: 'read-directory', ino: node.ino, after: cookie, count } as const;
-    const { entries, end } = await this.#session.view(addressOf(volume), view, context.signal);
-    const listed = entries.map((entry) => ({
-      ...this.#answer(node.volume, entry.attributes, ticket),
-      name: entry.name,
-      cookie: entry.cookie,
-    }));
-    return { entries: listed, end };
+    const volume = await this.#metadata.volume(node, context);
+    return this.#metadata.list(volume, { ino: node.ino, after: cookie, count }, context);
   }
 
   async parentOf(node: NodeReference, context: RequestContext): Promise<NodeReference> {
     if (isRoot(node) || node.ino === ROOT_INODE) return ROOT_NODE;
-    const volume = await this.#volume(node, context);
+    const volume = await this.#metadata.volume(node, context);
     const view = { view: 'parent', ino: node.ino } as const;
     const { parent } = await this.#session.view(addressOf(volume), view, context.signal);
     return { volume: node.volume, ino: parent };
   }
 
   async readLink(node: NodeReference, context: RequestContext): Promise<string> {
-    const volume = await this.#volume(node, context);
+    const volume = await this.#metadata.volume(node, context);
     const view = { view: 'read-link', ino: node.ino } as const;
     return (await this.#session.view(addressOf(volume), view, context.signal)).target;
   }
@@ -143,7 +129,7 @@ export class ClusterFileSystem implements FileSystem {
     options: { kind: FileKind; mode: number; rdev: number; target: string; exclusive: boolean },
     context: RequestContext,
   ): Promise<NodeAnswer & { created: boolean }> {
-    const ticket = this.#delegations.ticket(parent.volume);
+    const ticket = this.#metadata.ticket(parent.volume);
     if (isRoot(parent)) {
       if (options.kind !== 'directory')
         throw new HoldfastError('EPERM', 'the list of volumes holds only volumes');
@@ -153,7 +139,7 @@ export class ClusterFileSystem implements FileSystem {
     const operation: Operation = { op: 'create', parent: parent.ino, name, uid, gid, ...options };
     const answer = await this.#change(parent, operation, context);
     return {
-      ...this.#answer(parent.volume, attributesOf(answer), ticket),
+      ...this.#metadata.answer(parent.volume, attributesOf(answer), ticket),
       created: answer.created ?? true,
     };
   }
@@ -164,14 +150,14 @@ export class ClusterFileSystem implements FileSystem {
     name: string,
     context: RequestContext,
   ): Promise<NodeAnswer> {
-    const ticket = this.#delegations.ticket(parent.volume);
+    const ticket = this.#metadata.ticket(parent.volume);
     refuseAcross(node.volume, parent.volume);
     const answer = await this.#change(
       parent,
       { op: 'link', ino: node.ino, parent: parent.ino, name },
       context,
     );
-    return this.#answer(parent.volume, attributesOf(answer), ticket);
+    return this.#metadata.answer(parent.volume, attributesOf(answer), ticket);
   }
 
   async unlink(parent: NodeReference, name: string, context: RequestContext): Promise<void> {
@@ -218,8 +204,7 @@ export class ClusterFileSystem implements FileSystem {
     try {
       if (options.truncate)
         await this.setAttributes(node, { size: 0, killPrivileges: true }, context);
-      else if (this.#delegations.validMs(node.volume) === 0)
-        await this.getAttributes(node, context);
+      else if (!this.#metadata.isHeld(node.volume)) await this.getAttributes(node, context);
     } catch (error) {
       this.#open.closed(node);
       throw error instanceof HoldfastError && error.code === 'ENOENT'
@@ -244,7 +229,13 @@ export class ClusterFileSystem implements FileSystem {
     length: number,
     context: RequestContext,
   ): Promise<Uint8Array> {
-    return this.#data.read(await this.#volume(node, context), node, offset, length, context);
+    return this.#data.read(
+      await this.#metadata.volume(node, context),
+      node,
+      offset,
+      length,
+      context,
+    );
   }
 
   async write(
@@ -255,14 +246,10 @@ export class ClusterFileSystem implements FileSystem {
     context: RequestContext,
   ): Promise<void> {
     try {
-      await this.#data.write(
-        await this.#volume(node, context),
-        node,
-        offset,
-        bytes,
-        options,
-        context,
-      );
+      const volume = await this.#metadata.volume(node, context);
+      const commit = (operation: Operation): Promise<OperationAnswer> =>
+        this.#metadata.execute(volume, operation, context);
+      await this.#data.write(volume, node, offset, bytes, { ...options, commit }, context);
     } finally {
       this.#session.finished(context);
     }
@@ -287,7 +274,7 @@ export class ClusterFileSystem implements FileSystem {
     context: RequestContext,
   ): Promise<void> {
     const operation: Operation = { op: 'fallocate', ino: node.ino, ...options };
-    await this.#data.changing(node, () => this.#change(node, operation, context));
+    await this.#change(node, operation, context);
   }
 
   async seek(
@@ -296,21 +283,21 @@ export class ClusterFileSystem implements FileSystem {
     whence: 'data' | 'hole',
     context: RequestContext,
   ): Promise<number> {
-    const volume = await this.#volume(node, context);
+    const volume = await this.#metadata.volume(node, context);
     const view = { view: 'seek', ino: node.ino, offset, whence } as const;
     return (await this.#session.view(addressOf(volume), view, context.signal)).offset;
   }
 
   async getXattr(node: NodeReference, name: string, context: RequestContext): Promise<Uint8Array> {
     if (isRoot(node)) throw new HoldfastError('ENODATA');
-    const volume = await this.#volume(node, context);
+    const volume = await this.#metadata.volume(node, context);
     const view = { view: 'xattr', ino: node.ino, name } as const;
     return (await this.#session.view(addressOf(volume), view, context.signal)).value;
   }
 
   async listXattrs(node: NodeReference, context: RequestContext): Promise<readonly string[]> {
     if (isRoot(node)) return [];
-    const volume = await this.#volume(node, context);
+    const volume = await this.#metadata.volume(node, context);
     const view = { view: 'xattr-names', ino: node.ino } as const;
     return (await this.#session.view(addressOf(volume), view, context.signal)).names;
   }
@@ -334,7 +321,7 @@ export class ClusterFileSystem implements FileSystem {
     lock: LockRequest,
     context: RequestContext,
   ): Promise<LockRequest | undefined> {
-    const volume = await this.#volume(node, context);
+    const volume = await this.#metadata.volume(node, context);
     const view = { view: 'test-lock', ino: node.ino, lock } as const;
     return (await this.#session.view(addressOf(volume), view, context.signal)).conflict;
   }
@@ -368,7 +355,7 @@ export class ClusterFileSystem implements FileSystem {
     const cluster = await this.#options.clusterSpace();
     if (isRoot(node))
       return { ...cluster, totalInodes: INODES_UNLIMITED, freeInodes: INODES_UNLIMITED };
-    const volume = await this.#volume(node, context);
+    const volume = await this.#metadata.volume(node, context);
     const used = await this.#session.view(addressOf(volume), { view: 'space' }, context.signal);
     const totalBytes = used.quotaBytes === 0 ? used.usedBytes + cluster.freeBytes : used.quotaBytes;
     const totalInodes = used.quotaInodes === 0 ? INODES_UNLIMITED : used.quotaInodes;
@@ -415,30 +402,18 @@ export class ClusterFileSystem implements FileSystem {
   ): Promise<OperationAnswer> {
     if (isRoot(node)) throw new HoldfastError('EPERM', 'the list of volumes holds only volumes');
     try {
-      const volume = await this.#volume(node, context);
-      return await this.#session.execute(addressOf(volume), operation, context);
+      const volume = await this.#metadata.volume(node, context);
+      const ino = contentsChangedBy(operation);
+      const act = (): Promise<OperationAnswer> =>
+        this.#metadata.execute(volume, operation, context);
+      if (ino === undefined) return await act();
+      return await this.#data.changing({ volume: node.volume, ino }, act);
     } finally {
       this.#session.finished(context);
     }
   }
 
-  /** An answer that may be believed for as long as the volume is held. */
-  #answer(volume: VolumeNumber, attributes: Attributes, ticket: number): NodeAnswer {
-    const validMs = this.#delegations.validMs(volume, ticket);
-    return { node: { volume, ino: attributes.ino }, attributes, validMs };
-  }
-
-  async #delegation(volume: VolumeNumber, operation: Operation): Promise<OperationAnswer> {
-    const record = await this.#volumes.byNumber(volume);
-    return this.#session.execute(addressOf(record), operation, this.#session.internalContext());
-  }
-
-  #trustedUntilMs(volume: VolumeNumber): number {
-    const record = this.#volumes.knownByNumber(volume);
-    return record === undefined ? 0 : this.#session.trustedUntilMs(record.shard);
-  }
-
-  /** Drops what this process and the kernel believe about a volume. */
+  /** Drops what the kernel and the contents' cache believe about a volume. */
   async #forget(volume: VolumeNumber): Promise<void> {
     this.#data.forget(volume);
     await Promise.all(this.#listeners.map((listener) => listener({ what: 'volume', volume })));
@@ -446,22 +421,17 @@ export class ClusterFileSystem implements FileSystem {
 
   /** Whether what was learned of a volume may be believed now. */
   isHeld(volume: VolumeNumber): boolean {
-    return this.#delegations.validMs(volume) > 0;
+    return this.#metadata.isHeld(volume);
   }
 
   /** Another session needs a volume whose delegation is ours. */
   recalled(volume: VolumeNumber): void {
-    this.#delegations.recalled(volume);
+    this.#metadata.recalled(volume);
   }
 
   /** The session was fenced and replaced. */
   fenced(): void {
-    this.#delegations.fenced();
-  }
-
-  async #volume(node: NodeReference, context: RequestContext): Promise<VolumeRecord> {
-    this.#delegations.used(node.volume);
-    return this.#volumes.byNumber(node.volume, context.signal);
+    this.#metadata.fenced();
   }
 }
 

@@ -1,11 +1,12 @@
 import {
-  type Attributes,
   type ChunkId,
   type Extent,
   type ExtentWrite,
   HoldfastError,
   LIMITS,
   type NodeReference,
+  type Operation,
+  type OperationAnswer,
   type RequestContext,
   type VolumeNumber,
   type VolumeRecord,
@@ -201,15 +202,19 @@ export class FileData {
     return bytes;
   }
 
-  /** Writes all bytes at an offset, or at the end of file; small ones ride in the log. */
+  /** Writes all bytes at an offset, or at the end of file, and has `commit` tell the shard; small ones ride in the log. */
   async write(
     volume: VolumeRecord,
     node: NodeReference,
     offset: number,
     bytes: Uint8Array,
-    options: { append: boolean; killPrivileges: boolean },
+    options: {
+      append: boolean;
+      killPrivileges: boolean;
+      commit: (operation: Operation) => Promise<OperationAnswer>;
+    },
     context: RequestContext,
-  ): Promise<Attributes | undefined> {
+  ): Promise<void> {
     const base = options.append ? 0 : offset;
     if (base + bytes.length > LIMITS.fileBytesMax) throw new HoldfastError('EFBIG');
     const extents = await this.#store(volume, base, bytes, context);
@@ -220,10 +225,7 @@ export class FileData {
       append: options.append,
       killPrivileges: options.killPrivileges,
     } as const;
-    const answer = await this.#extents.changing(node, () =>
-      this.#session.execute(addressOf(volume), operation, context),
-    );
-    return answer.attributes;
+    await this.#extents.changing(node, () => options.commit(operation));
   }
 
   async #store(

@@ -10,8 +10,10 @@ import {
   ROOT_VOLUME,
   type VolumeRecord,
 } from '@holdfast/protocol';
-import type { Session } from '../session/session.ts';
 import type { Volumes } from '../volumes.ts';
+
+/** Looks at a volume's root directory. Throws ENOENT or ESTALE when the volume is gone. */
+export type RootAttributes = (volume: VolumeRecord, context: RequestContext) => Promise<Attributes>;
 
 /** The root of the namespace: a directory whose entries are the volumes. */
 export const ROOT_NODE: NodeReference = { volume: ROOT_VOLUME, ino: ROOT_INODE };
@@ -24,11 +26,11 @@ export function isRoot(node: NodeReference): boolean {
 /** Directory operations of the list of volumes, as the mount's root shows them. */
 export class VolumeList {
   readonly #volumes: Volumes;
-  readonly #session: Session;
+  readonly #rootAttributes: RootAttributes;
 
-  constructor(volumes: Volumes, session: Session) {
+  constructor(volumes: Volumes, rootAttributes: RootAttributes) {
     this.#volumes = volumes;
-    this.#session = session;
+    this.#rootAttributes = rootAttributes;
   }
 
   /** Attributes of the list itself: it has no times of its own. */
@@ -103,12 +105,8 @@ export class VolumeList {
   }
 
   async #rootOf(volume: VolumeRecord, context: RequestContext): Promise<NodeAnswer> {
-    const view = { view: 'attributes', ino: ROOT_INODE } as const;
-    const { attributes } = await this.#session.view(
-      { shard: volume.shard, volume: volume.number },
-      view,
-      context.signal,
-    );
+    const attributes = await this.#rootAttributes(volume, context);
+    // The kernel asks each time: it could not be told of a removal while it removes.
     return { node: { volume: volume.number, ino: ROOT_INODE }, attributes, validMs: 0 };
   }
 

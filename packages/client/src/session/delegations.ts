@@ -1,7 +1,7 @@
 import { HoldfastError, type OperationAnswer, type VolumeNumber } from '@holdfast/protocol';
 
 /** Milliseconds for which the kernel may believe what it was told about a held volume. */
-const VALID_MS_MAX = 1_000;
+export const VALID_MS_MAX = 1_000;
 /** Milliseconds after a recall before the volume is asked for again: at first, and at most. */
 const COOL_MS_MIN = 2_000;
 const COOL_MS_MAX = 60_000;
@@ -83,9 +83,11 @@ export class Delegations {
     void this.#giveBack(volume, hold);
   }
 
-  /** The session was fenced: it holds nothing any more. */
-  fenced(): void {
+  /** The session was fenced: it holds nothing any more. Answers what it has held: none of it is to be believed. */
+  fenced(): readonly VolumeNumber[] {
+    const volumes = [...this.#holds.keys()];
     this.#holds.clear();
+    return volumes;
   }
 
   async #acquire(volume: VolumeNumber, hold: Hold): Promise<void> {

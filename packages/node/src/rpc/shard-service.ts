@@ -1,11 +1,6 @@
 /** Operations that the cluster itself runs in volume shards, from any peer to the shard's leader. */
 import {
-  type Command,
-  type CommandResult,
-  type ErrorCode,
-  encode,
   HoldfastError,
-  INTERNAL_SESSION,
   type NodeNumber,
   type Operation,
   type OperationAnswer,
@@ -14,7 +9,7 @@ import {
 } from '@holdfast/protocol';
 import type { ShardHost } from '../consensus/shard-host.ts';
 import type { MapCache } from '../membership/map-cache.ts';
-import type { ShardsAnswer } from '../membership/status.ts';
+import type { PeerAnswer } from '../membership/status.ts';
 import type { RunInShard } from '../membership/volumes.ts';
 import { RPC } from './messages.ts';
 import type { Peers } from './peers.ts';
@@ -25,16 +20,21 @@ const WAIT_MS = 15_000;
 const TRY_MS = 5_000;
 const PAUSE_MS = 100;
 
-interface RunRequest {
+/** An operation of the cluster's own in one volume's shard. */
+export interface RunRequest {
   readonly shard: ShardId;
   readonly volume: VolumeNumber;
   readonly operation: Operation;
 }
 
+/** Runs an operation in a shard that this peer leads. Throws the shard's refusal, NOT_LEADER, an outage. */
+export type RunHere = (request: RunRequest, signal?: AbortSignal) => Promise<OperationAnswer>;
+
 /** What {@link shardRunner} works with. */
 export interface ShardRunnerOptions {
   readonly self: NodeNumber;
-  readonly host: Pick<ShardHost, 'propose' | 'leaderOf' | 'isLeader'>;
+  readonly host: Pick<ShardHost, 'leaderOf'>;
+  readonly run: RunHere;
   readonly map: MapCache;
   readonly peers: Peers;
   /** This peer stops: nobody waits any longer. */
@@ -44,11 +44,11 @@ export interface ShardRunnerOptions {
 /** Adds the calls to the server. Peers only: the first acts in the cluster's own name. */
 export function serveShards(
   server: RpcServer,
-  host: ShardRunnerOptions['host'],
-  status: () => ShardsAnswer,
+  run: RunHere,
+  status: () => Promise<PeerAnswer>,
 ): void {
-  server.handle(RPC.shards, ['node'], async () => status());
-  server.handle(RPC.run, ['node'], ({ request }) => runHere(host, request as RunRequest));
+  server.handle(RPC.shards, ['node'], status);
+  server.handle(RPC.run, ['node'], ({ request }) => run(request as RunRequest));
 }
 
 /** Runs operations wherever their shard is led. They must be repeatable: a try may have taken effect unseen. */
@@ -62,7 +62,7 @@ export function shardRunner(options: ShardRunnerOptions): RunInShard {
       try {
         if (leader === undefined)
           throw new HoldfastError('NO_QUORUM', `no member of shard ${shard} is known`);
-        if (leader === options.self) return await runHere(options.host, request, options.stopping);
+        if (leader === options.self) return await options.run(request, options.stopping);
         return await options.peers.to(leader).call<OperationAnswer>(RPC.run, request, {
           deadlineMs: TRY_MS,
           signal: options.stopping,
@@ -89,36 +89,6 @@ function candidate(
   const members =
     options.map.current?.shards.find((record) => record.shard === shard)?.members ?? [];
   return members[o.attempt % Math.max(1, members.length)];
-}
-
-async function runHere(
-  host: ShardRunnerOptions['host'],
-  request: RunRequest,
-  signal?: AbortSignal,
-): Promise<OperationAnswer> {
-  const { shard, volume, operation } = request;
-  if (!host.isLeader(shard)) {
-    throw new HoldfastError('NOT_LEADER', undefined, { detail: { leader: host.leaderOf(shard) } });
-  }
-  const timeNs = BigInt(Date.now()) * 1_000_000n;
-  const command: Command = {
-    v: 1,
-    session: INTERNAL_SESSION,
-    sequence: 1,
-    answeredBelow: 0,
-    timeNs,
-    volume,
-    operation,
-  };
-  const result = (await host.propose(
-    shard,
-    encode(command),
-    signal === undefined ? {} : { signal },
-  )) as CommandResult;
-  if (result.ok) return result.answer;
-  throw new HoldfastError(result.code as ErrorCode, result.message, {
-    detail: result.detail ?? {},
-  });
 }
 
 function isPassing(error: unknown): error is HoldfastError {

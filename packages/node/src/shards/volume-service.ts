@@ -9,6 +9,7 @@ import {
   INTERNAL_SESSION,
   LIMITS,
   type Operation,
+  type OperationAnswer,
   ROOT_VOLUME,
   type SessionId,
   type ShardId,
@@ -145,7 +146,13 @@ export class VolumeService {
 
   /** An operation of the shard's own. */
   async #propose(operation: Operation, volume: VolumeNumber = ROOT_VOLUME): Promise<CommandResult> {
-    const command: Command = {
+    const data = encode(this.#own(operation, volume));
+    return (await this.#options.host.propose(this.#id, data)) as CommandResult;
+  }
+
+  /** A command that no session stands behind. */
+  #own(operation: Operation, volume: VolumeNumber): Command {
+    return {
       v: 1,
       session: INTERNAL_SESSION,
       sequence: 1,
@@ -154,7 +161,6 @@ export class VolumeService {
       volume,
       operation,
     };
-    return (await this.#options.host.propose(this.#id, encode(command))) as CommandResult;
   }
 
   /**
@@ -189,6 +195,17 @@ export class VolumeService {
       const detail = { leader: host.leaderOf(this.#id) };
       throw new HoldfastError('NOT_LEADER', undefined, { detail, cause: error });
     }
+  }
+
+  /** Applies an operation of the cluster's own, which may be repeated. Throws its refusal, or an outage. */
+  async run(
+    volume: VolumeNumber,
+    operation: Operation,
+    signal?: AbortSignal,
+  ): Promise<OperationAnswer> {
+    const result = await this.execute(this.#own(operation, volume), signal);
+    if (result.ok) return result.answer;
+    throw refusalOf(result);
   }
 
   /** A linearizable look. Throws the view's refusals, NOT_LEADER, NO_QUORUM, OVERLOADED, DELEGATED. */

@@ -6,8 +6,11 @@ import {
   HoldfastError,
   INTERNAL_SESSION,
   isSessionId,
+  type Operation,
+  type OperationAnswer,
   type SessionId,
   type ShardId,
+  type VolumeNumber,
 } from '@holdfast/protocol';
 import type { WireRequest, WireServer } from '@holdfast/wire';
 import { z } from 'zod';
@@ -106,6 +109,17 @@ export class VolumeShards {
     const open = this.#open.get(shard);
     if (open !== undefined && host.isLeader(shard)) return open.service;
     throw new HoldfastError('NOT_LEADER', undefined, { detail: { leader: host.leaderOf(shard) } });
+  }
+
+  /**
+   * Runs an operation of the cluster's own in a shard that this peer leads; a delegation in its way
+   * is recalled first. Throws the shard's refusal, NOT_LEADER, or an outage.
+   */
+  async run(
+    { shard, volume, operation }: { shard: ShardId; volume: VolumeNumber; operation: Operation },
+    signal?: AbortSignal,
+  ): Promise<OperationAnswer> {
+    return this.service(shard).run(volume, operation, signal);
   }
 
   async #execute(request: WireRequest): Promise<{ header: CommandResult }> {
