@@ -43,3 +43,12 @@ export function bytesText(bytes: number, zero = '0 B'): string {
   const value = bytes / 2 ** (10 * power);
   return `${power === 0 || value >= 100 ? Math.round(value) : Number(value.toFixed(1))} ${UNITS[power]}`;
 }
+
+/** A time span for people, its largest unit only: 90_000 is '1 min'. */
+export function durationText(ms: number): string {
+  const seconds = Math.floor(ms / 1_000);
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 172_800) return `${Math.floor(seconds / 3_600)} h`;
+  return `${Math.floor(seconds / 86_400)} days`;
+}

@@ -8,7 +8,7 @@ export {
 } from './membership/bootstrap.ts';
 export { type JoinOptions, type JoinResult, joinCluster } from './membership/join.ts';
 export { renewClient } from './membership/renewal.ts';
-export type { ClusterStatus, ShardStatus, StatusReason } from './membership/status.ts';
+export type { ClusterStatus, PeerStatus, ShardStatus, StatusReason } from './membership/status.ts';
 export { createLog, type EventFields, type Log } from './telemetry/log.ts';
 export type { VolumeBackend, VolumeInfo } from './volume-driver/backend.ts';
 export { parseSize, parseVolumeOptions } from './volume-driver/options.ts';

@@ -1,10 +1,10 @@
 import { accessSync, constants, existsSync, readFileSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
+import type { ClusterStatus } from '@holdfast/node';
 import { HoldfastError } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import { type Context, contextOf } from '../context.ts';
 import { bytesText } from '../output.ts';
-import type { ClusterStatus } from './status.ts';
 
 /** Bytes that a data directory should have free. */
 const FREE_BYTES_MIN = 5 * 2 ** 30;
@@ -106,7 +106,7 @@ function mount(path: string): Finding {
 async function cluster(context: Context): Promise<Finding> {
   try {
     const status = await context.admin<ClusterStatus>('GET', '/v1/status');
-    const reasons = status.reasons.map((reason) => reason.message).join('; ');
+    const reasons = status.reasons.map(({ message, fix }) => `${message} (${fix})`).join('; ');
     return check(
       'cluster',
       status.health !== 'error',

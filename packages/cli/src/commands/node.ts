@@ -1,8 +1,8 @@
+import type { ClusterStatus } from '@holdfast/node';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
-import { table } from '../output.ts';
 import { stopSignal } from '../stop-signal.ts';
-import type { ClusterStatus } from './status.ts';
+import { nodeLines } from './status.ts';
 
 /** Flags of the peer that are handed to its configuration as they are. */
 const FLAGS = {
@@ -47,18 +47,7 @@ export function addNode(program: Command): void {
     .action(async (_options: unknown, command: Command) => {
       const { admin, output } = contextOf(command);
       const { nodes } = await admin<ClusterStatus>('GET', '/v1/status');
-      output.result(nodes, () =>
-        table(
-          ['NODE', 'NAME', 'STATE', 'ZONE', 'ADDRESS'],
-          nodes.map((peer) => [
-            String(peer.number),
-            peer.name,
-            peer.state,
-            peer.zone,
-            peer.wireAddress,
-          ]),
-        ),
-      );
+      output.result(nodes, () => nodeLines(nodes));
     });
 }
 

@@ -1,35 +1,7 @@
+import type { ClusterStatus, PeerStatus } from '@holdfast/node';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
-import { table } from '../output.ts';
-
-/** What GET /v1/status answers, as far as it is printed. */
-export interface ClusterStatus {
-  readonly clusterId: string;
-  readonly health: 'ok' | 'warning' | 'error';
-  readonly reasons: readonly {
-    readonly code: string;
-    readonly message: string;
-    readonly fix?: string;
-  }[];
-  readonly epoch: number;
-  readonly nodes: readonly {
-    readonly number: number;
-    readonly name: string;
-    readonly state: string;
-    readonly zone: string;
-    readonly wireAddress: string;
-  }[];
-  readonly shards: readonly {
-    readonly shard: number;
-    readonly leader: number;
-    readonly term: number;
-    readonly commit: number;
-    readonly applied: number;
-    readonly members: readonly number[];
-  }[];
-  readonly partitions: { readonly settled: number; readonly moving: number };
-  readonly volumes: number;
-}
+import { bytesText, durationText, table } from '../output.ts';
 
 /** `holdfast status` */
 export function addStatus(program: Command): void {
@@ -39,30 +11,35 @@ export function addStatus(program: Command): void {
     .action(async (_options: unknown, command: Command) => {
       const { admin, output } = contextOf(command);
       const status = await admin<ClusterStatus>('GET', '/v1/status');
-      output.result(status, () => describe(status));
+      output.result(status, () => statusLines(status));
     });
 }
 
-function describe(status: ClusterStatus): string[] {
+/** What `holdfast status` prints. */
+export function statusLines(status: ClusterStatus): string[] {
   const moving =
     status.partitions.moving === 0
-      ? 'all copies in place'
+      ? 'all partitions in place'
       : `${status.partitions.moving} partitions moving`;
   return [
     `cluster ${status.clusterId}: ${status.health}, map epoch ${status.epoch}, ${status.volumes} volumes, ${moving}`,
-    ...status.reasons.map(
-      (reason) =>
-        `  ${reason.code}: ${reason.message}${reason.fix === undefined ? '' : ` (${reason.fix})`}`,
-    ),
+    ...status.reasons.flatMap(({ code, message, fix }) => [
+      `  ${code}: ${message}`,
+      `    next: ${fix}`,
+    ]),
     '',
     ...table(
-      ['NODE', 'NAME', 'STATE', 'ZONE', 'ADDRESS'],
+      ['NODE', 'NAME', 'STATE', 'FREE', 'OF', 'BEHIND', 'MISSING'],
       status.nodes.map((node) => [
         String(node.number),
         node.name,
         node.state,
-        node.zone,
-        node.wireAddress,
+        ...(node.space === undefined
+          ? ['-', '-']
+          : [bytesText(node.space.freeBytes), bytesText(node.space.totalBytes)]),
+        ...(node.repair === undefined
+          ? ['-', '-']
+          : [`${node.repair.behindPartitions} partitions`, `${node.repair.missingChunks} chunks`]),
       ]),
     ),
     '',
@@ -78,4 +55,20 @@ function describe(status: ClusterStatus): string[] {
       ]),
     ),
   ];
+}
+
+/** What `holdfast node ls` prints. `-`: nobody could tell. */
+export function nodeLines(nodes: readonly PeerStatus[]): string[] {
+  return table(
+    ['NODE', 'NAME', 'STATE', 'ZONE', 'EPOCH', 'LAST SEEN', 'ADDRESS'],
+    nodes.map((node) => [
+      String(node.number),
+      node.name,
+      node.state,
+      node.zone,
+      node.epoch === undefined ? '-' : String(node.epoch),
+      node.silentMs === undefined ? '-' : `${durationText(node.silentMs)} ago`,
+      node.wireAddress,
+    ]),
+  );
 }

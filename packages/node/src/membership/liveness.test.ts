@@ -98,4 +98,15 @@ describe('liveness', () => {
     ).rejects.toMatchObject({ code: 'CONFLICT' });
     expect(bench.executed).toEqual([]);
   });
+
+  it('tells how long each peer has been silent, but not of one never heard by this leader', async () => {
+    const bench = new Bench();
+    bench.now += 1_000;
+    await bench.liveness.heard(1 as NodeNumber, sign);
+    bench.now += 2_500;
+    bench.verdicts();
+    expect(bench.liveness.silences()).toEqual([{ node: 1, silentMs: 2_500 }]);
+    bench.liveness.begin();
+    expect(bench.liveness.silences()).toEqual([]);
+  });
 });

@@ -16,6 +16,12 @@ interface Sign {
   downSince: number | undefined;
 }
 
+/** How long a peer has given no sign of life. */
+export interface PeerSilence {
+  readonly node: NodeNumber;
+  readonly silentMs: number;
+}
+
 /** What {@link Liveness} works with. Times are milliseconds of a clock that never jumps. */
 export interface LivenessOptions extends LivenessLimits {
   readonly now: () => number;
@@ -75,6 +81,14 @@ export class Liveness {
         from: ['down', 'out'],
       });
     }
+  }
+
+  /** Milliseconds since the last sign of life of each peer that gave one to this leader. */
+  silences(): readonly PeerSilence[] {
+    const now = this.#options.now();
+    return [...this.#signs]
+      .filter(([, sign]) => sign.at > this.#since)
+      .map(([node, sign]) => ({ node, silentMs: Math.max(0, Math.round(now - sign.at)) }));
   }
 
   /** What silence has made of the peers. */

@@ -2,8 +2,11 @@
 import { votersFor } from '@holdfast/placement';
 import type { ClusterMap, NodeNumber, NodeRecord, ShardId } from '@holdfast/protocol';
 import { HoldfastError } from '@holdfast/protocol';
+import type { StoreSpace } from '../chunks/room.ts';
 import type { Core } from '../core.ts';
+import type { RepairStatus } from '../repair/metrics.ts';
 import { RPC } from '../rpc/messages.ts';
+import type { PeerSilence } from './liveness.ts';
 
 /** A shard as some member of it sees it; `leader` 0 when there is none. */
 export interface ShardStatus {
@@ -19,7 +22,23 @@ export interface ShardStatus {
 export interface StatusReason {
   readonly code: string;
   readonly message: string;
-  readonly fix?: string;
+  /** What to do next. */
+  readonly fix: string;
+}
+
+/** What a peer says of itself. */
+export interface PeerCondition {
+  /** Of the cluster map that it has. */
+  readonly epoch: number;
+  readonly repair: RepairStatus;
+  /** Of its chunk store. */
+  readonly space: StoreSpace;
+}
+
+/** A peer with what is known of it now; what nobody could tell is absent. */
+export interface PeerStatus extends NodeRecord, Partial<PeerCondition> {
+  /** Milliseconds since its last sign of life to the leader of the system shard. */
+  readonly silentMs?: number;
 }
 
 /** ok: all promises hold with all copies; warning: they hold; error: some operations fail. */
@@ -34,7 +53,7 @@ export interface ClusterStatus {
   readonly epoch: number;
   /** The peer that answers. */
   readonly answeredBy: NodeNumber;
-  readonly nodes: readonly NodeRecord[];
+  readonly nodes: readonly PeerStatus[];
   readonly shards: readonly ShardStatus[];
   readonly partitions: { readonly settled: number; readonly moving: number };
   readonly volumes: number;
@@ -45,13 +64,14 @@ interface StatusInput {
   readonly clusterName: string;
   readonly self: NodeNumber;
   readonly map: ClusterMap;
+  readonly nodes: readonly PeerStatus[];
   readonly shards: readonly ShardStatus[];
   readonly volumes: number;
 }
 
 /** Makes the answer. */
-function describeCluster(input: StatusInput): ClusterStatus {
-  const { map, shards } = input;
+export function describeCluster(input: StatusInput): ClusterStatus {
+  const { map, nodes, shards } = input;
   const moving = map.partitions.filter((partition) => partition.previous !== undefined).length;
   const errors = leaderless(shards);
   const warnings = [
@@ -59,6 +79,7 @@ function describeCluster(input: StatusInput): ClusterStatus {
     ...growing(map, shards),
     ...movingReasons(moving),
     ...thin(map),
+    ...nodes.flatMap((node) => [...unrepaired(node), ...crowded(node)]),
   ];
   return {
     clusterId: map.clusterId,
@@ -67,7 +88,7 @@ function describeCluster(input: StatusInput): ClusterStatus {
     reasons: [...errors, ...warnings],
     epoch: map.epoch,
     answeredBy: input.self,
-    nodes: map.nodes,
+    nodes,
     shards,
     partitions: { settled: map.partitions.length - moving, moving },
     volumes: input.volumes,
@@ -90,7 +111,10 @@ function absent(map: ClusterMap): StatusReason[] {
     .map((node) => ({
       code: `node.${node.state}`,
       message: `peer ${node.number} '${node.name}' is ${node.state}`,
-      ...(node.state === 'draining' ? {} : { fix: `start it with 'holdfast run' on ${node.name}` }),
+      fix:
+        node.state === 'draining'
+          ? 'nothing: its data is being copied to others'
+          : `start it with 'holdfast run' on ${node.name}`,
     }));
 }
 
@@ -103,6 +127,7 @@ function growing(map: ClusterMap, shards: readonly ShardStatus[]): StatusReason[
     .map(({ shard, members }) => ({
       code: 'shard.growing',
       message: `shard ${shard} has ${members.length} of ${wanted} members yet`,
+      fix: "nothing: it grows by itself when peers are up; 'holdfast node ls' shows which are not",
     }));
 }
 
@@ -112,6 +137,7 @@ function movingReasons(moving: number): StatusReason[] {
     {
       code: 'partitions.moving',
       message: `${moving} partitions are being copied to their new replicas`,
+      fix: 'nothing: it ends by itself while peers have room',
     },
   ];
 }
@@ -128,6 +154,37 @@ function thin(map: ClusterMap): StatusReason[] {
           ? 'only two peers keep data: writes stop when one of them is lost'
           : 'only one peer keeps data: losing its disk loses everything',
       fix: "add peers with 'holdfast join TOKEN'",
+    },
+  ];
+}
+
+/** A peer whose copies are not all there. */
+function unrepaired({ number, name, repair }: PeerStatus): StatusReason[] {
+  if (repair === undefined || (repair.behindPartitions === 0 && repair.missingChunks === 0))
+    return [];
+  const { behindPartitions, missingChunks } = repair;
+  return [
+    {
+      code: 'repair.behind',
+      message: `peer ${number} '${name}' lacks copies: ${behindPartitions} partitions behind, ${missingChunks} chunks missing`,
+      fix: 'nothing: repair fetches them while the peers that hold them are up',
+    },
+  ];
+}
+
+/** Room below both is worth a word: a share of what a peer has, and bytes. */
+const FREE_SHARE_MIN = 0.05;
+const FREE_BYTES_MIN = 5 * 2 ** 30;
+
+function crowded({ number, name, space }: PeerStatus): StatusReason[] {
+  if (space === undefined) return [];
+  const { freeBytes, totalBytes } = space;
+  if (freeBytes >= FREE_BYTES_MIN || freeBytes >= totalBytes * FREE_SHARE_MIN) return [];
+  return [
+    {
+      code: 'space.low',
+      message: `peer ${number} '${name}' has ${freeBytes} of ${totalBytes} bytes left for data`,
+      fix: `remove files, add peers, or give ${name} more room (a larger disk or --capacity)`,
     },
   ];
 }
@@ -151,68 +208,114 @@ export function shardStatuses({ host }: Pick<Core, 'host'>): readonly ShardStatu
   });
 }
 
-/** What a peer tells others of the shards that it holds. */
-export interface ShardsAnswer {
+/** What a peer tells others of itself and of the shards that it holds. */
+export interface PeerAnswer {
   readonly shards: readonly ShardStatus[];
   /** Volumes in the registry; absent where the system shard is not. */
   readonly volumes?: number;
+  readonly condition?: PeerCondition;
+  /** From the leader of the system shard only. */
+  readonly silences?: readonly PeerSilence[];
 }
 
-/** {@link ShardsAnswer} of this peer. */
-export function shardsHere(core: Pick<Core, 'host' | 'systemShard'>): ShardsAnswer {
+/** Where a peer's condition comes from. */
+export interface ConditionSource {
+  readonly repair: () => RepairStatus;
+  readonly space: () => Promise<StoreSpace>;
+  readonly silences: () => readonly PeerSilence[];
+}
+
+/** {@link PeerAnswer} of this peer. */
+export async function answerHere(
+  core: Pick<Core, 'host' | 'map' | 'registry' | 'systemShard'>,
+  source: ConditionSource,
+): Promise<PeerAnswer> {
+  const space = await source.space().catch(() => undefined); // a disk that fails: the rest still tells
   const volumes = core.systemShard()?.state.volumeCount;
-  return { shards: shardStatuses(core), ...(volumes === undefined ? {} : { volumes }) };
+  const epoch = core.map.current?.epoch ?? 0;
+  return {
+    shards: shardStatuses(core),
+    ...(volumes === undefined ? {} : { volumes }),
+    ...(space === undefined ? {} : { condition: { epoch, repair: source.repair(), space } }),
+    ...(core.registry.isLeader ? { silences: source.silences() } : {}),
+  };
 }
 
-/** Milliseconds that a member of a shard has to tell how it stands. */
+/** Milliseconds that a peer has to tell how it is, and peers asked at a time. */
 const ASK_MS_MAX = 1_000;
+const ASKED_MAX = 32;
 
-type Seen = Pick<Core, 'host' | 'map' | 'self' | 'identity' | 'systemShard' | 'peers'>;
+type Seen = Pick<Core, 'host' | 'map' | 'self' | 'identity' | 'registry' | 'systemShard' | 'peers'>;
 
 /**
- * The cluster as this peer sees it, quorum or not; of shards that it does not hold, as a member of
- * them that answers. Throws NO_QUORUM before it has seen any map.
+ * The cluster as this peer sees it, quorum or not; of what it does not hold itself, as the peers that
+ * are up tell. Throws NO_QUORUM before it has seen any map.
  */
-export async function clusterStatus(core: Seen): Promise<ClusterStatus> {
+export async function clusterStatus(core: Seen, source: ConditionSource): Promise<ClusterStatus> {
   const map = core.map.current;
   if (map === undefined) {
     throw new HoldfastError('NO_QUORUM', 'this peer has no map of the cluster yet');
   }
-  const own = shardsHere(core);
-  const known = new Map(own.shards.map((status) => [status.shard, status]));
-  let { volumes } = own;
+  const answers = await askAll(core, source);
+  const known = new Map<ShardId, ShardStatus>();
+  // This peer's own word first.
+  for (const { shards } of answers.values()) {
+    for (const status of shards) if (!known.has(status.shard)) known.set(status.shard, status);
+  }
   for (const { shard, members } of map.shards) {
-    for (const member of members) {
-      if (known.has(shard)) break;
-      const answer = await askShards(core, member);
-      volumes ??= answer?.volumes;
-      for (const status of answer?.shards ?? []) {
-        if (!known.has(status.shard)) known.set(status.shard, status);
-      }
-    }
     if (!known.has(shard))
       known.set(shard, { shard, leader: 0, term: 0, commit: 0, applied: 0, members });
   }
-  const shards = [...known.values()].sort((a, b) => a.shard - b.shard);
-  const { self } = core;
+  const told = [...answers.values()];
   return describeCluster({
     clusterName: core.identity.clusterName,
-    self,
+    self: core.self,
     map,
-    shards,
-    volumes: volumes ?? 0,
+    nodes: peerStatuses(map, answers),
+    shards: [...known.values()].sort((a, b) => a.shard - b.shard),
+    volumes: told.find((answer) => answer.volumes !== undefined)?.volumes ?? 0,
   });
 }
 
-async function askShards(
-  { peers, map }: Seen,
-  member: NodeNumber,
-): Promise<ShardsAnswer | undefined> {
-  if (map.node(member)?.state !== 'up') return undefined;
+/** Adds what was told to what the map says. */
+function peerStatuses(
+  map: ClusterMap,
+  answers: ReadonlyMap<NodeNumber, PeerAnswer>,
+): readonly PeerStatus[] {
+  const silences = [...answers.values()].find((answer) => answer.silences)?.silences ?? [];
+  return map.nodes.map((node) => {
+    const silence = silences.find((known) => known.node === node.number);
+    return {
+      ...node,
+      ...answers.get(node.number)?.condition,
+      ...(silence === undefined ? {} : { silentMs: silence.silentMs }),
+    };
+  });
+}
+
+async function askAll(
+  core: Seen,
+  source: ConditionSource,
+): Promise<ReadonlyMap<NodeNumber, PeerAnswer>> {
+  const answers = new Map([[core.self, await answerHere(core, source)]]);
+  const others = (core.map.current?.nodes ?? []).filter(
+    ({ number, state }) => number !== core.self && (state === 'up' || state === 'draining'),
+  );
+  for (let first = 0; first < others.length; first += ASKED_MAX) {
+    const asked = others.slice(first, first + ASKED_MAX).map(async ({ number }) => {
+      const answer = await ask(core, number);
+      if (answer !== undefined) answers.set(number, answer);
+    });
+    await Promise.all(asked);
+  }
+  return answers;
+}
+
+async function ask({ peers }: Seen, node: NodeNumber): Promise<PeerAnswer | undefined> {
   try {
-    return await peers.to(member).call<ShardsAnswer>(RPC.shards, {}, { deadlineMs: ASK_MS_MAX });
+    return await peers.to(node).call<PeerAnswer>(RPC.shards, {}, { deadlineMs: ASK_MS_MAX });
   } catch {
-    return undefined; // another member may answer; if none does, the shard shows no leader
+    return undefined; // what it holds alone shows no leader, what it has no figures
   }
 }
 
@@ -226,19 +329,29 @@ export function notReady(
 ): readonly StatusReason[] {
   const reasons: StatusReason[] = [];
   if (core.map.current === undefined)
-    reasons.push({ code: 'map.absent', message: 'no map of the cluster has been seen yet' });
+    reasons.push({
+      code: 'map.absent',
+      message: 'no map of the cluster has been seen yet',
+      fix: 'start the other peers, or look at the firewall between them',
+    });
   if (!isHeard)
     reasons.push({
       code: 'cluster.silent',
       message: 'the leader of the system shard does not answer',
+      fix: 'start peers until more than half run, or look at the firewall between them',
     });
   for (const { shard, leader, commit, applied } of shardStatuses(core)) {
     if (leader === 0)
-      reasons.push({ code: 'shard.leaderless', message: `shard ${shard} has no leader` });
+      reasons.push({
+        code: 'shard.leaderless',
+        message: `shard ${shard} has no leader`,
+        fix: 'start the members that are down',
+      });
     else if (commit - applied > LAG_ENTRIES_MAX) {
       reasons.push({
         code: 'shard.behind',
         message: `shard ${shard} has ${commit - applied} entries to apply`,
+        fix: 'nothing: it catches up by itself',
       });
     }
   }

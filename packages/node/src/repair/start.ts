@@ -12,7 +12,7 @@ import { chunkRules } from './rules.ts';
  * Opens the chunks of a peer, registers the methods that serve them, and makes what keeps them whole.
  * Repair begins with its `start`, when other peers can reach this one. Throws as ChunkStore.open.
  */
-export async function openChunks(core: Core): Promise<Repair> {
+export async function openChunks(core: Core): Promise<{ store: ChunkStore; repair: Repair }> {
   const { self, map, book, config, identity, registry, metrics, log, teardown, wire } = core;
   const holder: { repair?: Repair } = {};
   const store = await ChunkStore.open(join(config.dataDirectory, DATA_NAMES.chunks), {
@@ -50,5 +50,5 @@ export async function openChunks(core: Core): Promise<Repair> {
   teardown.add('repair', () => repair.close());
   const stopListening = map.onChange((newest) => repair.mapChanged(newest));
   teardown.add('repair maps', stopListening);
-  return repair;
+  return { store, repair };
 }

@@ -1,0 +1,72 @@
+import type { ClusterStatus, PeerStatus } from '@holdfast/node';
+import type { Epoch, NodeNumber, ShardId } from '@holdfast/protocol';
+import { describe, expect, it } from 'vitest';
+import { nodeLines, statusLines } from './status.ts';
+
+const told: PeerStatus = {
+  number: 1 as NodeNumber,
+  name: 'n1',
+  grpcAddress: '10.0.0.1:7400',
+  wireAddress: '10.0.0.1:7401',
+  adminAddress: '10.0.0.1:7402',
+  discoveryAddress: '',
+  zone: 'rack-a',
+  weight: 1,
+  state: 'up',
+  incarnation: 'i',
+  epoch: 7,
+  silentMs: 1_900,
+  space: { totalBytes: 100 * 2 ** 30, freeBytes: 12.5 * 2 ** 30, usedBytes: 2 ** 30 },
+  repair: { behindPartitions: 3, missingChunks: 40 },
+};
+const { epoch: _e, silentMs: _s, space: _p, repair: _r, ...record } = told;
+const silent: PeerStatus = { ...record, number: 2 as NodeNumber, name: 'n2', state: 'down' };
+
+const status: ClusterStatus = {
+  clusterId: 'c',
+  clusterName: 'c',
+  health: 'warning',
+  reasons: [{ code: 'node.down', message: "peer 2 'n2' is down", fix: 'start it' }],
+  epoch: 7 as Epoch,
+  answeredBy: 1 as NodeNumber,
+  nodes: [told, silent],
+  shards: [
+    {
+      shard: 0 as ShardId,
+      leader: 1 as NodeNumber,
+      term: 2,
+      commit: 9,
+      applied: 9,
+      members: [1, 2] as NodeNumber[],
+    },
+  ],
+  partitions: { settled: 16_384, moving: 0 },
+  volumes: 4,
+};
+
+describe('holdfast status', () => {
+  it('says what is wrong, each with what to do next, and the room and repair of each peer', () => {
+    expect(statusLines(status)).toEqual([
+      'cluster c: warning, map epoch 7, 4 volumes, all partitions in place',
+      "  node.down: peer 2 'n2' is down",
+      '    next: start it',
+      '',
+      'NODE  NAME  STATE  FREE      OF       BEHIND        MISSING',
+      '1     n1    up     12.5 GiB  100 GiB  3 partitions  40 chunks',
+      '2     n2    down   -         -        -             -',
+      '',
+      'SHARD       LEADER  MEMBERS  TERM  COMMIT  APPLIED',
+      '0 (system)  1       1,2      2     9       9',
+    ]);
+  });
+});
+
+describe('holdfast node ls', () => {
+  it('shows state, zone, epoch and when each peer was seen last, or that nobody could tell', () => {
+    expect(nodeLines([told, { ...silent, silentMs: 7_300_000 }])).toEqual([
+      'NODE  NAME  STATE  ZONE    EPOCH  LAST SEEN  ADDRESS',
+      '1     n1    up     rack-a  7      1 s ago    10.0.0.1:7401',
+      '2     n2    down   rack-a  -      2 h ago    10.0.0.1:7401',
+    ]);
+  });
+});

@@ -1,0 +1,81 @@
+import type { ClusterMap, Epoch, NodeNumber, NodeState } from '@holdfast/protocol';
+import { describe, expect, it } from 'vitest';
+import { type ClusterStatus, describeCluster, type PeerStatus } from './status.ts';
+
+const GIB = 2 ** 30;
+
+function peer(number: number, more: Partial<PeerStatus> & { state?: NodeState } = {}): PeerStatus {
+  return {
+    number: number as NodeNumber,
+    name: `n${number}`,
+    grpcAddress: '',
+    wireAddress: '',
+    adminAddress: '',
+    discoveryAddress: '',
+    zone: '',
+    weight: 1,
+    state: 'up',
+    incarnation: 'i',
+    repair: { behindPartitions: 0, missingChunks: 0 },
+    space: { totalBytes: 100 * GIB, freeBytes: 50 * GIB, usedBytes: 50 * GIB },
+    ...more,
+  };
+}
+
+function look(...nodes: readonly PeerStatus[]): ClusterStatus {
+  const map: ClusterMap = {
+    clusterId: 'c',
+    epoch: 1 as Epoch,
+    nodes,
+    shards: [],
+    partitions: [],
+    revoked: [],
+  };
+  return describeCluster({
+    clusterName: 'c',
+    self: 1 as NodeNumber,
+    map,
+    nodes,
+    shards: [],
+    volumes: 0,
+  });
+}
+
+describe('the health of a cluster', () => {
+  it('is ok while three peers are up with all their copies and room', () => {
+    expect(look(peer(1), peer(2), peer(3))).toMatchObject({ health: 'ok', reasons: [] });
+  });
+
+  it.each([
+    ['down', { state: 'down' }, 'node.down', /holdfast run/],
+    ['being emptied', { state: 'draining' }, 'node.draining', /nothing/],
+    [
+      'behind with partitions',
+      { repair: { behindPartitions: 1, missingChunks: 0 } },
+      'repair.behind',
+      /nothing/,
+    ],
+    [
+      'without some chunks',
+      { repair: { behindPartitions: 0, missingChunks: 1 } },
+      'repair.behind',
+      /nothing/,
+    ],
+    [
+      'nearly full',
+      { space: { totalBytes: 100 * GIB, freeBytes: 4 * GIB, usedBytes: 0 } },
+      'space.low',
+      /--capacity/,
+    ],
+  ] as const)('is a warning with a way out while one is %s', (_what, more, code, fix) => {
+    expect(look(peer(1), peer(2), peer(3, more))).toMatchObject({
+      health: 'warning',
+      reasons: [{ code, fix: expect.stringMatching(fix) }],
+    });
+  });
+
+  it('says nothing of a peer that told nothing but that it is down', () => {
+    const { repair: _, space: __, ...silent } = peer(3, { state: 'down' });
+    expect(look(peer(1), peer(2), silent).reasons.map(({ code }) => code)).toEqual(['node.down']);
+  });
+});
