@@ -34,6 +34,8 @@ export const BACKUP_LIMITS = {
   treeBytesMax: 4096 * MIB,
   /** Files with several names whose content is remembered until all names were seen. */
   linksMax: 200_000,
+  /** Directories that are filled beside the walk of a restore: each holds its descriptor and those above. */
+  walksMax: 8,
   /** Files that are restored at once. */
   restoresMax: 8,
 } as const;

@@ -69,6 +69,7 @@ class RestoreRun {
   readonly #reader: BlobReader;
   readonly #signal: AbortSignal;
   readonly #gate = new Gate(BACKUP_LIMITS.restoresMax);
+  #walks = 0;
   readonly #links = new Map<string, { names: readonly string[]; done: Promise<void> }>();
   /** Blobs of nothing but zeros that were seen, so that a hole is not decompressed again and again. */
   readonly #zeroIds = new Set<StorageId>();
@@ -146,20 +147,35 @@ class RestoreRun {
         detail: { name: node.name },
       });
     if (node.kind === 'directory') return this.#directory(into, node, path);
+    if (node.links < 2 || node.inode === 0n) return this.#begin(into, node, path);
     const identity = `${node.deviceId}:${node.inode}`;
-    const first = node.links > 1 && node.inode > 0n ? this.#links.get(identity) : undefined;
-    if (first !== undefined) {
-      this.counts.others++;
-      return pending(
-        this.#attempt(path, async () => {
-          await first.done;
-          await into.link(node, first.names);
-        }),
-      );
+    const first = this.#links.get(identity);
+    if (first === undefined) return this.#firstOf(identity, into, { node, path });
+    this.counts.others++;
+    return pending(
+      this.#attempt(path, async () => {
+        await first.done;
+        await into.link(node, first.names);
+      }),
+    );
+  }
+
+  /** The first name of a file with several. It is noted before anything is awaited: other directories are walked at the same time. */
+  async #firstOf(
+    identity: string,
+    into: SinkDirectory,
+    { node, path }: { node: TreeNode; path: readonly string[] },
+  ): Promise<Pending> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#links.set(identity, { names: path, ...pending(promise) });
+    try {
+      const step = await this.#begin(into, node, path);
+      step.done.then(resolve, reject);
+      return step;
+    } catch (error) {
+      reject(error);
+      throw error;
     }
-    const step = await this.#begin(into, node, path);
-    if (node.links > 1 && node.inode > 0n) this.#links.set(identity, { names: path, ...step });
-    return step;
   }
 
   async #begin(into: SinkDirectory, node: TreeNode, path: readonly string[]): Promise<Pending> {
@@ -177,7 +193,14 @@ class RestoreRun {
     const directory = await into.directory(node);
     this.counts.directories++;
     const nodes = node.subtree === undefined ? [] : await this.#reader.readTree(node.subtree);
-    await this.#fillDirectory(directory, node, { nodes, names: path });
+    const filled = this.#fillDirectory(directory, node, { nodes, names: path });
+    // A few directories are filled beside the walk, so that small ones do not wait for each other;
+    // beyond that the walk itself waits, which no other walk can be waiting for.
+    if (this.#walks < BACKUP_LIMITS.walksMax) {
+      this.#walks++;
+      return pending(filled.finally(() => this.#walks--));
+    }
+    await filled;
     return pending(Promise.resolve());
   }
 

@@ -125,6 +125,21 @@ describe('locks', () => {
     await other.release();
   });
 
+  it('give way to one that was written at the same moment', async () => {
+    const racing = quickSurroundings({
+      sleep: async (ms, signal) => {
+        if (ms >= 60_000) return elsewhere.sleep(ms, signal);
+        const time = new Date().toISOString();
+        await repository.save('locks', { time, exclusive: true, hostname: 'elsewhere', pid: 1 });
+      },
+    });
+    const own = withStore(store, racing);
+    await expect(RepositoryLock.acquire(own, { exclusive: false })).rejects.toMatchObject({
+      code: 'EBUSY',
+    });
+    expect((await listLocks(repository)).map(({ exclusive }) => exclusive)).toEqual([true]);
+  });
+
   it('are waited for as long as the caller allows', async () => {
     const first = await RepositoryLock.acquire(repository, { exclusive: true });
     let pauses = 0;
