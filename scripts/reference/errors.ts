@@ -38,6 +38,8 @@ const REMEDIES: Readonly<Record<ErrorCode, string>> = {
   ESTALE: 'open the path again',
   EINTR: 'call again if the signal was not meant to end it',
   BAD_REQUEST: 'the message names the field; the API describes itself in `/v1/openapi.json`',
+  METHOD_NOT_ALLOWED: 'use a method that the header `allow` of the answer names',
+  TOO_LARGE: 'send less: a body has at most 64 KiB',
   BAD_CONFIG: 'correct the setting that the message names',
   BAD_TOKEN: 'make another with `holdfast token create`',
   FORBIDDEN: 'call it on a peer as root, or with a certificate of the role that the message names',

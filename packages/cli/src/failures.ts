@@ -13,10 +13,12 @@ export const EXIT = {
 const BY_CODE: Partial<Record<ErrorCode, number>> = {
   BAD_REQUEST: EXIT.usage,
   BAD_CONFIG: EXIT.usage,
+  TOO_LARGE: EXIT.usage,
   UNREACHABLE: EXIT.unreachable,
   NO_QUORUM: EXIT.unreachable,
   NOT_LEADER: EXIT.unreachable,
   DEADLINE: EXIT.unreachable,
+  SHUTTING_DOWN: EXIT.unreachable,
   ENOENT: EXIT.notFound,
   NOT_FOUND: EXIT.notFound,
   EEXIST: EXIT.conflict,
@@ -24,6 +26,7 @@ const BY_CODE: Partial<Record<ErrorCode, number>> = {
   EBUSY: EXIT.conflict,
   ENOTEMPTY: EXIT.conflict,
   DIRECTORY_IN_USE: EXIT.conflict,
+  PORT_IN_USE: EXIT.conflict,
 };
 
 /** The exit status for an error. */

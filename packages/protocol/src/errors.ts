@@ -82,6 +82,15 @@ export const ERROR_TABLE = {
   EINTR: row('refusal', 'EINTR', 499, 1, 'never', 'interrupted by a signal'),
   // Refusals of the control plane.
   BAD_REQUEST: row('refusal', 'EINVAL', 400, 3, 'never', 'the request is malformed'),
+  METHOD_NOT_ALLOWED: row(
+    'refusal',
+    'EINVAL',
+    405,
+    12,
+    'never',
+    'the path exists, but not with this method',
+  ),
+  TOO_LARGE: row('refusal', 'E2BIG', 413, 8, 'never', 'the request is larger than allowed'),
   BAD_CONFIG: row('refusal', 'EINVAL', 400, 3, 'never', 'the configuration is wrong'),
   BAD_TOKEN: row(
     'refusal',

@@ -1,8 +1,11 @@
 /** What orchestrators and Prometheus ask: is it alive, is it ready, how is it. */
 import fastify, { type FastifyInstance } from 'fastify';
+import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 import type { Registry } from 'prom-client';
+import { z } from 'zod';
 import { listenFailure } from '../membership/addresses.ts';
 import type { StatusReason } from '../membership/status.ts';
+import { ALIVE, READY } from './schemas.ts';
 import type { Listening } from './server.ts';
 
 /** What the probes ask the peer. */
@@ -14,17 +17,30 @@ export interface ProbeOperations {
 
 type AnyServer = Pick<FastifyInstance, 'get'>;
 
+const tags = ['probes'];
+const ALIVE_ROUTE = { summary: 'Does the process run', tags, response: { 200: ALIVE } };
+const READY_ROUTE = {
+  summary: 'Can the peer do its work now',
+  tags,
+  response: { 200: READY, 503: READY },
+};
+const METRICS_ROUTE = {
+  summary: 'Metrics in the text format of Prometheus',
+  tags,
+  produces: ['text/plain'],
+  response: { 200: z.string() },
+};
+
 /** Adds /healthz, /readyz and /metrics. */
 export function addProbes(server: AnyServer, { notReady, metrics }: ProbeOperations): void {
-  const schema = { hide: true } as object;
-  server.get('/healthz', { schema }, () => ({ alive: true }));
-  server.get('/readyz', { schema }, (_request, reply) => {
+  server.get('/healthz', { schema: ALIVE_ROUTE }, () => ({ alive: true }));
+  server.get('/readyz', { schema: READY_ROUTE }, (_request, reply) => {
     const reasons = notReady();
     return reply
       .code(reasons.length === 0 ? 200 : 503)
       .send({ ready: reasons.length === 0, reasons });
   });
-  server.get('/metrics', { schema }, async (_request, reply) =>
+  server.get('/metrics', { schema: METRICS_ROUTE }, async (_request, reply) =>
     reply.type(metrics.contentType).send(await metrics.metrics()),
   );
 }
@@ -35,6 +51,8 @@ export async function listenProbes(
   at: { readonly host: string; readonly port: number },
 ): Promise<Listening> {
   const server = fastify({ requestTimeout: 10_000 });
+  server.setValidatorCompiler(validatorCompiler);
+  server.setSerializerCompiler(serializerCompiler);
   addProbes(server, operations);
   try {
     await server.listen(at);

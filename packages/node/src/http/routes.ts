@@ -9,12 +9,12 @@ import {
 } from '@holdfast/protocol';
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
-import { z } from 'zod';
 import { parseDuration } from '../config.ts';
 import type { Registry } from '../membership/registry.ts';
 import type { ClusterStatus } from '../membership/status.ts';
 import type { VolumeLifecycle } from '../membership/volumes.ts';
 import { addProbes, type ProbeOperations } from './probes.ts';
+import * as schemas from './schemas.ts';
 
 /** A server of the API before it listens. */
 export type Api = FastifyInstance<
@@ -40,26 +40,6 @@ export interface AdminOperations extends ProbeOperations {
 }
 
 const ADMINS = ['node', 'admin'] as const;
-const COUNT = z.int().min(0);
-const POLICY = z
-  .strictObject({
-    replicas: z.int().min(1).max(7),
-    minReplicas: z.int().min(1).max(7),
-    quotaBytes: COUNT,
-    quotaInodes: COUNT,
-    uid: COUNT,
-    gid: COUNT,
-    mode: z.int().min(0).max(0o7777),
-  })
-  .partial();
-const NAME = z.object({ name: z.string() });
-const NUMBER = z.object({ number: z.coerce.number().int().min(1) });
-const FORCE = z.object({ force: z.stringbool().default(false) });
-const NEW_TOKEN = z.strictObject({
-  role: z.enum(['node', 'client', 'admin']).default('node'),
-  expires: z.string().optional().describe('such as 30m, 12h or 7d; never when absent'),
-});
-
 /** Adds them all. */
 export async function addRoutes(api: Api, operations: AdminOperations): Promise<void> {
   addProbes(api, operations);
@@ -71,33 +51,52 @@ export async function addRoutes(api: Api, operations: AdminOperations): Promise<
 
 function addCluster(api: Api, operations: AdminOperations): void {
   const { status, map } = operations;
-  const about = (summary: string): object => ({ summary, tags: ['cluster'] });
-  api.get('/v1/status', { schema: about('Health of the cluster, its peers and shards') }, () =>
-    status(),
-  );
-  api.get('/v1/map', { schema: about('The cluster map as this peer knows it') }, () => map());
+  const about = { tags: ['cluster'], querystring: schemas.NO_QUERY };
+  const look = {
+    ...about,
+    summary: 'Health of the cluster, its peers and shards',
+    response: schemas.answers(schemas.STATUS),
+  };
+  api.get('/v1/status', { schema: look }, () => status());
+  const mapAsKnown = {
+    ...about,
+    summary: 'The cluster map as this peer knows it',
+    response: schemas.answers(schemas.MAP),
+  };
+  api.get('/v1/map', { schema: mapAsKnown }, () => map());
   const hidden = { schema: { hide: true } };
   api.get('/v1/openapi.json', hidden, () => (api as unknown as { swagger(): object }).swagger());
 }
 
 function addNodes(api: Api, { map, registry }: AdminOperations): void {
   const tags = ['nodes'];
-  api.get('/v1/nodes', { schema: { summary: 'All peers', tags } }, () => ({ nodes: map().nodes }));
-  api.get(
-    '/v1/nodes/:number',
-    { schema: { summary: 'One peer', tags, params: NUMBER } },
-    (request) => {
-      const { number } = request.params;
-      const node = map().nodes.find((known) => known.number === number);
-      if (node === undefined) throw new HoldfastError('NOT_FOUND', `there is no peer ${number}`);
-      return { node };
-    },
-  );
+  const querystring = schemas.NO_QUERY;
+  const list = {
+    summary: 'All peers',
+    tags,
+    querystring,
+    response: schemas.answers(schemas.NODES),
+  };
+  api.get('/v1/nodes', { schema: list }, () => ({ nodes: map().nodes }));
+  const one = {
+    summary: 'One peer',
+    tags,
+    querystring,
+    params: schemas.NUMBER,
+    response: schemas.answers(schemas.ONE_NODE),
+  };
+  api.get('/v1/nodes/:number', { schema: one }, (request) => {
+    const { number } = request.params;
+    const node = map().nodes.find((known) => known.number === number);
+    if (node === undefined) throw new HoldfastError('NOT_FOUND', `there is no peer ${number}`);
+    return { node };
+  });
   const remove = {
     summary: 'Forget a peer for good and revoke its certificates',
     tags,
-    params: NUMBER,
-    querystring: FORCE,
+    params: schemas.NUMBER,
+    querystring: schemas.FORCE,
+    response: schemas.answers(schemas.NOTHING),
   };
   api.delete(
     '/v1/nodes/:number',
@@ -111,7 +110,9 @@ function addNodes(api: Api, { map, registry }: AdminOperations): void {
   const revoke = {
     summary: 'Revoke a certificate by its serial number',
     tags,
-    params: z.object({ serial: z.string() }),
+    querystring,
+    params: schemas.SERIAL,
+    response: schemas.answers(schemas.NOTHING),
   };
   api.delete(
     '/v1/certificates/:serial',
@@ -128,25 +129,29 @@ function addNodes(api: Api, { map, registry }: AdminOperations): void {
 
 function addVolumes(api: Api, { registry, volumes }: AdminOperations): void {
   const tags = ['volumes'];
-  api.get('/v1/volumes', { schema: { summary: 'All volumes', tags } }, () =>
-    registry.view({ view: 'volumes' }),
-  );
-  api.get(
-    '/v1/volumes/:name',
-    { schema: { summary: 'One volume', tags, params: NAME } },
-    async (request) => {
-      const { name } = request.params;
-      const { volume } = await registry.view({ view: 'volume', name });
-      if (volume === undefined)
-        throw new HoldfastError('NOT_FOUND', `there is no volume '${name}'`);
-      return { volume };
-    },
-  );
-  const body = z.strictObject({ name: z.string(), policy: POLICY.default({}) });
+  const querystring = schemas.NO_QUERY;
+  const params = schemas.NAME;
+  const list = {
+    summary: 'All volumes',
+    tags,
+    querystring,
+    response: schemas.answers(schemas.VOLUMES),
+  };
+  api.get('/v1/volumes', { schema: list }, () => registry.view({ view: 'volumes' }));
+  const response = schemas.answers(schemas.ONE_VOLUME);
+  const one = { summary: 'One volume', tags, querystring, params, response };
+  api.get('/v1/volumes/:name', { schema: one }, async (request) => {
+    const { name } = request.params;
+    const { volume } = await registry.view({ view: 'volume', name });
+    if (volume === undefined) throw new HoldfastError('NOT_FOUND', `there is no volume '${name}'`);
+    return { volume };
+  });
   const create = {
     summary: 'Make a volume; success when it exists with the same policy',
     tags,
-    body,
+    querystring,
+    body: schemas.NEW_VOLUME,
+    response,
   };
   api.post('/v1/volumes', { schema: create }, async (request) => {
     const { name, policy } = request.body;
@@ -155,8 +160,10 @@ function addVolumes(api: Api, { registry, volumes }: AdminOperations): void {
   const update = {
     summary: "Change a volume's policy",
     tags,
-    params: NAME,
-    body: z.strictObject({ policy: POLICY }),
+    querystring,
+    params,
+    body: schemas.VOLUME_CHANGE,
+    response,
   };
   api.patch(
     '/v1/volumes/:name',
@@ -165,7 +172,13 @@ function addVolumes(api: Api, { registry, volumes }: AdminOperations): void {
       volume: await volumes.update(request.params.name, defined(request.body.policy)),
     }),
   );
-  const remove = { summary: 'Remove a volume', tags, params: NAME, querystring: FORCE };
+  const remove = {
+    summary: 'Remove a volume',
+    tags,
+    params,
+    querystring: schemas.FORCE,
+    response: schemas.answers(schemas.NOTHING),
+  };
   api.delete('/v1/volumes/:name', { schema: remove }, async (request) => {
     await volumes.remove(request.params.name, request.query.force);
     return {};
@@ -175,15 +188,24 @@ function addVolumes(api: Api, { registry, volumes }: AdminOperations): void {
 function addTokens(api: Api, { registry, createToken }: AdminOperations): void {
   const tags = ['tokens'];
   const config = { roles: ADMINS };
-  api.get(
-    '/v1/tokens',
-    { schema: { summary: 'All tokens, without their secrets', tags }, config },
-    async () => {
-      const { tokens } = await registry.view({ view: 'tokens' });
-      return { tokens: tokens.map(({ secretDigest: _, ...shown }) => shown) };
-    },
-  );
-  const create = { summary: 'Make a join token; its text is shown once', tags, body: NEW_TOKEN };
+  const querystring = schemas.NO_QUERY;
+  const list = {
+    summary: 'All tokens, without their secrets',
+    tags,
+    querystring,
+    response: schemas.answers(schemas.TOKENS),
+  };
+  api.get('/v1/tokens', { schema: list, config }, async () => {
+    const { tokens } = await registry.view({ view: 'tokens' });
+    return { tokens: tokens.map(({ secretDigest: _, ...shown }) => shown) };
+  });
+  const create = {
+    summary: 'Make a join token; its text is shown once',
+    tags,
+    querystring,
+    body: schemas.NEW_TOKEN,
+    response: schemas.answers(schemas.MADE_TOKEN),
+  };
   api.post('/v1/tokens', { schema: create, config }, async (request) => {
     const { role, expires } = request.body;
     const { token, record } = await createToken(role, expiryOf(expires));
@@ -192,7 +214,9 @@ function addTokens(api: Api, { registry, createToken }: AdminOperations): void {
   const revoke = {
     summary: 'Make a token worthless; hosts that joined with it stay',
     tags,
-    params: z.object({ id: z.string() }),
+    querystring,
+    params: schemas.ID,
+    response: schemas.answers(schemas.NOTHING),
   };
   api.delete('/v1/tokens/:id', { schema: revoke, config }, async (request) => {
     await registry.execute({ op: 'revoke-token', id: request.params.id });

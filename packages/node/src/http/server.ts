@@ -15,11 +15,14 @@ import fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
 import {
   hasZodFastifySchemaValidationErrors,
   jsonSchemaTransform,
+  jsonSchemaTransformObject,
+  serializerCompiler,
   validatorCompiler,
   type ZodTypeProvider,
 } from 'fastify-type-provider-zod';
 import { listenFailure } from '../membership/addresses.ts';
 import { verifyCertificate } from '../membership/certificates.ts';
+import { KnownPaths } from './known-paths.ts';
 import { type AdminOperations, type Api, addRoutes } from './routes.ts';
 
 /** Bytes of a request's body. */
@@ -28,6 +31,15 @@ const BODY_BYTES_MAX = 64 * 1024;
 const REQUEST_MS_MAX = 30_000;
 /** sun_path of unix(7) with its final zero. */
 const SOCKET_PATH_BYTES_MAX = 107;
+
+/** What servers have in common. A path that is no URL is answered before there is a route. */
+const LIMITED = {
+  bodyLimit: BODY_BYTES_MAX,
+  requestTimeout: REQUEST_MS_MAX,
+  frameworkErrors: (error: Error, _request: FastifyRequest, reply: FastifyReply): void => {
+    void sendError(reply, asKnown(error));
+  },
+} as const;
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -63,7 +75,7 @@ export async function listenTls(
     rejectUnauthorized: true,
     minVersion: 'TLSv1.2',
   } as const;
-  const server = fastify({ https, bodyLimit: BODY_BYTES_MAX, requestTimeout: REQUEST_MS_MAX });
+  const server = fastify({ ...LIMITED, https });
   const api = server.withTypeProvider<ZodTypeProvider>() as unknown as Api;
   await complete(api, operations, (request) => roleByCertificate(request, access));
   try {
@@ -79,10 +91,7 @@ export async function listenTls(
 /** The API for the local administrator: whoever may open the socket, which is root. Throws PORT_IN_USE, BAD_CONFIG. */
 export async function listenSocket(operations: AdminOperations, path: string): Promise<Listening> {
   await claimSocket(path);
-  const api = fastify({
-    bodyLimit: BODY_BYTES_MAX,
-    requestTimeout: REQUEST_MS_MAX,
-  }).withTypeProvider<ZodTypeProvider>();
+  const api = fastify(LIMITED).withTypeProvider<ZodTypeProvider>();
   await complete(api as unknown as Api, operations, () => 'admin');
   try {
     await api.listen({ path });
@@ -128,18 +137,21 @@ async function complete(
   roleOf: (request: FastifyRequest) => TokenRole,
 ): Promise<void> {
   api.setValidatorCompiler(validatorCompiler);
-  // Answers are made by our own types: checked by the compiler, not again for each request.
-  api.setSerializerCompiler(() => (data) => JSON.stringify(data));
+  api.setSerializerCompiler(serializerCompiler);
   api.setErrorHandler((error, _request, reply) => sendError(reply, asKnown(error)));
-  api.setNotFoundHandler((request, reply) =>
-    sendError(
-      reply,
-      new HoldfastError(
-        'NOT_FOUND',
-        `there is no ${request.method} ${request.url}; see /v1/openapi.json`,
-      ),
-    ),
-  );
+  const known = new KnownPaths();
+  api.addHook('onRoute', ({ method, url }) => known.add(url, [method].flat()));
+  api.setNotFoundHandler((request, reply) => {
+    const path = request.url.split('?')[0] ?? '';
+    const allowed = known.methodsOf(path);
+    if (allowed.length === 0)
+      throw new HoldfastError('NOT_FOUND', `there is no ${path}; see /v1/openapi.json`);
+    reply.header('allow', allowed.join(', '));
+    throw new HoldfastError(
+      'METHOD_NOT_ALLOWED',
+      `${path} does not take ${request.method}, but ${allowed.join(', ')}`,
+    );
+  });
   api.addHook('onRequest', async (request) => {
     const { roles } = request.routeOptions.config;
     const role = roleOf(request);
@@ -160,6 +172,7 @@ async function complete(
       },
     },
     transform: jsonSchemaTransform,
+    transformObject: jsonSchemaTransformObject,
   });
   await addRoutes(api, operations);
   await api.ready();
@@ -184,6 +197,8 @@ function asKnown(error: unknown): HoldfastError {
     );
   }
   const { statusCode, message } = error as { statusCode?: number; message?: string };
+  if (statusCode === 413)
+    return new HoldfastError('TOO_LARGE', `a body has at most ${BODY_BYTES_MAX} bytes`);
   if (statusCode !== undefined && statusCode < 500)
     return new HoldfastError('BAD_REQUEST', message);
   return new HoldfastError('INTERNAL', message, { cause: error });

@@ -1,0 +1,182 @@
+/** What the admin API takes and answers: fastify checks, serializes and documents by these and nothing else. */
+import { z } from 'zod';
+
+const COUNT = z.int().min(0);
+
+/** Of every answer that is no success. */
+export const FAILURE = z
+  .object({
+    code: z.string().describe('stable; see docs/errors.md'),
+    message: z.string().describe('for people; may change'),
+    detail: z.record(z.string(), z.unknown()).describe('facts for programs'),
+  })
+  .meta({ id: 'Failure' });
+
+/** The responses of a route whose success has this body. */
+export function answers<T extends z.ZodType>(
+  body: T,
+): { readonly 200: T; readonly '4xx': typeof FAILURE; readonly '5xx': typeof FAILURE } {
+  return { 200: body, '4xx': FAILURE, '5xx': FAILURE };
+}
+
+/** Of a success that has nothing to say. */
+export const NOTHING = z.strictObject({}).meta({ id: 'Nothing' });
+/** Of a route without query. */
+export const NO_QUERY = z.strictObject({});
+
+export const NAME = z.object({ name: z.string() });
+export const NUMBER = z.object({ number: z.coerce.number().int().min(1) });
+export const SERIAL = z.object({ serial: z.string() });
+export const ID = z.object({ id: z.string() });
+export const FORCE = z.strictObject({ force: z.stringbool().default(false) });
+
+const POLICY = z
+  .strictObject({
+    replicas: z.int().min(1).max(7),
+    minReplicas: z.int().min(1).max(7),
+    quotaBytes: COUNT,
+    quotaInodes: COUNT,
+    uid: COUNT,
+    gid: COUNT,
+    mode: z.int().min(0).max(0o7777),
+  })
+  .partial();
+const ROLE = z.enum(['node', 'client', 'admin']);
+
+export const NEW_VOLUME = z.strictObject({ name: z.string(), policy: POLICY.default({}) });
+export const VOLUME_CHANGE = z.strictObject({ policy: POLICY });
+export const NEW_TOKEN = z.strictObject({
+  role: ROLE.default('node'),
+  expires: z.string().optional().describe('such as 30m, 12h or 7d; never when absent'),
+});
+
+const REASON = z
+  .object({
+    code: z.string(),
+    message: z.string(),
+    fix: z.string().describe('what to do next'),
+  })
+  .meta({ id: 'Reason' });
+
+const NODE_FIELDS = {
+  number: z.int(),
+  name: z.string(),
+  grpcAddress: z.string(),
+  wireAddress: z.string(),
+  adminAddress: z.string(),
+  discoveryAddress: z.string(),
+  zone: z.string().describe('failure domain'),
+  weight: z.number().describe('relative share of data'),
+  state: z.enum(['up', 'down', 'draining', 'out']),
+  incarnation: z.string(),
+};
+const NODE = z.object(NODE_FIELDS).meta({ id: 'Node' });
+
+const NODE_STATUS = z
+  .object({
+    ...NODE_FIELDS,
+    epoch: COUNT.optional().describe('of the cluster map that the peer has'),
+    silentMs: COUNT.optional().describe(
+      'since its last sign of life to the leader of the system shard',
+    ),
+    space: z
+      .object({ totalBytes: COUNT, freeBytes: z.number().min(0), usedBytes: COUNT })
+      .optional()
+      .describe('of its chunk store'),
+    repair: z
+      .object({ behindPartitions: COUNT, missingChunks: COUNT })
+      .optional()
+      .describe('what it lacks'),
+  })
+  .describe('what nobody could tell is absent')
+  .meta({ id: 'NodeStatus' });
+
+const SHARD_STATUS = z
+  .object({
+    shard: COUNT,
+    leader: COUNT.describe('0: none'),
+    term: COUNT,
+    commit: COUNT,
+    applied: COUNT,
+    members: z.array(z.int()).readonly(),
+  })
+  .meta({ id: 'ShardStatus' });
+
+export const STATUS = z
+  .object({
+    clusterId: z.string(),
+    clusterName: z.string(),
+    health: z.enum(['ok', 'warning', 'error']),
+    reasons: z.array(REASON).readonly(),
+    epoch: COUNT,
+    answeredBy: z.int(),
+    nodes: z.array(NODE_STATUS).readonly(),
+    shards: z.array(SHARD_STATUS).readonly(),
+    partitions: z.object({ settled: COUNT, moving: COUNT }),
+    volumes: COUNT,
+  })
+  .meta({ id: 'Status' });
+
+export const MAP = z
+  .object({
+    clusterId: z.string(),
+    epoch: COUNT,
+    nodes: z.array(NODE).readonly(),
+    shards: z.array(z.object({ shard: COUNT, members: z.array(z.int()).readonly() })).readonly(),
+    partitions: z
+      .array(
+        z.object({
+          replicas: z.array(z.int()).readonly(),
+          previous: z.array(z.int()).readonly().optional(),
+        }),
+      )
+      .readonly()
+      .describe('by partition number'),
+    revoked: z.array(z.string()).readonly().describe('serial numbers of revoked certificates'),
+  })
+  .meta({ id: 'Map' });
+
+export const ONE_NODE = z.object({ node: NODE });
+export const NODES = z.object({ nodes: z.array(NODE).readonly() });
+
+const VOLUME = z
+  .object({
+    number: z.int(),
+    name: z.string(),
+    shard: COUNT,
+    policy: z.object({
+      replicas: z.int(),
+      minReplicas: z.int(),
+      quotaBytes: COUNT.describe('0: no limit'),
+      quotaInodes: COUNT.describe('0: no limit'),
+      uid: COUNT,
+      gid: COUNT,
+      mode: COUNT,
+    }),
+    state: z.enum(['creating', 'ready', 'removing']),
+    createdAt: z.string(),
+    attachedTo: z.array(z.string()).readonly().describe('hosts whose engine has it mounted'),
+  })
+  .meta({ id: 'Volume' });
+export const ONE_VOLUME = z.object({ volume: VOLUME });
+export const VOLUMES = z.object({ volumes: z.array(VOLUME).readonly() });
+
+const TOKEN = z
+  .object({
+    id: z.string(),
+    role: ROLE,
+    expiresAt: z.string().describe('ISO 8601; empty: never'),
+    revoked: z.boolean(),
+    createdAt: z.string(),
+  })
+  .meta({ id: 'Token' });
+export const TOKENS = z.object({ tokens: z.array(TOKEN).readonly() });
+export const MADE_TOKEN = z.object({
+  token: z.string().describe('shown this once'),
+  id: z.string(),
+  role: ROLE,
+  expiresAt: z.string(),
+});
+
+export const ALIVE = z.object({ alive: z.boolean() });
+export const READY = z.object({ ready: z.boolean(), reasons: z.array(REASON).readonly() });
