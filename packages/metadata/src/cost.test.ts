@@ -1,5 +1,10 @@
 /** What operations cost does not depend on how much there is: counted in records read and written. */
-import { type InodeNumber, type Operation, ROOT_INODE } from '@holdfast/protocol';
+import {
+  type InodeNumber,
+  type Operation,
+  ROOT_INODE,
+  type VolumeNumber,
+} from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
 import { apply } from './apply.ts';
 import { deadContentKey, shardKindRange } from './keys.ts';
@@ -16,7 +21,7 @@ interface Cost {
 }
 
 /** Applies an operation and counts what it does to the state. */
-function costOf(shard: TestShard, operation: Operation): Cost {
+function costOf(shard: TestShard, operation: Operation, volume = shard.volume): Cost {
   let reads = 0;
   let writes = 0;
   let bytes = 0;
@@ -35,7 +40,7 @@ function costOf(shard: TestShard, operation: Operation): Cost {
       shard.state.delete(key);
     },
   };
-  const result = apply(counted, shard.command(operation));
+  const result = apply(counted, shard.command(operation, { volume }));
   expect(result).toMatchObject({ ok: true });
   return { reads, writes, bytes };
 }
@@ -177,5 +182,24 @@ describe('cost', () => {
     expect(shard.state.get(deadContentKey(shard.volume, ino))).toBeUndefined();
     const { from, to } = shardKindRange('deadContent');
     expect(shard.state.entries(from, to)).toEqual([]);
+  });
+
+  it('of a snapshot and of a clone is the same of 10 files and of 20,000', () => {
+    const costs = [10, 20_000].map((count) => {
+      const { shard } = crowded(count);
+      const snapshot = costOf(shard, { op: 'create-snapshot', name: 's' });
+      const volume = 2 as VolumeNumber;
+      const from = shard.volume;
+      const bounds = { quotaBytes: 0, quotaInodes: 0 };
+      const clone = costOf(
+        shard,
+        { op: 'clone-volume', name: 'c', from, snapshot: 's', ...bounds },
+        volume,
+      );
+      const removal = costOf(shard, { op: 'remove-snapshot', name: 's' });
+      return [snapshot, clone, removal].map(({ reads, writes }) => ({ reads, writes }));
+    });
+    expect(costs[0]).toEqual(costs[1]);
+    for (const { reads, writes } of costs[0] ?? []) expect(reads + writes).toBeLessThan(20);
   });
 });

@@ -1,0 +1,115 @@
+import { encode, type Operation, ROOT_INODE, type VolumeNumber } from '@holdfast/protocol';
+import { describe, expect, it } from 'vitest';
+import { check } from '../check.ts';
+import { DEAD_CONTENT, INODE, VOLUME } from '../records.ts';
+import { chunkExtent, TestShard } from '../test-shard.ts';
+
+const snapshot = (name: string): Operation => ({ op: 'create-snapshot', name });
+const removal = (name: string): Operation => ({ op: 'remove-snapshot', name });
+
+/** What the state holds for the sake of snapshots alone. */
+function versionsIn({ state, volume }: TestShard): unknown[] {
+  return state.entries(Buffer.of(0, 0, volume, 0x30), Buffer.of(0, 0, volume, 0x40));
+}
+
+describe('snapshots', () => {
+  it('have names like volumes', () => {
+    const shard = new TestShard();
+    for (const name of ['', '.x', '-x', 'a/b', 'a b', '\xfc']) {
+      expect(shard.code(snapshot(name))).toBe('EINVAL');
+    }
+    expect(shard.code(snapshot('x'.repeat(256)))).toBe('ENAMETOOLONG');
+    expect(shard.code(snapshot('2026-11-23.daily_1'))).toBe('ok');
+    expect(shard.code(snapshot('2026-11-23.daily_1'))).toBe('EEXIST');
+    expect(shard.code(removal('other'))).toBe('ENOENT');
+  });
+
+  it('are listed in the order in which they were made, page by page', async () => {
+    const shard = new TestShard();
+    for (const name of ['c', 'a', 'b']) shard.do(snapshot(name));
+    shard.do(removal('a'));
+    const first = await shard.view({ view: 'snapshots', after: 0, count: 1 });
+    expect(first.snapshots).toMatchObject([{ name: 'c', generation: 1, usedInodes: 1, clones: 0 }]);
+    expect(first.end).toBe(false);
+    const rest = await shard.view({ view: 'snapshots', after: 1, count: 5 });
+    expect(rest).toMatchObject({ snapshots: [{ name: 'b', generation: 3 }], end: true });
+  });
+
+  it('answer ESTALE when they are gone, and for generations that nobody pinned', async () => {
+    const shard = new TestShard();
+    shard.do(snapshot('s'));
+    expect(await shard.viewCode({ view: 'space', at: 1 })).toBe('ok');
+    expect(await shard.viewCode({ view: 'space', at: 2 })).toBe('ESTALE');
+    shard.do(removal('s'));
+    expect(await shard.viewCode({ view: 'space', at: 1 })).toBe('ESTALE');
+  });
+
+  it('are read whoever holds the volume, and taken only by who holds it', async () => {
+    const shard = new TestShard();
+    shard.do(snapshot('s'));
+    const other = shard.open(2);
+    shard.do({ op: 'acquire-delegation' }, { session: other });
+    expect(await shard.viewCode({ view: 'space' })).toBe('DELEGATED');
+    expect(await shard.viewCode({ view: 'space', at: 1 })).toBe('ok');
+    expect(shard.code(snapshot('t'))).toBe('DELEGATED');
+    expect(shard.code(snapshot('t'), { session: other })).toBe('ok');
+  });
+
+  it('leave out what has no name but is open', async () => {
+    const shard = new TestShard();
+    const { ino } = shard.create('f');
+    shard.write(ino, chunkExtent(0, 100, 1));
+    shard.do({ op: 'unlink', parent: ROOT_INODE, name: 'f' });
+    const { snapshot: taken } = shard.do(snapshot('s'));
+    expect(taken).toMatchObject({ usedBytes: 0, usedInodes: 1 });
+    expect(await shard.viewCode({ view: 'attributes', ino, at: 1 })).toBe('ESTALE');
+    expect(await shard.viewCode({ view: 'attributes', ino })).toBe('ok');
+    shard.do({ op: 'release-orphans', inos: [ino] });
+    // Nothing is kept for the snapshot's sake.
+    expect(versionsIn(shard)).toEqual([]);
+    expect(await check(shard.state)).toEqual([]);
+  });
+
+  it('stand in the way of a volume that is removed as empty', () => {
+    const shard = new TestShard();
+    shard.do(snapshot('s'));
+    expect(shard.code({ op: 'destroy-volume', force: false })).toBe('ENOTEMPTY');
+    expect(shard.code({ op: 'destroy-volume', force: true })).toBe('ok');
+  });
+
+  it('go in slices that begin where the last one ended', async () => {
+    const shard = new TestShard();
+    for (let index = 0; index < 20; index++) shard.create(`f${index}`);
+    shard.do(snapshot('s'));
+    for (let index = 0; index < 20; index++) {
+      shard.do({ op: 'unlink', parent: ROOT_INODE, name: `f${index}` });
+    }
+    shard.do(removal('s'));
+    expect(await shard.reclaimAll(7)).toBeGreaterThan(5);
+    expect(await check(shard.state)).toEqual([]);
+    expect(versionsIn(shard)).toEqual([]);
+  });
+});
+
+describe('records from before there were snapshots', () => {
+  it('are read as what they meant', () => {
+    const volume = { v: 1, n: 'v', g: 1, i: 2, ui: 1 };
+    expect(VOLUME.decode(encode(volume))).toMatchObject({
+      newestPin: 0,
+      orphanInodes: 0,
+      baseVolume: 0 as VolumeNumber,
+      cloneCount: 0,
+    });
+    expect(DEAD_CONTENT.decode(encode({ v: 1, t: 5n }))).toEqual({
+      timeNs: 5n,
+      generation: 1,
+      cuts: [],
+    });
+    const times = { at: 0n, mt: 0n, ct: 0n, bt: 0n };
+    const inode = INODE.decode(encode({ v: 1, b: 1, m: 0, ...times, cu: [[1, 2, 3]] }));
+    expect(inode).toMatchObject({
+      unlinked: 0,
+      cuts: [{ from: 1, to: 2, epoch: 3, generation: 1 }],
+    });
+  });
+});
