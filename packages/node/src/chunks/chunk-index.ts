@@ -33,6 +33,13 @@ export interface IndexChange {
   readonly grave?: Grave;
 }
 
+/** What a flushed batch of records changes, and where in which segment it ends. */
+export interface Entry {
+  readonly changes: readonly IndexChange[];
+  readonly segment: number;
+  readonly end: number;
+}
+
 const CHUNK = 'c/';
 const GRAVE = 'g/';
 const SCANNED = 's/';
@@ -135,17 +142,15 @@ export class ChunkIndex {
   }
 
   /**
-   * Writes what durable records have changed already. What there is no room for is kept in memory,
-   * and found there: nothing more may be entered until `settle` has succeeded. `flushed`: the end of
-   * the records.
+   * Writes what durable records have changed already: what `changesNow` answers, called when the index
+   * can be read and nothing else changes it. What there is no room for is kept in memory, and found
+   * there: nothing more may be entered until `settle` has succeeded.
    */
-  async enter(
-    changes: readonly IndexChange[],
-    flushed: { readonly segment: number; readonly end: number },
-  ): Promise<void> {
-    const batch = changesOf(changes);
-    batch.push({ type: 'put', key: FLUSHED + flushed.segment, value: encode(flushed.end) });
+  async enter(changesNow: () => Entry): Promise<void> {
     await this.#inTurn(async () => {
+      const { changes, segment, end } = changesNow();
+      const batch = changesOf(changes);
+      batch.push({ type: 'put', key: FLUSHED + segment, value: encode(end) });
       try {
         await this.#batch(batch);
       } catch (error) {
@@ -157,7 +162,7 @@ export class ChunkIndex {
 
   /** Writes what there was no room for. Throws ENOSPC while there is none. */
   async settle(): Promise<void> {
-    if (this.#owed.size > 0) await this.#inTurn(() => this.#batch([]));
+    if (this.#owed.size > 0 || this.#isBroken) await this.#inTurn(() => this.#batch([]));
   }
 
   async #batch(batch: readonly Change[], sync = false): Promise<void> {

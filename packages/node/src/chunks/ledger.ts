@@ -1,4 +1,4 @@
-import type { ChunkId } from '@holdfast/protocol';
+import { type ChunkId, HoldfastError } from '@holdfast/protocol';
 import type { ChunkIndex, ChunkPlace, Grave, IndexChange } from './chunk-index.ts';
 import type { PartitionDigests } from './digests.ts';
 import { recordBytes } from './record.ts';
@@ -27,32 +27,34 @@ export class Ledger {
     this.#parts = parts;
   }
 
-  /** Called with one batch after the other, in the order in which they were written. */
+  /** Called with one batch (not empty) after the other, in the order in which they were written. */
   async enter(batch: readonly Appended[]): Promise<void> {
     const { index, digests } = this.#parts;
     const changes = new Map<ChunkId, IndexChange>();
     const here = new Set<ChunkId>();
-    for (const appended of batch) {
-      const { chunk } = appended.append.head;
-      const change = changes.get(chunk);
-      const before: Known =
-        change === undefined
-          ? { place: index.get(chunk), grave: index.grave(chunk) }
-          : { place: change.place, grave: change.grave };
-      if (change === undefined && before.place !== undefined) here.add(chunk);
-      this.#leave(before);
-      changes.set(chunk, this.#arrive(appended, before));
-    }
-    const last = batch.at(-1);
-    if (last === undefined) return;
-    const { segment, offset, append } = last;
-    const end = offset + recordBytes(append.head.length);
-    await index.enter([...changes.values()], { segment, end });
+    await index.enter(() => {
+      // Read first: when that fails, nothing has been counted.
+      const known = new Map(batch.map(({ append }) => this.#known(append.head.chunk)));
+      for (const appended of batch) {
+        const { chunk } = appended.append.head;
+        const change = changes.get(chunk);
+        const { place, grave } = change ?? known.get(chunk) ?? {};
+        if (change === undefined && place !== undefined) here.add(chunk);
+        this.#leave({ place, grave });
+        changes.set(chunk, this.#arrive(appended, { place, grave }));
+      }
+      return { changes: [...changes.values()], ...endOf(batch) };
+    });
     // Behind the index: who sees a digest must find all of it in the listing.
     for (const { chunk, place } of changes.values()) {
       if (place !== undefined && !here.has(chunk)) digests.added(chunk);
       if (place === undefined && here.has(chunk)) digests.removed(chunk);
     }
+  }
+
+  #known(chunk: ChunkId): [ChunkId, Known] {
+    const { index } = this.#parts;
+    return [chunk, { place: index.get(chunk), grave: index.grave(chunk) }];
   }
 
   /** What stood for the chunk until now does so no more. */
@@ -76,4 +78,10 @@ export class Ledger {
     else space.dead(segment, recordBytes(0));
     return { chunk, grave };
   }
+}
+
+function endOf(batch: readonly Appended[]): { segment: number; end: number } {
+  const last = batch.at(-1);
+  if (last === undefined) throw new HoldfastError('INTERNAL', 'an empty batch was entered');
+  return { segment: last.segment, end: last.offset + recordBytes(last.append.head.length) };
 }

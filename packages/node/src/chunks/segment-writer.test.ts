@@ -1,7 +1,7 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { ChunkId } from '@holdfast/protocol';
+import { type ChunkId, HoldfastError } from '@holdfast/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { blockChecksums } from './record.ts';
 import { SegmentFiles } from './segment-files.ts';
@@ -27,6 +27,8 @@ describe('the segment writer', () => {
   let writer: SegmentWriter;
   let batches: (readonly Appended[])[];
   let stale: Set<string>;
+  let notReady: string | undefined;
+  let notEntered: 'OVERLOADED' | undefined;
 
   beforeEach(async () => {
     directory = mkdtempSync(join(tmpdir(), 'holdfast-segments-'));
@@ -34,14 +36,19 @@ describe('the segment writer', () => {
     await files.create(1, 1 << 20);
     batches = [];
     stale = new Set();
+    notReady = undefined;
+    notEntered = undefined;
     writer = new SegmentWriter({
       files,
       segmentBytes: 1 << 20,
       segment: 1,
       offset: 0,
-      ready: async () => {},
+      ready: async () => {
+        if (notReady !== undefined) throw Object.assign(new Error('test'), { code: notReady });
+      },
       isCurrent: ({ head }) => !stale.has(head.chunk),
       onDurable: async (batch) => {
+        if (notEntered !== undefined) throw new HoldfastError(notEntered);
         batches.push(batch);
       },
       onFlush: () => {},
@@ -96,5 +103,32 @@ describe('the segment writer', () => {
     expect(results[31]).toMatchObject({ reason: { code: 'OVERLOADED' } });
     expect(writer.pendingBytes).toBe(0);
     await writer.append(record('b'));
+  });
+
+  it('goes on when what failed was lacking only for a while, and never after a failure of the disk', async () => {
+    for (const [code, expected] of [
+      ['EMFILE', 'OVERLOADED'],
+      ['ENOSPC', 'ENOSPC'],
+      ['EDQUOT', 'ENOSPC'],
+    ] as const) {
+      notReady = code;
+      await expect(writer.append(record('a'))).rejects.toMatchObject({ code: expected });
+      notReady = undefined;
+      await writer.append(record('b'));
+    }
+    notReady = 'EIO';
+    await expect(writer.append(record('a'))).rejects.toMatchObject({ code: 'DISK_FAILED' });
+    notReady = undefined;
+    await expect(writer.append(record('b'))).rejects.toMatchObject({ code: 'DISK_FAILED' });
+  });
+
+  it('leaves nothing in the file of a batch that could not be entered', async () => {
+    await writer.append(record('a'));
+    notEntered = 'OVERLOADED';
+    await expect(writer.append(record('b'))).rejects.toMatchObject({ code: 'OVERLOADED' });
+    expect(statSync(files.path(1)).size).toBe(1024);
+    notEntered = undefined;
+    await writer.append(record('c'));
+    expect(batches.map((batch) => batch.map(({ offset }) => offset))).toEqual([[0], [1024]]);
   });
 });

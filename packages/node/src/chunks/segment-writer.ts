@@ -79,7 +79,10 @@ export class SegmentWriter {
     return this.#appendedBytes;
   }
 
-  /** Resolves when the record is durable. Throws OVERLOADED, ENOSPC, and DISK_FAILED for ever after a failed flush. */
+  /**
+   * Resolves when the record is durable. Throws OVERLOADED, ENOSPC (it is not here, nor comes later), and
+   * DISK_FAILED for ever after a failed flush.
+   */
   append(append: Append): Promise<void> {
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     const bytes = recordBytes(append.bytes.length);
@@ -89,9 +92,7 @@ export class SegmentWriter {
     this.#pendingBytes += bytes;
     return new Promise((resolve, reject) => {
       this.#queue.push({ append, resolve, reject });
-      this.#running ??= this.#run().finally(() => {
-        this.#running = undefined;
-      });
+      this.#running ??= this.#run();
     });
   }
 
@@ -114,6 +115,8 @@ export class SegmentWriter {
       }
       for (const { append } of batch) this.#pendingBytes -= recordBytes(append.bytes.length);
     }
+    // Not a turn later: who is told now and appends again would wait for a run that is over.
+    this.#running = undefined;
   }
 
   #take(): Waiting[] {
@@ -170,7 +173,22 @@ export class SegmentWriter {
     this.#offset += total;
     this.#appendedBytes += total;
     this.#options.onFlush((performance.now() - start) / 1000);
-    await this.#options.onDurable(appended);
+    await this.#enter(appended, total);
+  }
+
+  /** A batch that could not be entered is cut off again: it must not come into effect at the next start. */
+  async #enter(appended: readonly Appended[], total: number): Promise<void> {
+    try {
+      await this.#options.onDurable(appended);
+    } catch (error) {
+      if (error instanceof HoldfastError && error.code !== 'DISK_FAILED') {
+        this.#offset -= total;
+        this.#appendedBytes -= total;
+        this.#isSoiled = true;
+        await this.#clean();
+      }
+      throw error;
+    }
   }
 
   /** Cuts off what a batch that failed has left. */
@@ -209,7 +227,9 @@ export class SegmentWriter {
       if (error.code === 'DISK_FAILED') this.#failure = error;
       return error;
     }
-    const { message } = error as NodeJS.ErrnoException;
+    const { code, message } = error as NodeJS.ErrnoException;
+    if (code !== undefined && PASSING.has(code))
+      return new HoldfastError('OVERLOADED', `writing chunks failed: ${message}`, { cause: error });
     if (isNoRoom(error)) {
       return new HoldfastError('ENOSPC', 'the disk of the chunk store is full', { cause: error });
     }
@@ -221,6 +241,9 @@ export class SegmentWriter {
     return this.#failure;
   }
 }
+
+/** What the operating system lacks for a while. */
+const PASSING: ReadonlySet<string> = new Set(['EAGAIN', 'EINTR', 'EMFILE', 'ENFILE', 'ENOMEM']);
 
 /** Whether an error of the operating system says that a disk, or a share of it, is full. */
 export function isNoRoom(error: unknown): boolean {
