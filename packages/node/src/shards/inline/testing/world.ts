@@ -20,9 +20,9 @@ import type { InlineLimits } from '../limits.ts';
 import { InlineMetrics } from '../metrics.ts';
 
 const SHARD = 1 as ShardId;
-/** The volumes of a {@link World}. */
-export const ONE = 1 as VolumeNumber;
-/** The other one. */
+/** The usual volume of a {@link World}. */
+const ONE = 1 as VolumeNumber;
+/** The other volume of a {@link World}. */
 export const TWO = 2 as VolumeNumber;
 const SESSION = 'a'.repeat(16) as SessionId;
 const POLICY = { replicas: 3, minReplicas: 2 };
