@@ -1,6 +1,6 @@
 /** State whose disk others fill: it waits in memory, is read as ever, and is written by itself later. */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync, statfsSync } from 'node:fs';
+import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ShardId } from '@holdfast/protocol';
@@ -27,7 +27,7 @@ afterEach(() => {
 function fill(): () => void {
   const path = join(directory, 'other');
   const { bavail, bsize } = statfsSync(directory);
-  execFileSync('fallocate', ['--length', String(bavail * bsize - 8 * 2 ** 20), path]);
+  writeFileSync(path, Buffer.alloc(bavail * bsize - 8 * 2 ** 20));
   return () => rmSync(path);
 }
 
