@@ -93,10 +93,10 @@ async function remote(
   };
 }
 
-function unreachable(where: string, cause: Error): HoldfastError {
+function unreachable(where: string, cause: NodeJS.ErrnoException): HoldfastError {
   return new HoldfastError(
     'UNREACHABLE',
-    `no peer answers at ${where} (${cause.message}); start it with 'holdfast run', or name another with --host`,
+    `no peer answers at ${where} (${cause.code ?? cause.message}); start it with 'holdfast run', or name another with --host`,
     { cause },
   );
 }

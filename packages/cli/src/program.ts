@@ -16,6 +16,8 @@ const VERSION = '0.1.0';
 /** The whole tree of commands; `run` it with parseAsync. */
 export function makeProgram(): Command {
   const program = new Command('holdfast');
+  // What a user got wrong on the command line is thrown as well, and printed like every other error.
+  program.configureOutput({ outputError: () => {} });
   program
     .description('Keeps the data of containers wherever they are scheduled.')
     .version(VERSION, '-V, --version', 'print the version')

@@ -25,7 +25,9 @@ const KEYS = {
   port: wholeNumber(1, 65_531).describe('first of the five ports'),
   zone: TEXT.describe('failure domain'),
   weight: z.coerce.number().positive().max(1_000_000).describe('relative share of data'),
-  'log-level': z.enum(LOG_LEVELS).describe('least important event that is logged'),
+  'log-level': z
+    .enum(LOG_LEVELS, `one of ${LOG_LEVELS.join(', ')} is needed`)
+    .describe('least important event that is logged'),
   'probe-bind': TEXT.describe('IP address of /healthz, /readyz and /metrics in plain HTTP'),
   'down-after': duration(1_000, 3_600_000).describe('silence after which a peer is down'),
   'out-after': duration(1_000, 30 * 86_400_000).describe(

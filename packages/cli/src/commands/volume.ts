@@ -33,8 +33,9 @@ export function addVolume(program: Command): void {
     .description('show one volume')
     .action(async (name: string, _options: unknown, command: Command) => {
       const { admin, output } = contextOf(command);
-      const found = await admin<unknown>('GET', `/v1/volumes/${encodeURIComponent(name)}`);
-      output.result(found, () => [JSON.stringify(found, null, 2)]);
+      const path = `/v1/volumes/${encodeURIComponent(name)}`;
+      const { volume: found } = await admin<{ volume: VolumeRecord }>('GET', path);
+      output.result(found, () => describe(found));
     });
   volume
     .command('rm <name>')
@@ -90,6 +91,30 @@ function policyOf(options: CreateOptions): Partial<VolumePolicy> {
     mode: options.mode,
   };
   return Object.fromEntries(Object.entries(policy).filter(([, value]) => value !== undefined));
+}
+
+function describe({
+  name,
+  number,
+  shard,
+  state,
+  createdAt,
+  attachedTo,
+  policy,
+}: VolumeRecord): string[] {
+  const facts = {
+    name,
+    number: String(number),
+    shard: String(shard),
+    state,
+    created: createdAt,
+    'used on': attachedTo.join(', ') || 'no host',
+    replicas: `${policy.replicas}, of which an fsync waits for ${policy.minReplicas}`,
+    'size limit': bytesText(policy.quotaBytes, 'none'),
+    'inode limit': policy.quotaInodes === 0 ? 'none' : String(policy.quotaInodes),
+    root: `uid ${policy.uid}, gid ${policy.gid}, mode 0${policy.mode.toString(8)}`,
+  };
+  return Object.entries(facts).map(([fact, value]) => `${`${fact}:`.padEnd(13)}${value}`);
 }
 
 function row(volume: VolumeRecord): string[] {
