@@ -47,7 +47,7 @@ async function makeTree(path: string): Promise<void> {
   const script = `
     set -e; cd "$1"
     mkdir -p many deep/er/and/deeper empty; chmod 1777 empty; chmod 2750 deep
-    head -c 20000000 /dev/urandom > large; head -c 3000000 /dev/zero > zeros
+    head -c 9000000 /dev/urandom > large; head -c 3000000 /dev/zero > zeros
     truncate -s 30M sparse; echo end >> sparse
     for i in $(seq 400); do echo "file $i" > many/$i; done
     ln large deep/hard; ln -s ../nowhere deep/link; mkfifo deep/fifo

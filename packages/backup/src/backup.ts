@@ -411,13 +411,15 @@ export async function backup(
     const writer = new PackWriter(repository, index, { signal });
     const run = new BackupRun(repository, options, { index, writer, signal });
     let tree: StorageId;
+    let written: WrittenCounts;
     try {
       tree = await run.root(parent);
+      written = await writer.finish();
     } catch (error) {
-      writer.abandon();
+      // The lock is given up behind this: nothing may still be on its way then.
+      await writer.abandon();
       throw error;
     }
-    const written = await writer.finish();
     lock.assertHeld();
     const facts: SnapshotFacts = {
       timeNs: options.timeNs ?? BigInt(own.nowMs()) * 1_000_000n,

@@ -222,6 +222,24 @@ describe('forget and prune', () => {
   });
 });
 
+describe('the order of writes', () => {
+  it('is packs, then the index that lists them, then the snapshot, however slow each is', async () => {
+    await writeFile(join(root, 'source', 'file'), 'text');
+    const order: string[] = [];
+    const slow = new WatchedStore(store, {
+      beforePut: async (key) => {
+        const turns = key.startsWith('snapshots/') ? 0 : 300;
+        for (let turn = 0; turn < turns; turn++)
+          await new Promise((resolve) => setImmediate(resolve));
+      },
+      afterPut: (key) => void order.push(key.split('/')[0] ?? ''),
+    });
+    const source = new DirectorySource(join(root, 'source'));
+    await backup(withStore(slow), { source, path: '/v' });
+    expect(order).toEqual(['locks', 'data', 'data', 'index', 'snapshots']);
+  });
+});
+
 describe('a backup cut off at any step', () => {
   it('leaves a repository without a problem, and the next one completes it', async () => {
     await history(1);

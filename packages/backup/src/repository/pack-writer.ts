@@ -169,8 +169,10 @@ export class PackWriter {
       });
   }
 
-  /** Refuses further blobs; those under way are lost or stay unlisted, which harms nobody. */
-  abandon(): void {
+  /** Refuses further blobs and waits for what is on its way; packs that arrive harm nobody. */
+  async abandon(): Promise<void> {
     this.#failure ??= { error: new HoldfastError('EINTR', 'the backup was given up') };
+    await Promise.allSettled(this.#uploads);
+    await this.#indexing;
   }
 }

@@ -105,10 +105,15 @@ async function copyOut(
   const fresh = new BlobIndex();
   const reader = new BlobReader(repository, index, signal);
   const writer = new PackWriter(repository, fresh, { signal });
-  await mapInParallel(copy, BACKUP_LIMITS.blobsInFlightMax, async ({ id, type }) => {
-    await writer.addKnown(type, id, await reader.read(id, type));
-  });
-  await writer.finish();
+  try {
+    await mapInParallel(copy, BACKUP_LIMITS.blobsInFlightMax, async ({ id, type }) => {
+      await writer.addKnown(type, id, await reader.read(id, type));
+    });
+    await writer.finish();
+  } catch (error) {
+    await writer.abandon();
+    throw error;
+  }
   return fresh;
 }
 
