@@ -17,10 +17,12 @@ describe('chunks of a client', () => {
   let peers: ChunkCluster;
   const clients: Cluster[] = [];
 
-  beforeEach(async () => {
+  async function start(...capacities: number[]): Promise<void> {
     peers = new ChunkCluster();
-    for (let i = 0; i < 3; i++) await peers.add({ repairs: false });
-  });
+    for (const capacityBytes of capacities) await peers.add({ repairs: false, capacityBytes });
+  }
+
+  beforeEach(() => start(0, 0, 0));
   afterEach(async () => {
     await Promise.all(clients.splice(0).map((client) => client.close()));
     await peers.close();
@@ -120,6 +122,21 @@ describe('chunks of a client', () => {
     const read = reader.read(chunk, 0, 10, controller.signal);
     controller.abort();
     await expect(read).rejects.toMatchObject({ code: 'EINTR' });
+  });
+
+  it('go where there is room, and are refused at once where too few peers have any', async () => {
+    await peers.close();
+    await start(0, 0, 1);
+    const writer = new ChunkWriter(connect({ operationWaitMs: 0 }));
+    for (let i = 0; i < 20; i++) {
+      const { chunk } = await writer.write(randomBytes(10), { replicas: 1, minReplicas: 1 });
+      expect(peers.holders(chunk)).toHaveLength(1);
+    }
+    const { chunk } = await writer.write(randomBytes(10), THREE);
+    expect(peers.holders(chunk)).toEqual([1, 2]);
+    await expect(
+      writer.write(randomBytes(10), { replicas: 3, minReplicas: 3 }),
+    ).rejects.toMatchObject({ code: 'ENOSPC' });
   });
 
   it('are placed by the newest map, whatever map the client had', async () => {

@@ -88,9 +88,11 @@ export class ChunkCluster {
   }
 
   /** Another peer joins and is up; `repairs` false: it only serves. */
-  async add(o: { readonly repairs?: boolean } = {}): Promise<ChunkPeer> {
+  async add(
+    o: { readonly repairs?: boolean; readonly capacityBytes?: number } = {},
+  ): Promise<ChunkPeer> {
     const number = (this.peers.length + 1) as NodeNumber;
-    const peer = await this.#start(number);
+    const peer = await this.#start(number, o.capacityBytes);
     this.peers.push(peer);
     const node = {
       name: `peer-${number}`,
@@ -114,7 +116,7 @@ export class ChunkCluster {
     return peer;
   }
 
-  async #start(number: NodeNumber): Promise<ChunkPeer> {
+  async #start(number: NodeNumber, capacityBytes = 0): Promise<ChunkPeer> {
     const holder: { peer?: ChunkPeer } = {};
     const map = (): ClusterMap | undefined => holder.peer?.map;
     const tls = this.authority.issue('node', String(number));
@@ -122,6 +124,7 @@ export class ChunkCluster {
     const metrics = new Registry();
     const store = await ChunkStore.open(directory, {
       registry: metrics,
+      capacityBytes,
       segmentBytes: 1 << 20,
       reserveBytes: 0,
       onDamage: () => holder.peer?.repair.wake(),
