@@ -154,7 +154,7 @@ describe('an object store', () => {
     { what: 'cut-body' },
     { what: 'lost-answer' },
   ])('rides over two faults in a row: %j', async (fault) => {
-    const prefix = `faults ${JSON.stringify(fault)}`.replace(/[^a-z0-9]+/gi, '-');
+    const prefix = `faults-${JSON.stringify(fault)}`.replace(/[^a-z0-9]+/gi, '-');
     let left = 0;
     await faulty(
       () => (left-- > 0 ? fault : undefined),

@@ -33,6 +33,7 @@ export {
   type S3Credentials,
 } from './store/credentials.ts';
 export { DirectoryStore } from './store/directory.ts';
+export { storeAt } from './store/place.ts';
 export { RETRY_POLICY, type RetryPolicy, type RetrySurroundings } from './store/retry.ts';
 export { type S3Options, S3Store } from './store/s3.ts';
 export type { ByteRange, PutOptions, Store, StoredObject } from './store/store.ts';

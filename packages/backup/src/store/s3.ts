@@ -25,7 +25,7 @@ export interface S3Options {
   /** Folder of the repository in the bucket, without slashes at its ends; '' or absent: the bucket. */
   readonly prefix?: string;
   readonly region?: string;
-  /** `https://endpoint/bucket/key` instead of `https://bucket.endpoint/key`. */
+  /** `https://endpoint/bucket/key` (default but for AWS itself) or `https://bucket.endpoint/key`. */
   readonly pathStyle?: boolean;
   readonly credentials?: CredentialSource;
   /** PEM of the authority that signed the certificate of the endpoint. */
@@ -219,7 +219,7 @@ export class S3Store implements Store {
   }
 }
 
-function baseOf({ endpoint, bucket, pathStyle = false }: S3Options): URL {
+function baseOf({ endpoint, bucket, prefix = '', pathStyle }: S3Options): URL {
   let url: URL;
   try {
     url = new URL(endpoint);
@@ -228,7 +228,11 @@ function baseOf({ endpoint, bucket, pathStyle = false }: S3Options): URL {
   }
   if (!/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/.test(bucket))
     throw new HoldfastError('BAD_CONFIG', `${bucket} cannot be the name of a bucket`);
-  if (pathStyle) url.pathname = `${url.pathname.replace(/\/$/, '')}/${bucket}/`;
+  // What a signature must spell exactly as the store does is kept to what all spell alike.
+  if (!/^[\w.~/-]*$/.test(prefix))
+    throw new HoldfastError('BAD_CONFIG', `${prefix}: a prefix has letters, digits, . _ ~ - and /`);
+  const isPath = pathStyle ?? !url.hostname.endsWith('.amazonaws.com');
+  if (isPath) url.pathname = `${url.pathname.replace(/\/$/, '')}/${bucket}/`;
   else url.hostname = `${bucket}.${url.hostname}`;
   return url;
 }
