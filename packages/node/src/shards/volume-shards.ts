@@ -40,7 +40,12 @@ const VIEW = z.object({
 const KEEPALIVE = z.object({ shard: SHARD, session: SESSION });
 
 /** Operations that only the registry orders, by a way of its own. */
-const OF_REGISTRY: ReadonlySet<string> = new Set(['init-volume', 'destroy-volume', 'set-quota']);
+const OF_REGISTRY: ReadonlySet<string> = new Set([
+  'init-volume',
+  'clone-volume',
+  'destroy-volume',
+  'set-quota',
+]);
 
 interface OpenShard {
   readonly machine: VolumeShard;
