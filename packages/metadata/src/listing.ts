@@ -35,8 +35,10 @@ export async function listEntries(
     wanted,
   )) {
     if (++found > wanted) return { entries, end: false };
-    const inode = transaction.fresh().read(INODE, inodeKey(volume, entryIno));
-    if (inode === undefined || transaction.fresh().read(LISTING, key) === undefined) continue;
+    const now = transaction.fresh();
+    const inode = now.read(INODE, inodeKey(volume, entryIno));
+    const isThere = context.at !== undefined || now.read(LISTING, key) !== undefined;
+    if (inode === undefined || !isThere) continue;
     const attributes = attributesOf({ ino: entryIno, record: inode });
     entries.push({ name, cookie: parseKey(key).number, attributes });
   }
