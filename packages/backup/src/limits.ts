@@ -6,6 +6,8 @@ export const BACKUP_LIMITS = {
   chunkBytesMin: MIB / 2,
   chunkBytesAverage: MIB,
   chunkBytesMax: 4 * MIB,
+  /** Bytes of a blob below which zstd saves less than its frame takes. */
+  compressBytesMin: 128,
   /** Bytes after which a pack is closed; the last blob may go beyond it. restic's default. */
   packBytes: 16 * MIB,
   /** Packs on their way to the store at once: with the two open ones the memory of the writer. */

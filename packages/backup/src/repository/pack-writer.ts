@@ -100,8 +100,8 @@ export class PackWriter {
 
   async #pack(type: BlobType, id: StorageId, plaintext: Uint8Array): Promise<void> {
     const { version } = this.#repository.config;
-    const compressed =
-      version === 2 && plaintext.length > 0 ? await compress(plaintext) : plaintext;
+    const isWorthIt = version === 2 && plaintext.length >= BACKUP_LIMITS.compressBytesMin;
+    const compressed = isWorthIt ? await compress(plaintext) : plaintext;
     const isSmaller = compressed.length < plaintext.length;
     const sealed = this.#repository.seal(isSmaller ? compressed : plaintext);
     const pack = this.#open[type];
