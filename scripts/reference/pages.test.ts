@@ -26,4 +26,17 @@ describe('the reference', () => {
     expect(names.length).toBeGreaterThan(20);
     expect(names.filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
   });
+
+  it('has every metric and every reason that the guide for operators names', () => {
+    const guide = readFileSync(`${ROOT}docs/operating.md`, 'utf8');
+    const metrics = [...guide.matchAll(/holdfast_[a-z_]+/g)].map(([name]) => name);
+    expect(metrics.length).toBeGreaterThan(5);
+    const page = PAGES['metrics.md']?.() ?? '';
+    expect(metrics.filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
+    const status = readFileSync(`${ROOT}packages/node/src/membership/status.ts`, 'utf8');
+    const health = status.slice(0, status.indexOf('export function notReady'));
+    const reasons = [...health.matchAll(/code: '([a-z.]+)'/g)].map(([, code]) => code);
+    expect(reasons.length).toBeGreaterThan(4);
+    expect(reasons.filter((code) => !guide.includes(`\`${code}\``))).toEqual([]);
+  });
 });
