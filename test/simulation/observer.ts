@@ -3,6 +3,7 @@ import type { Ready, ReplicaId } from '@holdfast/raft';
 import { checkDurableQuorum } from './checkers/durable-quorum.ts';
 import { ElectionSafety } from './checkers/election-safety.ts';
 import { LeaderCompleteness } from './checkers/leader-completeness.ts';
+import { checkLeaderVotes } from './checkers/leader-votes.ts';
 import { LinearizableReads } from './checkers/linearizable-reads.ts';
 import { LogMatching } from './checkers/log-matching.ts';
 import { StateMachineEquality } from './checkers/state-machine.ts';
@@ -51,8 +52,8 @@ export class Observer {
     for (const { index, term } of ready.entries) {
       this.logs.holds(node.id, index, term, view.hashAt(index)!);
     }
-    const { commit } = node.group.status();
-    const { role, term } = node.group.status();
+    const { commit, role, term, membership, isMembershipSettled } = node.group.status();
+    if (role === 'leader') checkLeaderVotes(node.id, membership, isMembershipSettled);
     if (role !== 'leader') this.#leading.delete(node.id);
     else if (this.#leading.get(node.id) !== term) this.#onLeader(node, term);
     if (ready.hardState && ready.hardState.commit === commit)
