@@ -42,6 +42,7 @@ export const ACTIONS = [
   'mend',
   'coup',
   'lateTransfer',
+  'lonelyChange',
 ] as const;
 export type Action = (typeof ACTIONS)[number];
 
@@ -82,6 +83,7 @@ export function drawSettings(random: Random): Settings {
       mend: often(15),
       coup: rarely(35, 0.4),
       lateTransfer: rarely(35, 0.4),
+      lonelyChange: rarely(60, 0.3),
     },
   };
 }

@@ -63,6 +63,7 @@ export class Workload {
     mend: () => this.#ground.network.mend(),
     coup: () => this.#coup(),
     lateTransfer: () => this.#lateTransfer(),
+    lonelyChange: () => this.#lonelyChange(),
   };
 
   #anyNode(): SimNode {
@@ -264,6 +265,25 @@ export class Workload {
       if (this.isOver) return;
       for (const id of this.#nodes.keys()) if (id !== leader.id) network.cut(id, leader.id);
       this.#readOften(leader, settings.electionTicks);
+    });
+  }
+
+  /**
+   * A leader that nobody hears wants to be the only voter. The others go on without it; it must not be
+   * elected by the new half of its joint membership alone.
+   */
+  #lonelyChange(): void {
+    const leader = this.#leaders()[0];
+    if (!leader) return;
+    const { network, settings, observer, clock } = this.#ground;
+    network.mend();
+    for (const id of this.#nodes.keys()) if (id !== leader.id) this.#separate(leader.id, id);
+    this.#plotUntil = clock.now + 5 * settings.electionTicks * TICK;
+    leader.do(() => {
+      const { voters, learners } = leader.group.status().membership;
+      const others = [...voters, ...learners].filter((id) => id !== leader.id);
+      const answer = leader.group.proposeMembership({ voters: [leader.id], learners: others });
+      if ('index' in answer) observer.count('lonelyChange');
     });
   }
 
