@@ -24,10 +24,15 @@ export const NOTHING = z.strictObject({}).meta({ id: 'Nothing' });
 /** Of a route without query. */
 export const NO_QUERY = z.strictObject({});
 
+/** Path of a volume. */
 export const NAME = z.object({ name: z.string() });
+/** Path of a peer. */
 export const NUMBER = z.object({ number: z.coerce.number().int().min(1) });
+/** Path of a certificate; hexadecimal. */
 export const SERIAL = z.object({ serial: z.string() });
+/** Path of a token. */
 export const ID = z.object({ id: z.string() });
+/** Query of what can be forced. */
 export const FORCE = z.strictObject({ force: z.stringbool().default(false) });
 
 const POLICY = z
@@ -43,8 +48,11 @@ const POLICY = z
   .partial();
 const ROLE = z.enum(['node', 'client', 'admin']);
 
+/** Body: a volume to be made. */
 export const NEW_VOLUME = z.strictObject({ name: z.string(), policy: POLICY.default({}) });
+/** Body: what of a policy is to change. */
 export const VOLUME_CHANGE = z.strictObject({ policy: POLICY });
+/** Body: a token to be made. */
 export const NEW_TOKEN = z.strictObject({
   role: ROLE.default('node'),
   expires: z.string().optional().describe('such as 30m, 12h or 7d; never when absent'),
@@ -102,6 +110,7 @@ const SHARD_STATUS = z
   })
   .meta({ id: 'ShardStatus' });
 
+/** Answer: ClusterStatus. */
 export const STATUS = z
   .object({
     clusterId: z.string(),
@@ -117,6 +126,7 @@ export const STATUS = z
   })
   .meta({ id: 'Status' });
 
+/** Answer: ClusterMap. */
 export const MAP = z
   .object({
     clusterId: z.string(),
@@ -136,7 +146,9 @@ export const MAP = z
   })
   .meta({ id: 'Map' });
 
+/** Answer: a peer as the map has it. */
 export const ONE_NODE = z.object({ node: NODE });
+/** Answer: all peers. */
 export const NODES = z.object({ nodes: z.array(NODE).readonly() });
 
 const VOLUME = z
@@ -158,7 +170,9 @@ const VOLUME = z
     attachedTo: z.array(z.string()).readonly().describe('hosts whose engine has it mounted'),
   })
   .meta({ id: 'Volume' });
+/** Answer: a volume. */
 export const ONE_VOLUME = z.object({ volume: VOLUME });
+/** Answer: all volumes. */
 export const VOLUMES = z.object({ volumes: z.array(VOLUME).readonly() });
 
 const TOKEN = z
@@ -170,7 +184,9 @@ const TOKEN = z
     createdAt: z.string(),
   })
   .meta({ id: 'Token' });
+/** Answer: all tokens, without their secrets. */
 export const TOKENS = z.object({ tokens: z.array(TOKEN).readonly() });
+/** Answer: a token with its secret. */
 export const MADE_TOKEN = z.object({
   token: z.string().describe('shown this once'),
   id: z.string(),
@@ -178,5 +194,7 @@ export const MADE_TOKEN = z.object({
   expiresAt: z.string(),
 });
 
+/** Answer of /healthz. */
 export const ALIVE = z.object({ alive: z.boolean() });
+/** Answer of /readyz. */
 export const READY = z.object({ ready: z.boolean(), reasons: z.array(REASON).readonly() });
