@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
+  freePorts,
   type LocalCluster,
   type LocalPeer,
   startLocalCluster,
@@ -7,7 +8,14 @@ import {
 } from '../demo/local-cluster.ts';
 
 interface Status {
-  readonly nodes: readonly { number: number; state: string; grpcAddress: string }[];
+  readonly epoch: number;
+  readonly nodes: readonly {
+    number: number;
+    state: string;
+    grpcAddress: string;
+    discoveryAddress: string;
+    epoch?: number;
+  }[];
   readonly shards: readonly { shard: number; leader: number; members: readonly number[] }[];
 }
 
@@ -43,6 +51,11 @@ const statesAre =
   (...states: string[]) =>
   (status: Status) =>
     status.nodes.map((node) => node.state).join() === states.join();
+
+/** Everybody has said where to be found, and everybody has heard of it. */
+const isKnown = (status: Status): boolean =>
+  status.nodes.every(({ discoveryAddress }) => discoveryAddress !== '') &&
+  status.nodes.every(({ epoch }) => epoch === status.epoch);
 
 describe('membership on real processes', () => {
   let cluster: LocalCluster;
@@ -80,14 +93,19 @@ describe('membership on real processes', () => {
     await untilStatus(first, 'three members in every shard', membersAre(1, 2, 3));
     await cluster.addPeer();
     await untilStatus(first, 'four peers up', statesAre('up', 'up', 'up', 'up'));
+    // What was agreed on must have come to everyone's disk before nobody can ask any more.
+    for (const peer of cluster.peers) await untilStatus(peer, 'the newest map', isKnown);
     // Every voter is gone from the address that the others know; the fourth holds no shard.
     const moved = cluster.peers.slice(0, 3);
     await Promise.all(moved.map((peer) => peer.stop()));
-    for (const peer of moved) peer.startNode({ HOLDFAST_PORT: String(peer.port + 15_000) });
+    const ports: number[] = [];
+    for (const peer of moved) {
+      const port = await freePorts();
+      peer.startNode({ HOLDFAST_PORT: String(port) });
+      ports.push(port);
+    }
     const isMoved = (status: Status): boolean =>
-      moved.every(
-        (peer, index) => status.nodes[index]?.grpcAddress === `127.0.0.1:${peer.port + 15_000}`,
-      );
+      ports.every((port, index) => status.nodes[index]?.grpcAddress === `127.0.0.1:${port}`);
     for (const peer of cluster.peers) {
       await untilStatus(
         peer,

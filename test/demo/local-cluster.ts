@@ -309,7 +309,7 @@ async function end(child: ChildProcess | undefined, signal: NodeJS.Signals): Pro
 }
 
 /** First of `count` consecutive ports that nobody listens on now. */
-async function freePorts(count: number): Promise<number> {
+export async function freePorts(count = PORTS_PER_PEER): Promise<number> {
   for (let attempt = 0; attempt < 100; attempt++) {
     const base = 20_000 + Math.floor(Math.random() * 10_000);
     const free = await Promise.all(Array.from({ length: count }, (_, i) => isFree(base + i)));

@@ -2,13 +2,20 @@
 import { setMaxListeners } from 'node:events';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { HoldfastError, type NodeNumber, type ShardId, SYSTEM_SHARD } from '@holdfast/protocol';
+import {
+  HoldfastError,
+  type NodeNumber,
+  type NodeRecord,
+  type ShardId,
+  SYSTEM_SHARD,
+} from '@holdfast/protocol';
 import type { TlsMaterial } from '@holdfast/wire';
 import type { NodeConfig } from './config.ts';
 import { buildCore, type Core, type PeerIdentityFiles } from './core.ts';
 import { listenProbes } from './http/probes.ts';
 import type { AdminOperations } from './http/routes.ts';
 import { listenSocket, listenTls } from './http/server.ts';
+import { multiaddrHost, PORT_OFFSETS, splitAddress } from './membership/addresses.ts';
 import { authoritySecret, certificateDigest } from './membership/certificates.ts';
 import { Controller } from './membership/controller.ts';
 import { DATA_NAMES, inspectDirectory, lockDirectory } from './membership/data-directory.ts';
@@ -275,8 +282,10 @@ function beginDiscovery(core: Core): Discovery {
     identity.incarnation,
   );
   discovery.publish({ grpcAddress, wireAddress, adminAddress });
-  const meet = (): void =>
-    discovery.meet((map.current?.nodes ?? []).map((node) => node.discoveryAddress));
+  const meet = (): void => {
+    const others = (map.current?.nodes ?? []).filter(({ number }) => number !== identity.node);
+    discovery.meet(others.map((node) => node.discoveryAddress || likelyDiscovery(node)));
+  };
   meet();
   map.onChange(meet);
   const timer = setInterval(meet, MEET_MS);
@@ -284,14 +293,24 @@ function beginDiscovery(core: Core): Discovery {
   return discovery;
 }
 
+/** Where a peer listens for others if it has taken the usual ports: it has not said so yet. */
+function likelyDiscovery({ grpcAddress }: NodeRecord): string {
+  const { host, port } = splitAddress(grpcAddress);
+  return `${multiaddrHost(host)}/tcp/${port - PORT_OFFSETS.grpc + PORT_OFFSETS.discovery}`;
+}
+
 /** Asks where the members of the system shard are: one of them that answers is enough. */
 async function searchPeers({ map, book, self, log }: Core, discovery: Discovery): Promise<void> {
   const members = map.current?.shards.find(({ shard }) => shard === SYSTEM_SHARD)?.members ?? [];
-  for (const member of members.filter((other) => other !== self)) {
-    const addresses = await discovery.find(member);
-    if (addresses !== undefined && book.note(member, addresses))
-      log.info({ event: 'discovery.found', node: member, ...addresses });
-  }
+  const others = members.filter((other) => other !== self);
+  // At once: nobody's turn waits for one that nobody can find.
+  await Promise.all(
+    others.map(async (member) => {
+      const addresses = await discovery.find(member);
+      if (addresses !== undefined && book.note(member, addresses))
+        log.info({ event: 'discovery.found', node: member, ...addresses });
+    }),
+  );
 }
 
 function adminOperations(

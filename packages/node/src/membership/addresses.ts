@@ -1,5 +1,5 @@
 /** Where a peer listens, and what it tells others to dial. */
-import { createServer, isIPv6 } from 'node:net';
+import { createServer, isIP, isIPv6 } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { HoldfastError } from '@holdfast/protocol';
 
@@ -47,6 +47,12 @@ export function splitAddress(
     );
   }
   return { host, port };
+}
+
+/** A host as the beginning of a libp2p address. */
+export function multiaddrHost(host: string): string {
+  const version = isIP(host);
+  return version === 0 ? `/dns/${host}` : `/ip${version}/${host}`;
 }
 
 /** The first address of this host that others may reach; the loopback when there is no other. */

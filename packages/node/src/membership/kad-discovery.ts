@@ -3,7 +3,6 @@
  * gets as far as a handshake) in which each stores a signed record of where it is.
  */
 import { mkdir, readFile } from 'node:fs/promises';
-import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { noise } from '@chainsafe/libp2p-noise';
 import { yamux } from '@chainsafe/libp2p-yamux';
@@ -19,6 +18,7 @@ import { multiaddr } from '@multiformats/multiaddr';
 import { createLibp2p, type Libp2p } from 'libp2p';
 import type { Log } from '../telemetry/log.ts';
 import type { PeerAddresses } from './address-book.ts';
+import { multiaddrHost } from './addresses.ts';
 import type { Discovery } from './discovery.ts';
 import { type DiscoveryRecord, readRecord, recordKey, signRecord } from './discovery-record.ts';
 import { writeBytesDurably } from './durable-files.ts';
@@ -76,8 +76,8 @@ async function createNode(options: KadOptions): Promise<Node> {
   return createLibp2p({
     privateKey: await ownKey(options.directory),
     addresses: {
-      listen: [`${hostPart(bind)}/tcp/${port}`],
-      announce: [`${hostPart(address)}/tcp/${port}`],
+      listen: [`${multiaddrHost(bind)}/tcp/${port}`],
+      announce: [`${multiaddrHost(address)}/tcp/${port}`],
     },
     transports: [tcp()],
     connectionEncrypters: [noise()],
@@ -102,11 +102,6 @@ async function createNode(options: KadOptions): Promise<Node> {
       }),
     },
   }) as unknown as Promise<Node>;
-}
-
-function hostPart(host: string): string {
-  const version = isIP(host);
-  return version === 0 ? `/dns/${host}` : `/ip${version}/${host}`;
 }
 
 function trustOf({ clusterId, tls, isRevoked }: KadOptions): Parameters<typeof readRecord>[1] {
