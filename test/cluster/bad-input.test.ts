@@ -188,7 +188,7 @@ describe('bad input', () => {
           '--port',
           String(port),
         ]);
-        expectRefusal(ended, 1, new RegExp(String(port)));
+        expectRefusal(ended, 5, new RegExp(String(port)));
         expect(contents(directory)).toEqual({});
       } finally {
         server.close();
