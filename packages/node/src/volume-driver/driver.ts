@@ -56,12 +56,15 @@ export class VolumeDriver {
         await this.#cluster(`creating '${name}'`, (signal) => {
           return this.#parts.backend.create(name, policy, signal);
         });
+        await this.#parts.catalogue.get(name); // so that it is known when the cluster goes away
       } catch (error) {
-        const exists =
+        const mayExist =
           error instanceof HoldfastError && ['CONFLICT', 'EEXIST'].includes(error.code);
-        if (!exists || Object.keys(policy).length > 0) throw error;
+        if (!mayExist || Object.keys(policy).length > 0) throw error;
+        // Other conflicts are no success: it is being removed, or there are too many.
+        const { value, isFresh } = await this.#parts.catalogue.get(name);
+        if (value === undefined || !isFresh) throw error;
       }
-      await this.#parts.catalogue.get(name); // so that it is known when the cluster goes away
     });
   }
 

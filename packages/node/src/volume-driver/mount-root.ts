@@ -1,7 +1,7 @@
 import { open, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { HoldfastError } from '@holdfast/protocol';
-import { withDeadline } from './deadlines.ts';
+import { Turns } from './turns.ts';
 
 /** linux/magic.h FUSE_SUPER_MAGIC, as statfs(2) tells it. */
 const FUSE_SUPER_MAGIC = 0x65735546;
@@ -12,8 +12,9 @@ const ANSWER_MS = 5_000;
 /** Milliseconds to store what was written; below the 60,000 that the engine waits for an Unmount. */
 const FLUSH_MS = 40_000;
 
-/** Questions to the mount in flight. A mount that hangs must not take all threads of the process. */
+/** Questions, and flushes, in flight: a mount that hangs must not take all threads of the process. */
 const QUESTIONS_MAX = 2;
+const FLUSHES_MAX = 1;
 
 /** One line of /proc/PID/mountinfo, proc(5). */
 export interface MountEntry {
@@ -44,7 +45,8 @@ export function parseMountinfo(text: string): MountEntry[] {
 /** The place where the cluster's volumes are folders, by default /mnt/cluster. */
 export class MountRoot {
   readonly path: string;
-  #questions = 0;
+  readonly #questions = new Turns(QUESTIONS_MAX);
+  readonly #flushes = new Turns(FLUSHES_MAX);
 
   constructor(path: string) {
     this.path = path;
@@ -68,17 +70,22 @@ export class MountRoot {
    */
   async requireFolder(volume: string): Promise<string> {
     const folder = this.mountpointOf(volume);
-    await this.#ask(`the mount at ${this.path}`, ANSWER_MS, async () => {
-      await this.#requireLive();
-      const found = await stat(folder).catch((cause: unknown) => refuse(folder, cause));
-      if (!found.isDirectory()) throw new HoldfastError('ENOTDIR', `${folder} is not a directory`);
-    });
+    await this.#questions.take(
+      `the mount at ${this.path} (is its process alive?)`,
+      ANSWER_MS,
+      async () => {
+        await this.#requireLive();
+        const found = await stat(folder).catch((cause: unknown) => refuse(folder, cause));
+        if (!found.isDirectory())
+          throw new HoldfastError('ENOTDIR', `${folder} is not a directory`);
+      },
+    );
     return folder;
   }
 
   /** Stores what was written to the volume through this mount, as far as it is not stored yet. */
   async flush(volume: string): Promise<void> {
-    await this.#ask(`flushing volume '${volume}'`, FLUSH_MS, async () => {
+    await this.#flushes.take(`flushing volume '${volume}'`, FLUSH_MS, async () => {
       const folder = await open(this.mountpointOf(volume), 'r').catch((cause: unknown) => {
         return refuse(this.mountpointOf(volume), cause);
       });
@@ -105,22 +112,6 @@ export class MountRoot {
     if (system.type !== FUSE_SUPER_MAGIC || own.dev === parent.dev) {
       throw new HoldfastError('UNREACHABLE', `${this.path} is not the cluster's mount`);
     }
-  }
-
-  async #ask(what: string, limitMs: number, question: () => Promise<void>): Promise<void> {
-    if (this.#questions >= QUESTIONS_MAX) {
-      throw new HoldfastError(
-        'DEADLINE',
-        `${this.path} does not answer: is the mount process alive?`,
-      );
-    }
-    this.#questions += 1;
-    // The place is taken until the kernel has really answered, not only until the caller has gone.
-    const answer = question().finally(() => {
-      this.#questions -= 1;
-    });
-    answer.catch(() => {});
-    await withDeadline(what, limitMs, () => answer);
   }
 }
 
