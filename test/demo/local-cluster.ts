@@ -6,6 +6,7 @@ import {
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
 } from 'node:fs';
@@ -20,6 +21,8 @@ const run = promisify(execFile);
 /** Milliseconds for a peer to answer, or a mount to appear, on a busy machine. */
 const READY_MS_MAX = 60_000;
 const PORTS_PER_PEER = 5;
+/** Milliseconds for a process to end by itself: it promises to within 20 s. */
+const STOP_MS_MAX = 45_000;
 
 export interface LocalClusterOptions {
   readonly peers: number;
@@ -303,9 +306,28 @@ export async function until(
 async function end(child: ChildProcess | undefined, signal: NodeJS.Signals): Promise<void> {
   if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
   await new Promise<void>((resolve) => {
-    child.once('exit', () => resolve());
+    const late = setTimeout(() => {
+      process.stderr.write(`process ${child.pid} ignores ${signal}: ${whereItIs(child.pid)}\n`);
+      child.kill('SIGKILL');
+    }, STOP_MS_MAX);
+    child.once('exit', () => {
+      clearTimeout(late);
+      resolve();
+    });
     child.kill(signal);
   });
+}
+
+/** What the kernel says of a process that does not end. */
+function whereItIs(pid: number | undefined): string {
+  try {
+    const threads = readdirSync(`/proc/${pid}/task`);
+    return threads
+      .map((thread) => readFileSync(`/proc/${pid}/task/${thread}/stack`, 'utf8').split('\n')[0])
+      .join('; ');
+  } catch (error) {
+    return String(error);
+  }
 }
 
 /** First of `count` consecutive ports that nobody listens on now. */
