@@ -220,4 +220,24 @@ describe('Docker volumes on three hosts', () => {
     const starts = await host(1).exec(['cat', '/mnt/cluster/state/starts']);
     expect(starts.stdout.trim().split('\n')).toHaveLength(2);
   });
+
+  it('runs three peers on one machine from compose.demo.yaml', async () => {
+    const demo = ['docker-compose', '-p', 'demo', '-f', join(PROJECT, 'docker/compose.demo.yaml')];
+    const compose = (...command: string[]) =>
+      host(1).exec([...demo, ...command], {
+        env: { ...process.env, HOLDFAST_IMAGE: IMAGE },
+        timeoutMs: 120_000,
+      });
+    const shell = (script: string) => host(1).exec(['sh', '-c', script], { check: false });
+    await compose('up', '-d');
+    const isMounted = 'for p in 1 2 3; do mountpoint -q /mnt/holdfast-demo/peer$p || exit 1; done';
+    await waitFor('three mounts', async () => (await shell(isMounted)).status === 0, 120_000);
+    await shell('cd /mnt/holdfast-demo/peer1 && mkdir photos && echo sunrise >photos/one');
+    const seen = await shell('cd /mnt/holdfast-demo && cat peer2/photos/one peer3/photos/one');
+    expect(seen.stdout).toBe('sunrise\nsunrise\n');
+    await compose('kill', 'peer3');
+    await shell('echo noon >>/mnt/holdfast-demo/peer2/photos/one');
+    expect((await shell('cat /mnt/holdfast-demo/peer1/photos/one')).stdout).toBe('sunrise\nnoon\n');
+    await compose('down', '-v');
+  });
 });
