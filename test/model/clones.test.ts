@@ -1,6 +1,6 @@
 import * as fc from 'fast-check';
 import { describe, it } from 'vitest';
-import { Comparison } from './comparison.ts';
+import { Comparison, type RunOptions } from './comparison.ts';
 import { type Step, stepsWithSnapshots } from './steps.ts';
 
 /** Random sequences; more by the environment when something is suspected. */
@@ -29,13 +29,17 @@ const familySteps: fc.Arbitrary<FamilyStep> = fc.record({
   step: stepsWithSnapshots(),
 });
 
-async function take(family: Comparison[], { kind, volume, step }: FamilyStep): Promise<void> {
+async function take(
+  family: Comparison[],
+  options: RunOptions,
+  { kind, volume, step }: FamilyStep,
+): Promise<void> {
   const one = family[volume % family.length] as Comparison;
   if (kind === 'step') return one.step(step);
   if (kind === 'clone') {
     const snapshot = one.snapshots[step.a % Math.max(1, one.snapshots.length)];
     if (snapshot === undefined || family.length >= VOLUMES_MAX) return;
-    family.push(new Comparison(OPTIONS, { of: one, snapshot }));
+    family.push(new Comparison(options, { of: one, snapshot }));
     return;
   }
   if (one === family[0]) return;
@@ -43,19 +47,27 @@ async function take(family: Comparison[], { kind, volume, step }: FamilyStep): P
   await one.destroy();
 }
 
+async function compareFamilies(options: RunOptions): Promise<void> {
+  const steps = fc.array(familySteps, { maxLength: 200, size: 'max' });
+  const property = fc.asyncProperty(steps, async (list) => {
+    const family = [new Comparison({ ...options, fileCount: 2 })];
+    await family[0]?.begin();
+    for (const step of list) await take(family, options, step);
+    while (family.length > 0) {
+      const last = family.pop() as Comparison;
+      await last.finish();
+      if (family.length > 0) await last.destroy();
+    }
+  });
+  await fc.assert(property, { numRuns: RUNS });
+}
+
 describe('clones equal copies of the model', { timeout: TIMEOUT_MS }, () => {
   it('under random operations on them and on the volumes that they come from', async () => {
-    const steps = fc.array(familySteps, { maxLength: 200, size: 'max' });
-    const property = fc.asyncProperty(steps, async (list) => {
-      const family = [new Comparison({ ...OPTIONS, fileCount: 2 })];
-      await family[0]?.begin();
-      for (const step of list) await take(family, step);
-      while (family.length > 0) {
-        const last = family.pop() as Comparison;
-        await last.finish();
-        if (family.length > 0) await last.destroy();
-      }
-    });
-    await fc.assert(property, { numRuns: RUNS });
+    await compareFamilies(OPTIONS);
+  });
+
+  it('when content is deleted in slices, in them and below them', async () => {
+    await compareFamilies({ ...OPTIONS, isFar: true, reclaimKeys: 3 });
   });
 });

@@ -21,7 +21,7 @@ import { Controller } from './membership/controller.ts';
 import { DATA_NAMES, inspectDirectory, lockDirectory } from './membership/data-directory.ts';
 import { type Discovery, EventualDiscovery, LAST_KNOWN_ADDRESSES } from './membership/discovery.ts';
 import { found } from './membership/founding.ts';
-import { Heartbeat, pause } from './membership/heartbeat.ts';
+import { Heartbeat } from './membership/heartbeat.ts';
 import { hasStarted, markStarted, type PeerSettings, readIdentity } from './membership/identity.ts';
 import { factsOf } from './membership/join.ts';
 import { Liveness } from './membership/liveness.ts';
@@ -41,6 +41,7 @@ import { serveShards } from './rpc/shard-service.ts';
 import { Teardown } from './teardown.ts';
 import { createLog, type Log } from './telemetry/log.ts';
 import { observeNode } from './telemetry/metrics.ts';
+import { pause } from './waiting.ts';
 
 /** Milliseconds between looks at our own certificate. */
 const RENEWAL_LOOK_MS = 3_600_000;

@@ -1,5 +1,6 @@
 /** What was started, to be stopped in the reverse order. */
 import type { Log } from './telemetry/log.ts';
+import { withDeadline } from './waiting.ts';
 
 /** Milliseconds that a part has to stop: whoever ends the peer will not wait for ever, and nothing durable depends on it. */
 const STOP_MS_MAX = 10_000;
@@ -22,23 +23,10 @@ export class Teardown {
   async unwind(): Promise<void> {
     for (let part = this.#parts.pop(); part !== undefined; part = this.#parts.pop()) {
       try {
-        await this.#inTime(part.name, Promise.resolve(part.stop()));
+        await withDeadline(part.name, STOP_MS_MAX, async () => part.stop());
       } catch (error) {
         this.#log.warn({ event: 'part.stop.failed', part: part.name, error });
       }
     }
-  }
-
-  async #inTime(part: string, stopped: Promise<void>): Promise<void> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((resolve) => {
-      timer = setTimeout(() => {
-        this.#log.warn({ event: 'part.stop.late', part, afterMs: STOP_MS_MAX });
-        resolve();
-      }, STOP_MS_MAX);
-    });
-    stopped.catch(() => {}); // told by the race, or given up
-    await Promise.race([stopped, late]);
-    clearTimeout(timer);
   }
 }

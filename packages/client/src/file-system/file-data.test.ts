@@ -31,7 +31,7 @@ function fileIn(first: ChunkId) {
     return Promise.resolve({ attributes: { size: 5 }, extents, contentVersion: 1 } as never);
   };
   const data = new FileData({
-    session: { view, execute: notUsed },
+    session: { view },
     sink: { write: notUsed },
     source: {
       read: (chunk, _chunkLength, offset, length) => {

@@ -30,7 +30,7 @@ export interface ChunkSource {
 
 /** What {@link FileData} works with. */
 export interface FileDataOptions {
-  readonly session: Pick<Session, 'execute' | 'view'>;
+  readonly session: Pick<Session, 'view'>;
   readonly sink: ChunkSink;
   readonly source: ChunkSource;
   /** Whether what was learned of a volume may be believed now without asking. */
@@ -47,7 +47,7 @@ const READERS_MAX = 1_024;
  * committed, so that every host sees it at once and fsync has nothing left to do.
  */
 export class FileData {
-  readonly #session: Pick<Session, 'execute' | 'view'>;
+  readonly #session: Pick<Session, 'view'>;
   readonly #sink: ChunkSink;
   readonly #source: ChunkSource;
   readonly #isHeld: (volume: VolumeNumber) => boolean;

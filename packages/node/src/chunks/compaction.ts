@@ -1,4 +1,5 @@
 import type { HoldfastError } from '@holdfast/protocol';
+import { pause } from '../waiting.ts';
 import type { ChunkIndex } from './chunk-index.ts';
 import { CHUNK_STORE_LIMITS } from './limits.ts';
 import { RECORD_ALIGNMENT, recordBytes } from './record.ts';
@@ -55,7 +56,7 @@ export class Compaction {
     } catch (error) {
       const { code } = error as Partial<HoldfastError>;
       if (code !== 'OVERLOADED' && code !== 'ENOSPC') throw error;
-      await this.#wait(CHUNK_STORE_LIMITS.compactionRetryMs);
+      await pause(CHUNK_STORE_LIMITS.compactionRetryMs, this.#stop.signal);
       return true;
     }
   }
@@ -168,20 +169,6 @@ export class Compaction {
   }
 
   async #breathe(bytes: number): Promise<void> {
-    await this.#wait((bytes / this.#parts.bytesPerSecond) * 1000);
-  }
-
-  async #wait(ms: number): Promise<void> {
-    const { signal } = this.#stop;
-    if (signal.aborted) return;
-    await new Promise<void>((resolve) => {
-      const done = (): void => {
-        clearTimeout(timer);
-        signal.removeEventListener('abort', done);
-        resolve();
-      };
-      const timer = setTimeout(done, ms);
-      signal.addEventListener('abort', done);
-    });
+    await pause((bytes / this.#parts.bytesPerSecond) * 1000, this.#stop.signal);
   }
 }

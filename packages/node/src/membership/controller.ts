@@ -3,7 +3,7 @@ import { chooseMembers } from '@holdfast/placement';
 import type { NodeNumber, ShardRecord } from '@holdfast/protocol';
 import { HoldfastError } from '@holdfast/protocol';
 import type { Log } from '../telemetry/log.ts';
-import { pause } from './heartbeat.ts';
+import { pause } from '../waiting.ts';
 import type { Liveness } from './liveness.ts';
 import type { Registry } from './registry.ts';
 import type { ShardGroups } from './shard-groups.ts';

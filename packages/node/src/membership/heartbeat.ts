@@ -8,6 +8,7 @@ import {
 } from '../rpc/messages.ts';
 import type { Peers } from '../rpc/peers.ts';
 import type { Log } from '../telemetry/log.ts';
+import { pause } from '../waiting.ts';
 import type { MapCache } from './map-cache.ts';
 import type { Registry } from './registry.ts';
 
@@ -131,21 +132,4 @@ export class Heartbeat {
     this.#stop.abort();
     await this.#running;
   }
-}
-
-/** Waits, but not longer than until the signal. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) {
-      resolve();
-      return;
-    }
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener('abort', done, { once: true });
-  });
 }

@@ -1,7 +1,7 @@
 import type { NodeNumber, PartitionId } from '@holdfast/protocol';
 import type { Digest } from '../chunks/digests.ts';
 import type { DigestAnswer, DigestRequest } from '../chunks/service.ts';
-import { pause } from '../membership/heartbeat.ts';
+import { pause } from '../waiting.ts';
 import { REPAIR_LIMITS } from './limits.ts';
 import type { PeerCall } from './peers.ts';
 

@@ -8,8 +8,8 @@ import {
 } from '@holdfast/protocol';
 import type { Registry } from 'prom-client';
 import type { ChunkStore } from '../chunks/store.ts';
-import { pause } from '../membership/heartbeat.ts';
 import type { Log } from '../telemetry/log.ts';
+import { pause } from '../waiting.ts';
 import { forEachOf } from './budget.ts';
 import { CatchUp } from './catch-up.ts';
 import { Comparison, type Difference } from './comparison.ts';

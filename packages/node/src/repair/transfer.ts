@@ -1,6 +1,6 @@
 import { type ChunkId, HoldfastError, type NodeNumber } from '@holdfast/protocol';
 import type { ChunkStore, ListedChunk } from '../chunks/store.ts';
-import { pause } from '../membership/heartbeat.ts';
+import { pause } from '../waiting.ts';
 import { Budget, Pace } from './budget.ts';
 import { REPAIR_LIMITS, type RepairLimits } from './limits.ts';
 import type { RepairMetrics, RepairReason } from './metrics.ts';

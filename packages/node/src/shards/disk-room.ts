@@ -1,5 +1,6 @@
 import { statfs } from 'node:fs/promises';
 import { HoldfastError } from '@holdfast/protocol';
+import { pause } from '../waiting.ts';
 
 /**
  * Bytes free on the disk below which no state is written: LevelDB takes nothing more after a write
@@ -30,15 +31,7 @@ export class DiskRoom {
     while (!(await this.isThere())) {
       if (signal.aborted)
         throw new HoldfastError('ENOSPC', `the disk of ${this.#path} is full; free some of it`);
-      await new Promise<void>((resolve) => {
-        const done = (): void => {
-          clearTimeout(timer);
-          signal.removeEventListener('abort', done);
-          resolve();
-        };
-        const timer = setTimeout(done, RETRY_MS).unref();
-        signal.addEventListener('abort', done);
-      });
+      await pause(RETRY_MS, signal);
     }
   }
 

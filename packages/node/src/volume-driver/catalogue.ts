@@ -1,7 +1,7 @@
 import { HoldfastError } from '@holdfast/protocol';
 import { z } from 'zod';
+import { withDeadline } from '../waiting.ts';
 import type { VolumeBackend, VolumeInfo } from './backend.ts';
-import { withDeadline } from './deadlines.ts';
 import type { DriverLog } from './log.ts';
 import { StateFile } from './state-file.ts';
 

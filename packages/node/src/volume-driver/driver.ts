@@ -1,7 +1,8 @@
 import { HoldfastError } from '@holdfast/protocol';
+import { withDeadline } from '../waiting.ts';
 import type { VolumeBackend, VolumeInfo } from './backend.ts';
 import type { Catalogue } from './catalogue.ts';
-import { type KeyedQueue, withDeadline } from './deadlines.ts';
+import type { KeyedQueue } from './keyed-queue.ts';
 import type { DriverLog } from './log.ts';
 import type { MountRoot } from './mount-root.ts';
 import type { Mounts } from './mounts.ts';

@@ -2,7 +2,7 @@ import { type IncomingMessage, request } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { HoldfastError } from '@holdfast/protocol';
 import { z } from 'zod';
-import { withDeadline } from './deadlines.ts';
+import { withDeadline } from '../waiting.ts';
 import type { DriverLog } from './log.ts';
 
 /** Milliseconds for one answer of the engine; while it looks for plugins it may be slow. */

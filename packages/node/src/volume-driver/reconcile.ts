@@ -1,6 +1,7 @@
+import { withDeadline } from '../waiting.ts';
 import type { VolumeBackend } from './backend.ts';
-import { type KeyedQueue, withDeadline } from './deadlines.ts';
 import type { EngineClient, EngineView } from './engine.ts';
+import type { KeyedQueue } from './keyed-queue.ts';
 import type { DriverLog } from './log.ts';
 import type { MountRoot } from './mount-root.ts';
 import { volumesInMountNamespaces } from './mount-users.ts';

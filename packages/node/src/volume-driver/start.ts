@@ -2,11 +2,12 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync } from
 import { connect } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { HoldfastError } from '@holdfast/protocol';
+import { withDeadline } from '../waiting.ts';
 import type { VolumeBackend } from './backend.ts';
 import { Catalogue } from './catalogue.ts';
-import { KeyedQueue, withDeadline } from './deadlines.ts';
 import { VolumeDriver } from './driver.ts';
 import { EngineClient, introduceToEngines } from './engine.ts';
+import { KeyedQueue } from './keyed-queue.ts';
 import type { DriverLog } from './log.ts';
 import { DriverMetrics } from './metrics.ts';
 import { MountRoot } from './mount-root.ts';

@@ -1,4 +1,4 @@
-import { withDeadline } from './deadlines.ts';
+import { withDeadline } from '../waiting.ts';
 
 /** Lets a few questions be asked at once, and the others wait for their turn. */
 export class Turns {

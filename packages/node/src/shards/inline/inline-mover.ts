@@ -21,6 +21,7 @@ import {
   type VolumeNumber,
 } from '@holdfast/protocol';
 import { Pace } from '../../repair/budget.ts';
+import { pause } from '../../waiting.ts';
 import { Rounds } from '../rounds.ts';
 import { Crowding, type RegionOfFile } from './crowding.ts';
 import { INLINE_LIMITS, type InlineLimits } from './limits.ts';
@@ -314,19 +315,4 @@ async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promi
   } finally {
     signal.removeEventListener('abort', stop);
   }
-}
-
-/** Resolves after so many milliseconds, or when the signal says so. */
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (ms <= 0 || signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    timer.unref();
-    signal.addEventListener('abort', done);
-  });
 }

@@ -1,28 +1,4 @@
-import { HoldfastError } from '@holdfast/protocol';
-
-/**
- * The answer of `work`, or DEADLINE after `limitMs`. `work` is told by its signal; when it goes on all
- * the same, its late answer is dropped.
- */
-export async function withDeadline<T>(
-  what: string,
-  limitMs: number,
-  work: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  const abort = new AbortController();
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(new HoldfastError('DEADLINE', `no answer within ${limitMs / 1000} s: ${what}`));
-      abort.abort();
-    }, limitMs);
-  });
-  try {
-    return await Promise.race([work(abort.signal), late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
+import { withDeadline } from '../waiting.ts';
 
 /** Milliseconds for which work waits for the work before it; the engine gives up after 60,000. */
 const TURN_MS = 30_000;
