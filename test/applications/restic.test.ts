@@ -5,8 +5,6 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import {
   backup,
-  DirectorySink,
-  DirectorySource,
   DirectoryStore,
   findSnapshot,
   fixedCredentials,
@@ -22,6 +20,7 @@ import {
   type Store,
   verify,
 } from '@holdfast/backup';
+import { DirectorySink, DirectorySource } from '@holdfast/tree';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Fault, startTestS3 } from '../s3/server.ts';
 

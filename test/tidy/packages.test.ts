@@ -14,7 +14,8 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   client: ['chunks', 'metadata', 'placement', 'protocol', 'wire'],
   node: ['chunks', 'metadata', 'placement', 'protocol', 'raft', 'wire'],
   'fuse-mount': ['client', 'protocol'],
-  backup: ['protocol'],
+  tree: ['protocol'],
+  backup: ['protocol', 'tree'],
   cli: ['client', 'fuse-mount', 'node', 'protocol'],
 };
 

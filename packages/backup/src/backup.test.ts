@@ -1,6 +1,5 @@
 import { execFileSync } from 'node:child_process';
 import { createCipheriv } from 'node:crypto';
-import { constants } from 'node:fs';
 import {
   chmod,
   link,
@@ -17,6 +16,7 @@ import {
 } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DirectorySink, DirectorySource, type TreeSource } from '@holdfast/tree';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type BackupOptions, type BackupResult, backup } from './backup.ts';
 import { type Snapshot, type SnapshotFacts, snapshotDocument } from './format/snapshot.ts';
@@ -29,10 +29,6 @@ import { restore } from './restore.ts';
 import { DirectoryStore } from './store/directory.ts';
 import { quickSurroundings } from './testing/quick-surroundings.ts';
 import { WatchedStore } from './testing/watched-store.ts';
-import { DirectorySink } from './tree/directory-sink.ts';
-import { DirectorySource } from './tree/directory-source.ts';
-import type { TreeSource } from './tree/source.ts';
-import { makeNode } from './tree/system-calls.ts';
 
 /** Bytes that neither compress nor repeat, the same for the same seed. */
 function noise(length: number, seed: number): Buffer {
@@ -88,7 +84,7 @@ describe('a backup', () => {
     await chmod(join(source, 'nothing'), 0o4711);
     await chmod(join(source, 'sub'), 0o1755);
     execFileSync('touch', ['-d', '1969-07-20 20:17:40.123456789', join(source, 'nothing')]);
-    expect(makeNode(join(source, 'fifo'), constants.S_IFIFO | 0o640, 0n)).toBe(0);
+    execFileSync('mkfifo', ['-m', '640', join(source, 'fifo')]);
     const { snapshot, counts } = await run();
     expect(counts.bytesRead).toBeLessThan(12_000_000);
     const target = join(root, 'target');

@@ -1,9 +1,10 @@
 /** A backup: a source tree into packs, indexes and one snapshot. */
 import { HoldfastError } from '@holdfast/protocol';
+import type { SourceEntry, TreeSource, Xattr } from '@holdfast/tree';
 import { Chunker, gearTable } from './format/chunker.ts';
 import { type StorageId, storageIdOf } from './format/ids.ts';
 import { type Snapshot, type SnapshotFacts, snapshotDocument } from './format/snapshot.ts';
-import { encodeTree, type TreeNode, type Xattr } from './format/tree.ts';
+import { encodeTree, type TreeNode } from './format/tree.ts';
 import { BACKUP_LIMITS } from './limits.ts';
 import type { BlobIndex } from './repository/blob-index.ts';
 import { BlobReader } from './repository/blob-reader.ts';
@@ -14,7 +15,6 @@ import { PackWriter, type WrittenCounts } from './repository/pack-writer.ts';
 import type { Repository } from './repository/repository.ts';
 import { listSnapshots } from './repository/snapshots.ts';
 import { filePieces, type KnownBlob } from './tree/file-pieces.ts';
-import type { SourceEntry, TreeSource } from './tree/source.ts';
 
 /** A small file that is added to the root of the snapshot (the policy of a volume, for example). */
 export interface ExtraFile {
@@ -196,7 +196,7 @@ class BackupRun {
     );
     const children: Pending<TreeNode | undefined>[] = [];
     await this.#attempt(path, async () => {
-      for await (const child of source.list(path)) {
+      for await (const child of source.list(path, entry)) {
         this.#signal.throwIfAborted();
         const childPath = path === '' ? child.name : `${path}/${child.name}`;
         const node = await this.#attempt(childPath, () =>

@@ -7,7 +7,7 @@ export {
 } from './backup.ts';
 export { SCRYPT_COST, type ScryptCost } from './format/key-slot.ts';
 export type { Snapshot } from './format/snapshot.ts';
-export type { TreeNode, Xattr } from './format/tree.ts';
+export type { TreeNode } from './format/tree.ts';
 export { type ForgetOptions, forget } from './repository/forget.ts';
 export { type PruneOptions, type PruneResult, prune } from './repository/prune.ts';
 export {
@@ -37,7 +37,3 @@ export { storeAt } from './store/place.ts';
 export { RETRY_POLICY, type RetryPolicy, type RetrySurroundings } from './store/retry.ts';
 export { type S3Options, S3Store } from './store/s3.ts';
 export type { ByteRange, PutOptions, Store, StoredObject } from './store/store.ts';
-export { DirectorySink } from './tree/directory-sink.ts';
-export { DirectorySource } from './tree/directory-source.ts';
-export type { SinkDirectory, SinkFile, TreeSink } from './tree/sink.ts';
-export type { SourceEntry, SourceFile, TreeSource } from './tree/source.ts';

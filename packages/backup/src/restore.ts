@@ -1,7 +1,7 @@
 /** A restore: a snapshot, or a path of one, into a sink. */
 import { HoldfastError } from '@holdfast/protocol';
+import { isSafeName, type SinkDirectory, type SinkFile, type TreeSink } from '@holdfast/tree';
 import { type StorageId, storageIdOf } from './format/ids.ts';
-import { isSafeName } from './format/names.ts';
 import type { Snapshot } from './format/snapshot.ts';
 import type { TreeNode } from './format/tree.ts';
 import { BACKUP_LIMITS } from './limits.ts';
@@ -11,7 +11,6 @@ import { Gate } from './repository/gate.ts';
 import { loadIndex } from './repository/load-index.ts';
 import { withLock } from './repository/locks.ts';
 import type { Repository } from './repository/repository.ts';
-import type { SinkDirectory, SinkFile, TreeSink } from './tree/sink.ts';
 
 /** Counts while a restore runs and when it is done. */
 export interface RestoreCounts {

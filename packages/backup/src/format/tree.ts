@@ -1,37 +1,19 @@
 /** Trees: one directory as a JSON blob, its nodes sorted by name. */
 import { isUtf8 } from 'node:buffer';
 import { type FileKind, HoldfastError } from '@holdfast/protocol';
+import type { TreeEntry, Xattr } from '@holdfast/tree';
 import { isStorageId, type StorageId } from './ids.ts';
 import { bytesOf, countOf, fieldsOf, fromJson, listOf, textOf, toJson, wideOf } from './json.ts';
 import { quoteName, unquoteName } from './quote.ts';
 import { timeOf, timeText } from './time.ts';
 
-/** An extended attribute; the name is latin1 text, one character a byte. */
-export interface Xattr {
-  readonly name: string;
-  readonly value: Uint8Array;
-}
-
 /** An entry of a directory. Names and link targets are latin1 text, one character a byte. */
-export interface TreeNode {
-  readonly name: string;
-  readonly kind: FileKind;
-  /** 0 to 0o7777. */
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly mtimeNs: bigint;
-  readonly atimeNs: bigint;
+export interface TreeNode extends TreeEntry {
   readonly ctimeNs: bigint;
   /** With `deviceId` the identity of a file with several names. */
   readonly inode: bigint;
   readonly deviceId: bigint;
   readonly links: number;
-  /** Bytes; of a regular file. */
-  readonly size: number;
-  /** st_rdev of a device; 0 for others. */
-  readonly rdev: bigint;
-  readonly target: string;
   readonly xattrs: readonly Xattr[];
   /** The blobs of a regular file, in order. */
   readonly content: readonly StorageId[];

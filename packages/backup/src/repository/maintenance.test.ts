@@ -1,6 +1,7 @@
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { DirectorySource } from '@holdfast/tree';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { backup } from '../backup.ts';
 import type { Snapshot } from '../format/snapshot.ts';
@@ -8,7 +9,6 @@ import { DirectoryStore } from '../store/directory.ts';
 import type { Store } from '../store/store.ts';
 import { quickSurroundings } from '../testing/quick-surroundings.ts';
 import { WatchedStore } from '../testing/watched-store.ts';
-import { DirectorySource } from '../tree/directory-source.ts';
 import { forget } from './forget.ts';
 import { LOCK_TIMES, listLocks, RepositoryLock } from './locks.ts';
 import { prune } from './prune.ts';

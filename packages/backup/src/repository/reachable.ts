@@ -1,6 +1,6 @@
 /** Which blobs the snapshots refer to. */
+import { isSafeName } from '@holdfast/tree';
 import type { StorageId } from '../format/ids.ts';
-import { isSafeName } from '../format/names.ts';
 import type { Snapshot } from '../format/snapshot.ts';
 import type { TreeNode } from '../format/tree.ts';
 import { BACKUP_LIMITS } from '../limits.ts';

@@ -1,9 +1,8 @@
+import type { ByteRange, SourceFile } from '@holdfast/tree';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { Chunker, gearTable } from '../format/chunker.ts';
-import type { ByteRange } from '../store/store.ts';
 import { filePieces, type KnownBlob, type Piece } from './file-pieces.ts';
-import type { SourceFile } from './source.ts';
 
 const MIB = 1024 * 1024;
 const chunker = new Chunker(gearTable('test'), { min: 64, average: 256, max: 1024 });

@@ -1,10 +1,9 @@
 /** A file as pieces: cut bytes, pieces of zeros for holes, and pieces that the parent has already. */
 import { HoldfastError } from '@holdfast/protocol';
+import type { ByteRange, SourceFile } from '@holdfast/tree';
 import type { Chunker } from '../format/chunker.ts';
 import type { StorageId } from '../format/ids.ts';
 import { BACKUP_LIMITS } from '../limits.ts';
-import type { ByteRange } from '../store/store.ts';
-import type { SourceFile } from './source.ts';
 
 /** Piece of a file, in order. `bytes` stays valid; nothing writes to it afterwards. */
 export type Piece =

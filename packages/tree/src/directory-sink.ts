@@ -1,7 +1,7 @@
 /**
- * Restores into a plain directory. Every step goes through the descriptor of the directory it
+ * Writes into a plain directory. Every step goes through the descriptor of the directory it
  * happens in (`/proc/self/fd/N/name`, openat(2) in effect) and never follows a symbolic link, so
- * that neither names nor links of a hostile snapshot, nor of who else may write there, lead out.
+ * that neither names nor links of a hostile archive, nor of who else may write there, lead out.
  */
 import { constants } from 'node:fs';
 import {
@@ -16,8 +16,9 @@ import {
   unlink,
 } from 'node:fs/promises';
 import { type FileKind, HoldfastError } from '@holdfast/protocol';
-import type { TreeNode, Xattr } from '../format/tree.ts';
-import type { SinkDirectory, SinkFile, TreeSink } from './sink.ts';
+import type { Xattr } from './entry.ts';
+import { bytesOf, O_PATH } from './open-directory.ts';
+import type { AttributeProblem, SinkDirectory, SinkEntry, SinkFile, TreeSink } from './sink.ts';
 import { makeNode, setTimes, setXattr } from './system-calls.ts';
 
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR } = constants;
@@ -29,9 +30,6 @@ const TYPE_BITS: Readonly<Partial<Record<FileKind, number>>> = {
   block: constants.S_IFBLK,
 };
 
-/** Told of an attribute that could not be set: owner, mode, xattr or time. */
-export type AttributeProblem = (name: string, what: string, error: unknown) => void;
-
 function codeOf(error: unknown): string | undefined {
   return (error as NodeJS.ErrnoException | undefined)?.code;
 }
@@ -41,7 +39,19 @@ function failed(error: unknown, name: string): HoldfastError {
   const code = codeOf(error);
   const options = { cause: error, detail: { name } };
   if (code === 'ENOSPC' || code === 'EDQUOT')
-    return new HoldfastError('ENOSPC', 'the target of the restore is full', options);
+    return new HoldfastError('ENOSPC', 'the target is full', options);
+  if (code === 'ENOENT' || code === 'ELOOP')
+    return new HoldfastError(
+      'NOT_FOUND',
+      `${name}: a directory or file on the way is not there`,
+      options,
+    );
+  if (code === 'ENOTDIR')
+    return new HoldfastError(
+      'ENOTDIR',
+      `${name}: something on the way is not a directory`,
+      options,
+    );
   if (code === 'EACCES' || code === 'EPERM' || code === 'EROFS')
     return new HoldfastError('FORBIDDEN', `may not write ${name}`, options);
   return new HoldfastError('DISK_FAILED', `cannot write ${name}: ${String(error)}`, options);
@@ -55,15 +65,10 @@ async function guarded<T>(name: string, step: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Paths are latin1 text; Node takes bytes. */
-function bytes(path: string): Buffer {
-  return Buffer.from(path, 'latin1');
-}
-
 /** The kind of what has a name, if anything has. */
 async function existing(path: string): Promise<Awaited<ReturnType<typeof lstat>> | undefined> {
   try {
-    return await lstat(bytes(path));
+    return await lstat(bytesOf(path));
   } catch (error) {
     if (codeOf(error) === 'ENOENT') return undefined;
     throw error;
@@ -77,9 +82,9 @@ async function clear(path: string, name: string): Promise<void> {
   if (found.isDirectory())
     throw new HoldfastError(
       'EEXIST',
-      `a directory stands where ${name} belongs; remove it or restore elsewhere`,
+      `a directory stands where ${name} belongs; remove it or write elsewhere`,
     );
-  await unlink(bytes(path));
+  await unlink(bytesOf(path));
 }
 
 class Attributes {
@@ -90,9 +95,13 @@ class Attributes {
   }
 
   /** Owner first (it clears set-id bits and capabilities), times last. `chmod` is not used on links. */
-  async set(path: string, node: TreeNode, chmod?: (mode: number) => Promise<void>): Promise<void> {
-    const { name, uid, gid, mode, xattrs, atimeNs, mtimeNs } = node;
-    await this.#attempt(name, 'owner', () => lchown(bytes(path), uid, gid));
+  async set(
+    path: string,
+    entry: SinkEntry,
+    chmod?: (mode: number) => Promise<void>,
+  ): Promise<void> {
+    const { name, uid, gid, mode, xattrs, atimeNs, mtimeNs } = entry;
+    await this.#attempt(name, 'owner', () => lchown(bytesOf(path), uid, gid));
     if (chmod !== undefined) await this.#attempt(name, 'mode', () => chmod(mode));
     for (const xattr of xattrs) this.#xattr(path, name, xattr);
     const times = setTimes(path, atimeNs, mtimeNs);
@@ -118,18 +127,18 @@ class OpenFile implements SinkFile {
   readonly isNew: boolean;
   readonly #handle: FileHandle;
   readonly #path: string;
-  readonly #node: TreeNode;
+  readonly #entry: SinkEntry;
   readonly #attributes: Attributes;
 
   constructor(
     handle: FileHandle,
     isNew: boolean,
-    where: { path: string; node: TreeNode; attributes: Attributes },
+    where: { path: string; entry: SinkEntry; attributes: Attributes },
   ) {
     this.#handle = handle;
     this.isNew = isNew;
     this.#path = where.path;
-    this.#node = where.node;
+    this.#entry = where.entry;
     this.#attributes = where.attributes;
   }
 
@@ -138,7 +147,7 @@ class OpenFile implements SinkFile {
   }
 
   async write(data: Uint8Array, offset: number): Promise<void> {
-    await guarded(this.#node.name, async () => {
+    await guarded(this.#entry.name, async () => {
       for (let done = 0; done < data.length; ) {
         const { bytesWritten } = await this.#handle.write(data, done, undefined, offset + done);
         done += bytesWritten;
@@ -148,8 +157,8 @@ class OpenFile implements SinkFile {
 
   async finish(): Promise<void> {
     try {
-      await guarded(this.#node.name, () => this.#handle.truncate(this.#node.size));
-      await this.#attributes.set(this.#path, this.#node, (mode) => this.#handle.chmod(mode));
+      await guarded(this.#entry.name, () => this.#handle.truncate(this.#entry.size));
+      await this.#attributes.set(this.#path, this.#entry, (mode) => this.#handle.chmod(mode));
     } finally {
       await this.#handle.close();
     }
@@ -164,6 +173,8 @@ class OpenDirectory implements SinkDirectory {
   readonly #handle: FileHandle;
   readonly #root: OpenDirectory | undefined;
   readonly #attributes: Attributes;
+  /** Times as they were when an existing directory was entered. */
+  #kept: { readonly atimeNs: bigint; readonly mtimeNs: bigint } | undefined;
 
   constructor(handle: FileHandle, attributes: Attributes, root?: OpenDirectory) {
     this.#handle = handle;
@@ -171,82 +182,95 @@ class OpenDirectory implements SinkDirectory {
     this.#root = root;
   }
 
-  directory(node: TreeNode): Promise<SinkDirectory> {
-    return guarded(node.name, async () => {
-      const path = this.#at(node.name);
+  directory(entry: SinkEntry): Promise<SinkDirectory> {
+    return guarded(entry.name, async () => {
+      const path = this.#at(entry.name);
       const found = await existing(path);
-      if (found !== undefined && !found.isDirectory()) await unlink(bytes(path));
-      if (!found?.isDirectory()) await mkdir(bytes(path), 0o700);
-      return this.enter(node.name);
+      if (found !== undefined && !found.isDirectory()) await unlink(bytesOf(path));
+      if (!found?.isDirectory()) await mkdir(bytesOf(path), 0o700);
+      return this.#open(entry.name);
     });
   }
 
-  /** An existing directory below this one. */
-  async enter(name: string): Promise<OpenDirectory> {
+  enter(name: string): Promise<SinkDirectory | undefined> {
+    return guarded(name, async () => {
+      if ((await existing(this.#at(name))) === undefined) return undefined;
+      const directory = await this.#open(name);
+      const { atimeNs, mtimeNs } = await directory.#handle.stat({ bigint: true });
+      directory.#kept = { atimeNs, mtimeNs };
+      return directory;
+    });
+  }
+
+  async #open(name: string): Promise<OpenDirectory> {
     const flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
-    const handle = await open(bytes(this.#at(name)), flags);
+    const handle = await open(bytesOf(this.#at(name)), flags);
     return new OpenDirectory(handle, this.#attributes, this.#root ?? this);
   }
 
-  file(node: TreeNode): Promise<SinkFile | undefined> {
-    return guarded(node.name, async () => {
-      const path = this.#at(node.name);
+  file(
+    entry: SinkEntry,
+    { fresh = false }: { readonly fresh?: boolean } = {},
+  ): Promise<SinkFile | undefined> {
+    return guarded(entry.name, async () => {
+      const path = this.#at(entry.name);
       const found = await existing(path);
       // A file with other names is never written in place: it would change under those names too.
-      if (found?.isFile() && (await this.#isComplete(path, node))) {
-        await this.#attributes.set(path, node, (mode) => chmodName(path, mode));
+      if (!fresh && found?.isFile() && (await this.#isComplete(path, entry))) {
+        await this.#attributes.set(path, entry, (mode) => chmodName(path, mode));
         return undefined;
       }
-      const isReusable = found?.isFile() === true && Number(found.nlink) === 1;
-      if (!isReusable) await clear(path, node.name);
+      const isReusable = !fresh && found?.isFile() === true && Number(found.nlink) === 1;
+      if (!isReusable) await clear(path, entry.name);
       const flags = O_RDWR | O_NOFOLLOW | (isReusable ? 0 : O_CREAT | O_EXCL);
-      const handle = await open(bytes(path), flags, 0o600);
+      const handle = await open(bytesOf(path), flags, 0o600);
       const attributes = this.#attributes;
-      return new OpenFile(handle, !isReusable, { path, node, attributes });
+      return new OpenFile(handle, !isReusable, { path, entry, attributes });
     });
   }
 
-  async special(node: TreeNode): Promise<void> {
-    await guarded(node.name, async () => {
-      const path = this.#at(node.name);
-      await clear(path, node.name);
-      if (node.kind === 'symlink') {
-        await symlink(bytes(node.target), bytes(path));
-        return this.#attributes.set(path, node);
+  async special(entry: SinkEntry): Promise<void> {
+    await guarded(entry.name, async () => {
+      const path = this.#at(entry.name);
+      await clear(path, entry.name);
+      if (entry.kind === 'symlink') {
+        await symlink(bytesOf(entry.target), bytesOf(path));
+        return this.#attributes.set(path, entry);
       }
-      const type = TYPE_BITS[node.kind] ?? 0;
-      const result = makeNode(path, type | 0o600, node.rdev);
+      const type = TYPE_BITS[entry.kind] ?? 0;
+      const result = makeNode(path, type | 0o600, entry.rdev);
       if (result < 0) throw new HoldfastError('FORBIDDEN', `mknod: errno ${-result}`);
-      return this.#attributes.set(path, node, (mode) => chmodName(path, mode));
+      return this.#attributes.set(path, entry, (mode) => chmodName(path, mode));
     });
   }
 
-  async link(node: TreeNode, names: readonly string[]): Promise<void> {
-    await guarded(node.name, async () => {
-      const path = this.#at(node.name);
+  async link(entry: { readonly name: string }, names: readonly string[]): Promise<void> {
+    await guarded(entry.name, async () => {
+      const path = this.#at(entry.name);
       let parent: OpenDirectory = this.#root ?? this;
       const opened: OpenDirectory[] = [];
       try {
         for (const name of names.slice(0, -1)) {
-          parent = await parent.enter(name);
+          parent = await parent.#open(name);
           opened.push(parent);
         }
         const source = parent.#at(names.at(-1) ?? '');
         const [found, wanted] = [await existing(path), await existing(source)];
         if (found !== undefined && found.ino === wanted?.ino && found.dev === wanted.dev) return;
-        await clear(path, node.name);
-        await link(bytes(source), bytes(path));
+        await clear(path, entry.name);
+        await link(bytesOf(source), bytesOf(path));
       } finally {
         for (const directory of opened) await directory.finish();
       }
     });
   }
 
-  async finish(node?: TreeNode): Promise<void> {
+  async finish(entry?: SinkEntry): Promise<void> {
     const self = `/proc/self/fd/${this.#handle.fd}/.`;
     try {
-      if (node === undefined) return;
-      await this.#attributes.set(self, node, (mode) => this.#handle.chmod(mode));
+      if (entry !== undefined)
+        await this.#attributes.set(self, entry, (mode) => this.#handle.chmod(mode));
+      else if (this.#kept !== undefined) setTimes(self, this.#kept.atimeNs, this.#kept.mtimeNs);
     } finally {
       await this.#handle.close();
     }
@@ -257,18 +281,15 @@ class OpenDirectory implements SinkDirectory {
   }
 
   /** The times are set last, so a file of the right size and time was finished. */
-  async #isComplete(path: string, node: TreeNode): Promise<boolean> {
-    const found = await lstat(bytes(path), { bigint: true });
-    return found.size === BigInt(node.size) && found.mtimeNs === node.mtimeNs;
+  async #isComplete(path: string, entry: SinkEntry): Promise<boolean> {
+    const found = await lstat(bytesOf(path), { bigint: true });
+    return found.size === BigInt(entry.size) && found.mtimeNs === entry.mtimeNs;
   }
 }
 
-/** open(2): a descriptor that names an inode and opens nothing. Not among Node's constants. */
-const O_PATH = 0o10000000;
-
 /** chmod(2) of just this inode: opening a device has effects, O_PATH has none. */
 async function chmodName(path: string, mode: number): Promise<void> {
-  const handle = await open(bytes(path), O_PATH | O_NOFOLLOW);
+  const handle = await open(bytesOf(path), O_PATH | O_NOFOLLOW);
   try {
     await chmod(`/proc/self/fd/${handle.fd}`, mode);
   } finally {

@@ -1,11 +1,9 @@
-/** A plain directory as a source of backups. */
-
-import type { BigIntStats } from 'node:fs';
-import { constants } from 'node:fs';
+/** A plain directory as a tree to read. */
+import { type BigIntStats, constants } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promises';
 import { type FileKind, HoldfastError } from '@holdfast/protocol';
-import type { Xattr } from '../format/tree.ts';
-import type { ByteRange } from '../store/store.ts';
+import type { ByteRange, Xattr } from './entry.ts';
+import { bytesOf, withDirectory } from './open-directory.ts';
 import type { SourceEntry, SourceFile, TreeSource } from './source.ts';
 import { getXattr, listXattrs, NO_DATA, nextData } from './system-calls.ts';
 
@@ -81,19 +79,16 @@ export class DirectorySource implements TreeSource {
   }
 
   root(): Promise<SourceEntry> {
-    return this.#entry('', '');
+    return this.#at('', (path) => entryAt(path, ''));
   }
 
   async *list(path: string): AsyncIterable<SourceEntry> {
-    let names: string[];
-    try {
-      names = await readdir(this.#bytes(path), { encoding: 'latin1' });
-    } catch (error) {
-      throw failed(error, path);
-    }
+    const names = await this.#inside(path, (directory) =>
+      readdir(bytesOf(directory), { encoding: 'latin1' }),
+    );
     for (const name of names) {
       try {
-        yield await this.#entry(path === '' ? name : `${path}/${name}`, name);
+        yield await this.#at(path === '' ? name : `${path}/${name}`, (at) => entryAt(at, name));
       } catch (error) {
         // Removed since the directory was read: as if it had never been there.
         if (error instanceof HoldfastError && error.code === 'NOT_FOUND') continue;
@@ -102,62 +97,69 @@ export class DirectorySource implements TreeSource {
     }
   }
 
-  async xattrs(path: string): Promise<readonly Xattr[]> {
-    const full = this.#latin1(path);
-    const names = listXattrs(full);
-    if (typeof names === 'number') return [];
-    return names.flatMap((name) => {
-      const value = getXattr(full, name);
-      return typeof value === 'number' ? [] : [{ name, value }];
+  xattrs(path: string): Promise<readonly Xattr[]> {
+    return this.#at(path, async (full) => {
+      const names = listXattrs(full);
+      if (typeof names === 'number') return [];
+      return names.flatMap((name) => {
+        const value = getXattr(full, name);
+        return typeof value === 'number' ? [] : [{ name, value }];
+      });
     });
   }
 
-  async open(path: string, entry: SourceEntry): Promise<SourceFile> {
-    try {
+  open(path: string, entry: SourceEntry): Promise<SourceFile> {
+    return this.#at(path, async (full) => {
       // O_NONBLOCK: should the file have become a fifo, the open must not wait for a writer.
-      const handle = await open(this.#bytes(path), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+      const handle = await open(bytesOf(full), O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
       const stats = await handle.stat({ bigint: true });
       if (stats.isFile() && stats.ino === entry.inode) return new DirectoryFile(handle, stats);
       await handle.close();
-    } catch (error) {
-      throw failed(error, path);
-    }
-    throw new HoldfastError('NOT_FOUND', `${path} was replaced meanwhile`, { detail: { path } });
+      throw new HoldfastError('NOT_FOUND', `${path} was replaced meanwhile`, { detail: { path } });
+    });
   }
 
-  #latin1(path: string): string {
-    return path === '' ? this.#root : `${this.#root}/${path}`;
-  }
-
-  #bytes(path: string): Buffer {
-    return Buffer.from(this.#latin1(path), 'latin1');
-  }
-
-  async #entry(path: string, name: string): Promise<SourceEntry> {
+  /** Runs a step with the path of an entry whose directory was reached without following links. */
+  async #at<T>(path: string, step: (full: string) => Promise<T>): Promise<T> {
+    const slash = path.lastIndexOf('/');
+    const name = path === '' ? '.' : path.slice(slash + 1);
     try {
-      const stats = await lstat(this.#bytes(path), { bigint: true });
-      const kind = KINDS[Number(stats.mode) & S_IFMT] ?? 'file';
-      const isDevice = kind === 'char' || kind === 'block';
-      const target =
-        kind === 'symlink' ? await readlink(this.#bytes(path), { encoding: 'latin1' }) : '';
-      return {
-        name,
-        kind,
-        mode: Number(stats.mode) & 0o7777,
-        uid: Number(stats.uid),
-        gid: Number(stats.gid),
-        mtimeNs: stats.mtimeNs,
-        atimeNs: stats.atimeNs,
-        ctimeNs: stats.ctimeNs,
-        inode: stats.ino,
-        deviceId: stats.dev,
-        links: Number(stats.nlink),
-        size: kind === 'file' ? Number(stats.size) : 0,
-        rdev: isDevice ? stats.rdev : 0n,
-        target,
-      };
+      return await withDirectory(this.#root, path.slice(0, Math.max(0, slash)), (directory) =>
+        step(`${directory}/${name}`),
+      );
     } catch (error) {
       throw failed(error, path);
     }
   }
+
+  async #inside<T>(path: string, step: (directory: string) => Promise<T>): Promise<T> {
+    try {
+      return await withDirectory(this.#root, path, step);
+    } catch (error) {
+      throw failed(error, path);
+    }
+  }
+}
+
+async function entryAt(path: string, name: string): Promise<SourceEntry> {
+  const stats = await lstat(bytesOf(path), { bigint: true });
+  const kind = KINDS[Number(stats.mode) & S_IFMT] ?? 'file';
+  const isDevice = kind === 'char' || kind === 'block';
+  const target = kind === 'symlink' ? await readlink(bytesOf(path), { encoding: 'latin1' }) : '';
+  return {
+    name,
+    kind,
+    mode: Number(stats.mode) & 0o7777,
+    uid: Number(stats.uid),
+    gid: Number(stats.gid),
+    mtimeNs: stats.mtimeNs,
+    atimeNs: stats.atimeNs,
+    ctimeNs: stats.ctimeNs,
+    inode: stats.ino,
+    deviceId: stats.dev,
+    links: Number(stats.nlink),
+    size: kind === 'file' ? Number(stats.size) : 0,
+    rdev: isDevice ? stats.rdev : 0n,
+    target,
+  };
 }

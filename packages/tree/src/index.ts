@@ -1,0 +1,13 @@
+export { DirectorySink } from './directory-sink.ts';
+export { DirectorySource } from './directory-source.ts';
+export { type ByteRange, isSafeName, type TreeEntry, type Xattr } from './entry.ts';
+export type {
+  AttributeProblem,
+  SinkDirectory,
+  SinkEntry,
+  SinkFile,
+  TreeSink,
+} from './sink.ts';
+export type { SourceEntry, SourceFile, TreeSource } from './source.ts';
+export { RequestNumbers, VolumeSink, type VolumeSinkOptions } from './volume-sink.ts';
+export { VolumeSource } from './volume-source.ts';

@@ -1,0 +1,293 @@
+/** A directory of the namespace, such as a volume's root, as a tree to write. */
+import {
+  type Attributes,
+  type FileSystem,
+  HoldfastError,
+  LIMITS,
+  type NodeAnswer,
+  type NodeReference,
+  type RequestContext,
+} from '@holdfast/protocol';
+import type { AttributeProblem, SinkDirectory, SinkEntry, SinkFile, TreeSink } from './sink.ts';
+
+/** What is refused for one attribute and leaves the entry good. */
+const ATTRIBUTE_REFUSALS: ReadonlySet<string> = new Set([
+  'EPERM',
+  'EINVAL',
+  'ERANGE',
+  'E2BIG',
+  'ENOTSUP',
+  'ENAMETOOLONG',
+]);
+
+function codeOf(error: unknown): string {
+  return error instanceof HoldfastError ? error.code : '';
+}
+
+/** The file system with numbers for requests, so that each change happens exactly once. */
+class Door {
+  readonly fileSystem: FileSystem;
+  readonly problem: AttributeProblem;
+  readonly #signal: AbortSignal | undefined;
+  readonly #numbers: RequestNumbers;
+
+  constructor(
+    fileSystem: FileSystem,
+    numbers: RequestNumbers,
+    options: { problem: AttributeProblem; signal?: AbortSignal | undefined },
+  ) {
+    this.fileSystem = fileSystem;
+    this.problem = options.problem;
+    this.#numbers = numbers;
+    this.#signal = options.signal;
+  }
+
+  context(uid = 0, gid = 0): RequestContext {
+    const asked = { uid, gid, pid: 0, requestId: this.#numbers.next() };
+    return this.#signal === undefined ? asked : { ...asked, signal: this.#signal };
+  }
+
+  /** What has a name, if anything has. */
+  async look(parent: NodeReference, name: string): Promise<NodeAnswer | undefined> {
+    try {
+      return await this.fileSystem.lookup(parent, name, this.context());
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
+  /** Attributes in one change; xattrs before it, so that the times stay. */
+  async finish(node: NodeReference, entry: SinkEntry, size?: number): Promise<void> {
+    for (const { name, value } of entry.xattrs) {
+      try {
+        await this.fileSystem.setXattr(node, name, value, 'set', this.context());
+      } catch (error) {
+        if (!ATTRIBUTE_REFUSALS.has(codeOf(error))) throw error;
+        this.problem(entry.name, `xattr ${name}`, error);
+      }
+    }
+    const { mode, uid, gid, atimeNs: atime, mtimeNs: mtime } = entry;
+    const change = { mode, uid, gid, atime, mtime, ...(size === undefined ? {} : { size }) };
+    await this.fileSystem.setAttributes(node, change, this.context());
+  }
+}
+
+/** Numbers for the requests of one program on one file system: never the same twice. */
+export class RequestNumbers {
+  #last = 0;
+
+  next(): number {
+    this.#last += 1;
+    return this.#last;
+  }
+}
+
+class VolumeFile implements SinkFile {
+  readonly isNew: boolean;
+  readonly #door: Door;
+  readonly #node: NodeReference;
+  readonly #entry: SinkEntry;
+
+  constructor(door: Door, node: NodeReference, file: { isNew: boolean; entry: SinkEntry }) {
+    this.#door = door;
+    this.#node = node;
+    this.isNew = file.isNew;
+    this.#entry = file.entry;
+  }
+
+  async read(into: Uint8Array, offset: number): Promise<number> {
+    let done = 0;
+    while (done < into.length) {
+      const length = Math.min(into.length - done, LIMITS.ioBytesMax);
+      const { fileSystem } = this.#door;
+      const bytes = await fileSystem.read(this.#node, offset + done, length, this.#door.context());
+      into.set(bytes, done);
+      done += bytes.length;
+      if (bytes.length < length) break;
+    }
+    return done;
+  }
+
+  async write(bytes: Uint8Array, offset: number): Promise<void> {
+    const options = { append: false, killPrivileges: false };
+    for (let at = 0; at < bytes.length; at += LIMITS.chunkBytesMax) {
+      const part = bytes.subarray(at, at + LIMITS.chunkBytesMax);
+      const { fileSystem } = this.#door;
+      await fileSystem.write(this.#node, offset + at, part, options, this.#door.context());
+    }
+  }
+
+  async finish(): Promise<void> {
+    try {
+      await this.#door.finish(this.#node, this.#entry, this.#entry.size);
+    } finally {
+      await this.abandon();
+    }
+  }
+
+  async abandon(): Promise<void> {
+    await this.#door.fileSystem.release(this.#node, { write: true });
+  }
+}
+
+class VolumeDirectory implements SinkDirectory {
+  readonly #door: Door;
+  readonly #node: NodeReference;
+  readonly #root: NodeReference;
+  readonly #kept: Attributes | undefined;
+
+  constructor(door: Door, node: NodeReference, of: { root: NodeReference; kept?: Attributes }) {
+    this.#door = door;
+    this.#node = node;
+    this.#root = of.root;
+    this.#kept = of.kept;
+  }
+
+  async directory(entry: SinkEntry): Promise<SinkDirectory> {
+    const make = (): Promise<NodeAnswer> => this.#make(entry, 0o700);
+    const node = await make().catch(async (error: unknown) => {
+      if (codeOf(error) !== 'EEXIST') throw error;
+      const found = await this.#door.look(this.#node, entry.name);
+      if (found?.attributes.kind === 'directory') return found;
+      await this.#clear(entry.name);
+      return make();
+    });
+    return new VolumeDirectory(this.#door, node.node, { root: this.#root });
+  }
+
+  async enter(name: string): Promise<SinkDirectory | undefined> {
+    const found = await this.#door.look(this.#node, name);
+    if (found === undefined) return undefined;
+    if (found.attributes.kind !== 'directory')
+      throw new HoldfastError('ENOTDIR', `${name} is not a directory`);
+    return new VolumeDirectory(this.#door, found.node, {
+      root: this.#root,
+      kept: found.attributes,
+    });
+  }
+
+  async file(
+    entry: SinkEntry,
+    { fresh = false }: { readonly fresh?: boolean } = {},
+  ): Promise<SinkFile | undefined> {
+    const made = await this.#makeOrFind(entry);
+    const { attributes, node } = made;
+    if (!made.isNew && !fresh && attributes.kind === 'file') {
+      if (attributes.size === entry.size && attributes.mtimeNs === entry.mtimeNs) {
+        await this.#door.finish(node, entry);
+        return undefined;
+      }
+      // A file with other names is never written in place: it would change under those names too.
+      if (attributes.nlink === 1) return this.#open(node, { isNew: false, entry });
+    }
+    if (made.isNew) return this.#open(node, { isNew: true, entry });
+    await this.#clear(entry.name);
+    return this.#open((await this.#make(entry, 0o600)).node, { isNew: true, entry });
+  }
+
+  async special(entry: SinkEntry): Promise<void> {
+    const mode = entry.kind === 'symlink' ? 0o777 : 0o600;
+    const made = await this.#make(entry, mode).catch(async (error: unknown) => {
+      if (codeOf(error) !== 'EEXIST') throw error;
+      await this.#clear(entry.name);
+      return this.#make(entry, mode);
+    });
+    await this.#door.finish(made.node, entry);
+  }
+
+  async link(entry: { readonly name: string }, existing: readonly string[]): Promise<void> {
+    let target: NodeAnswer | undefined;
+    let parent = this.#root;
+    for (const name of existing) {
+      target = await this.#door.look(parent, name);
+      if (target === undefined)
+        throw new HoldfastError('NOT_FOUND', `no ${existing.join('/')} to link ${entry.name} to`);
+      parent = target.node;
+    }
+    if (target === undefined) throw new HoldfastError('INTERNAL', 'a link needs a name to link to');
+    const { fileSystem } = this.#door;
+    const found = await this.#door.look(this.#node, entry.name);
+    if (found?.node.ino === target.node.ino) return;
+    if (found !== undefined) await this.#clear(entry.name);
+    await fileSystem.link(target.node, this.#node, entry.name, this.#door.context());
+  }
+
+  async finish(entry?: SinkEntry): Promise<void> {
+    if (entry !== undefined) return this.#door.finish(this.#node, entry);
+    if (this.#kept === undefined) return;
+    const { atimeNs: atime, mtimeNs: mtime } = this.#kept;
+    await this.#door.fileSystem.setAttributes(this.#node, { atime, mtime }, this.#door.context());
+  }
+
+  async #make(entry: SinkEntry, mode: number): Promise<NodeAnswer> {
+    const { kind, name, rdev, target, uid, gid } = entry;
+    if (rdev >= 2n ** 32n)
+      throw new HoldfastError('EINVAL', `${name}: a device number has 32 bits`);
+    const options = { kind, mode, rdev: Number(rdev), target, exclusive: true };
+    const { fileSystem } = this.#door;
+    return fileSystem.create(this.#node, name, options, this.#door.context(uid, gid));
+  }
+
+  async #makeOrFind(entry: SinkEntry): Promise<NodeAnswer & { isNew: boolean }> {
+    try {
+      return { ...(await this.#make(entry, 0o600)), isNew: true };
+    } catch (error) {
+      if (codeOf(error) !== 'EEXIST') throw error;
+    }
+    const found = await this.#door.look(this.#node, entry.name);
+    if (found === undefined) throw new HoldfastError('ENOENT', `${entry.name} was removed`);
+    return { ...found, isNew: false };
+  }
+
+  async #open(
+    node: NodeReference,
+    file: { isNew: boolean; entry: SinkEntry },
+  ): Promise<VolumeFile> {
+    const options = { write: true, truncate: false };
+    await this.#door.fileSystem.open(node, options, this.#door.context());
+    return new VolumeFile(this.#door, node, file);
+  }
+
+  /** Makes room for something else. A directory in the way is not removed. */
+  async #clear(name: string): Promise<void> {
+    try {
+      await this.#door.fileSystem.unlink(this.#node, name, this.#door.context());
+    } catch (error) {
+      if (codeOf(error) === 'ENOENT') return;
+      if (codeOf(error) !== 'EISDIR') throw error;
+      throw new HoldfastError(
+        'EEXIST',
+        `a directory stands where ${name} belongs; remove it or write elsewhere`,
+        { cause: error },
+      );
+    }
+  }
+}
+
+/** What a {@link VolumeSink} may be told. */
+export interface VolumeSinkOptions {
+  /** Without it attributes that cannot be set pass silently. */
+  readonly onAttributeProblem?: AttributeProblem;
+  readonly signal?: AbortSignal;
+}
+
+/** A {@link TreeSink} over a directory of the namespace that exists. It writes as root and needs no mount. */
+export class VolumeSink implements TreeSink {
+  readonly #root: NodeReference;
+  readonly #door: Door;
+
+  constructor(
+    fileSystem: FileSystem,
+    root: NodeReference,
+    numbers: RequestNumbers,
+    { onAttributeProblem = () => {}, signal }: VolumeSinkOptions = {},
+  ) {
+    this.#root = root;
+    this.#door = new Door(fileSystem, numbers, { problem: onAttributeProblem, signal });
+  }
+
+  async root(): Promise<SinkDirectory> {
+    return new VolumeDirectory(this.#door, this.#root, { root: this.#root });
+  }
+}

@@ -1,0 +1,211 @@
+/** A directory of the namespace, such as a volume's root, as a tree to read. */
+import {
+  type Attributes,
+  type FileSystem,
+  HoldfastError,
+  type InodeNumber,
+  LIMITS,
+  type NodeReference,
+  type RequestContext,
+  type VolumeNumber,
+} from '@holdfast/protocol';
+import type { ByteRange, Xattr } from './entry.ts';
+import type { SourceEntry, SourceFile, TreeSource } from './source.ts';
+
+/** Targets of symbolic links that are asked for at a time. */
+const TARGETS_MAX = 16;
+
+function nodeOf(entry: SourceEntry): NodeReference {
+  return {
+    volume: Number(entry.deviceId) as VolumeNumber,
+    ino: Number(entry.inode) as InodeNumber,
+  };
+}
+
+function entryOf(
+  name: string,
+  node: NodeReference,
+  attributes: Attributes,
+  target = '',
+): SourceEntry {
+  const { kind, mode, uid, gid, mtimeNs, atimeNs, ctimeNs, nlink, size, rdev } = attributes;
+  return {
+    name,
+    kind,
+    mode,
+    uid,
+    gid,
+    mtimeNs,
+    atimeNs,
+    ctimeNs,
+    inode: BigInt(node.ino),
+    deviceId: BigInt(node.volume),
+    links: nlink,
+    size: kind === 'file' ? size : 0,
+    rdev: kind === 'char' || kind === 'block' ? BigInt(rdev) : 0n,
+    target,
+  };
+}
+
+function codeOf(error: unknown): string {
+  return error instanceof HoldfastError ? error.code : '';
+}
+
+/** What is removed while it is read is NOT_FOUND, as the seam promises. */
+function failed(error: unknown, path: string): unknown {
+  if (!['ENOENT', 'ESTALE'].includes(codeOf(error))) return error;
+  return new HoldfastError('NOT_FOUND', `${path} is gone`, { cause: error, detail: { path } });
+}
+
+class VolumeFile implements SourceFile {
+  readonly size: number;
+  readonly #fileSystem: FileSystem;
+  readonly #node: NodeReference;
+  readonly #context: RequestContext;
+  readonly #isSparse: boolean;
+
+  constructor(
+    fileSystem: FileSystem,
+    file: { node: NodeReference; attributes: Attributes },
+    context: RequestContext,
+  ) {
+    this.#fileSystem = fileSystem;
+    this.#node = file.node;
+    this.#context = context;
+    this.size = file.attributes.size;
+    this.#isSparse = file.attributes.allocatedBytes < file.attributes.size;
+  }
+
+  async read(into: Uint8Array, offset: number): Promise<number> {
+    let done = 0;
+    while (done < into.length) {
+      const length = Math.min(into.length - done, LIMITS.ioBytesMax);
+      const bytes = await this.#fileSystem.read(this.#node, offset + done, length, this.#context);
+      into.set(bytes, done);
+      done += bytes.length;
+      if (bytes.length < length) break;
+    }
+    return done;
+  }
+
+  async dataRanges(): Promise<readonly ByteRange[] | undefined> {
+    if (!this.#isSparse) return undefined;
+    const ranges: ByteRange[] = [];
+    for (let at = 0; at < this.size; ) {
+      const start = await this.#seek(at, 'data');
+      if (start === undefined || start >= this.size) break;
+      const end = Math.min(this.size, (await this.#seek(start, 'hole')) ?? this.size);
+      ranges.push({ offset: start, length: end - start });
+      at = end;
+    }
+    return ranges;
+  }
+
+  async changedRanges(): Promise<undefined> {
+    return undefined;
+  }
+
+  async close(): Promise<void> {
+    await this.#fileSystem.release(this.#node, { write: false });
+  }
+
+  async #seek(offset: number, whence: 'data' | 'hole'): Promise<number | undefined> {
+    try {
+      return await this.#fileSystem.seek(this.#node, offset, whence, this.#context);
+    } catch (error) {
+      if (codeOf(error) === 'ENXIO') return undefined;
+      throw error;
+    }
+  }
+}
+
+/** A {@link TreeSource} over a directory of the namespace. It reads as root and needs no mount. */
+export class VolumeSource implements TreeSource {
+  readonly #fileSystem: FileSystem;
+  readonly #root: NodeReference;
+  readonly #context: RequestContext;
+
+  constructor(fileSystem: FileSystem, root: NodeReference, signal?: AbortSignal) {
+    this.#fileSystem = fileSystem;
+    this.#root = root;
+    // Looks have no effect that could happen twice: they need no numbers of their own.
+    const asked = { uid: 0, gid: 0, pid: 0, requestId: 0 };
+    this.#context = signal === undefined ? asked : { ...asked, signal };
+  }
+
+  async root(): Promise<SourceEntry> {
+    const { attributes } = await this.#fileSystem.getAttributes(this.#root, this.#context);
+    return entryOf('', this.#root, attributes);
+  }
+
+  async *list(path: string, entry: SourceEntry): AsyncIterable<SourceEntry> {
+    const node = path === '' ? this.#root : nodeOf(entry);
+    for (let cookie = 0; ; ) {
+      const page = await this.#attempt(path, () =>
+        this.#fileSystem.readDirectory(node, cookie, LIMITS.directoryEntriesMax, this.#context),
+      );
+      for (let at = 0; at < page.entries.length; at += TARGETS_MAX) {
+        const some = page.entries.slice(at, at + TARGETS_MAX);
+        for (const found of await Promise.all(some.map((listed) => this.#listed(listed)))) {
+          if (found !== undefined) yield found;
+        }
+      }
+      const last = page.entries.at(-1);
+      if (page.end || last === undefined) return;
+      cookie = last.cookie;
+    }
+  }
+
+  async xattrs(path: string, entry: SourceEntry): Promise<readonly Xattr[]> {
+    const node = path === '' ? this.#root : nodeOf(entry);
+    const names = await this.#attempt(path, () => this.#fileSystem.listXattrs(node, this.#context));
+    const values: Xattr[] = [];
+    for (const name of names) {
+      try {
+        values.push({ name, value: await this.#fileSystem.getXattr(node, name, this.#context) });
+      } catch (error) {
+        if (codeOf(error) !== 'ENODATA') throw failed(error, path);
+      }
+    }
+    return values;
+  }
+
+  async open(path: string, entry: SourceEntry): Promise<SourceFile> {
+    const node = nodeOf(entry);
+    return this.#attempt(path, async () => {
+      await this.#fileSystem.open(node, { write: false, truncate: false }, this.#context);
+      try {
+        const { attributes } = await this.#fileSystem.getAttributes(node, this.#context);
+        return new VolumeFile(this.#fileSystem, { node, attributes }, this.#context);
+      } catch (error) {
+        await this.#fileSystem.release(node, { write: false });
+        throw error;
+      }
+    });
+  }
+
+  /** An entry of a listing; `undefined` for a link that was removed since. */
+  async #listed(listed: {
+    readonly name: string;
+    readonly node: NodeReference;
+    readonly attributes: Attributes;
+  }): Promise<SourceEntry | undefined> {
+    const { name, node, attributes } = listed;
+    if (attributes.kind !== 'symlink') return entryOf(name, node, attributes);
+    try {
+      const target = await this.#fileSystem.readLink(node, this.#context);
+      return entryOf(name, node, attributes, target);
+    } catch (error) {
+      if (['ENOENT', 'ESTALE'].includes(codeOf(error))) return undefined;
+      throw error;
+    }
+  }
+
+  async #attempt<T>(path: string, step: () => Promise<T>): Promise<T> {
+    try {
+      return await step();
+    } catch (error) {
+      throw failed(error, path);
+    }
+  }
+}
