@@ -21,6 +21,7 @@ const PROGRAMS = {
   iproute2: 'ip',
   iptables: 'iptables',
   kmod: 'modprobe',
+  'libarchive-tools': 'bsdtar',
   mount: 'mount',
   postgresql: '/usr/lib/postgresql/*/bin/initdb',
   procps: 'ps',
@@ -29,7 +30,9 @@ const PROGRAMS = {
   sqlite3: 'sqlite3',
   strace: 'strace',
   tar: 'tar',
+  unzip: 'unzip',
   'util-linux': 'nsenter',
+  zip: 'zip',
 };
 
 /** What for, shown to the user before anything is installed. */

@@ -15,6 +15,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   node: ['chunks', 'metadata', 'placement', 'protocol', 'raft', 'wire'],
   'fuse-mount': ['client', 'protocol'],
   tree: ['protocol'],
+  archive: ['protocol', 'tree'],
   backup: ['protocol', 'tree'],
   cli: ['client', 'fuse-mount', 'node', 'protocol'],
 };
