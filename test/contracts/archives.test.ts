@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { type ArchiveFormat, exportTree, importFile, importTree } from '@holdfast/archive';
-import type { NodeReference, VolumeNumber } from '@holdfast/protocol';
+import { HoldfastError, type NodeReference, type VolumeNumber } from '@holdfast/protocol';
 import {
   DirectorySink,
   DirectorySource,
@@ -116,7 +116,7 @@ describe('an exported tar archive', () => {
     expect(Number(run('stat', ['-c', '%b', join(theirs, 'holes')]))).toBeLessThan(64);
     const changed = join(theirs, 'plain');
     await writeFile(changed, 'other');
-    expect(() => run('tar', ['--diff', '-C', theirs, '-f', file])).toThrow();
+    expect(() => run('tar', ['--diff', '-C', theirs, '-f', file], /(?:)/)).toThrow(/be \+?0/);
   });
 
   it('is read by bsdtar and Python', async () => {
@@ -234,13 +234,13 @@ describe('a tar archive of another program', () => {
     run('bsdtar', ['-c', `--format=${format}`, '-C', original, '-f', file, '.'], /(?:)/);
     const expected = await seeTree(new DirectorySource(original));
     const ours = await seeTree(await imported(file));
-    if (format === 'pax') expect(forBsdtar(ours)).toEqual(forBsdtar(expected));
-    else {
-      expected.delete('disk'); // its number is too large for that format, as are two times
-      const trimmed = (tree: Map<string, Seen>): Map<string, Seen> =>
-        reduced(tree, (_, path) => (/leaf|empty/.test(path) ? NO_TIME : {}));
-      expect(trimmed(ours)).toEqual(trimmed(old(expected)));
-    }
+    if (format === 'gnutar') expected.delete('disk'); // its number is too large for that format
+    // Nor does the old format hold two of the times.
+    const trimmed = (tree: Map<string, Seen>): Map<string, Seen> =>
+      reduced(format === 'pax' ? tree : old(tree), (_, path) =>
+        /leaf|empty/.test(path) ? NO_TIME : {},
+      );
+    expect(trimmed(forBsdtar(ours))).toEqual(trimmed(forBsdtar(expected)));
   });
 
   it('of Python comes in', async () => {
@@ -331,15 +331,23 @@ z.write(sys.argv[2]+'/noise','n'); z.writestr('d/späte','x'); z.close()`;
     expect(tree.get('n')?.content).toBe(expected.get('noise')?.content);
   });
 
-  it('of more than 65,535 entries and with a file above 4 GiB is zip64', async () => {
-    const from = join(scratch, 'many');
-    await mkdir(from);
-    run('bash', ['-c', `cd ${from} && seq 1 66000 | xargs touch`]);
-    const file = await exported('zip', from);
+  it('of more than 65,535 entries is zip64', async () => {
+    const plain = new DirectorySource(original);
+    const root = await plain.root();
+    const many: TreeSource = {
+      root: async () => root,
+      list: async function* (path) {
+        for (let at = 0; at < (path === '' ? 66_000 : 0); at++) yield { ...root, name: `d${at}` };
+      },
+      xattrs: async () => [],
+      open: (path, entry) => plain.open(path, entry),
+    };
+    const file = join(scratch, 'many.zip');
+    await pipeline(exportTree(many, { format: 'zip' }).bytes, createWriteStream(file));
     expect(run('zipinfo', ['-h', file])).toMatch(/number of entries: 66000/);
     const script = `import sys,zipfile
-z=zipfile.ZipFile(sys.argv[1]); print(len(z.namelist()))`;
-    expect(run('python3', ['-c', script, file])).toBe('66000\n');
+z=zipfile.ZipFile(sys.argv[1]); print(len(z.namelist()), z.namelist()[-1])`;
+    expect(run('python3', ['-c', script, file])).toBe('66000 d9999/\n');
   });
 });
 
@@ -396,7 +404,7 @@ async function carryOut(plan: Plan, fileSystem: MemoryFileSystem): Promise<void>
       } else await parent.special(entryOf(step, name, step.kind));
     } catch (error) {
       // The plan wants what cannot be: a file below a file, a link to what has gone.
-      expect(error).toMatchObject({ name: 'HoldfastError' });
+      if (!(error instanceof HoldfastError)) throw error;
     }
   }
 }

@@ -150,17 +150,19 @@ describe('a hostile tar archive', () => {
   it.each([
     ['gzip', gzipSync],
     ['zstd', zstdCompressSync],
-  ] as const)('packed with %s is refused however it is cut off or damaged', async (_, pack) => {
+  ] as const)('packed with %s is refused however it is cut off', async (_, pack) => {
     const packed = pack(tar(file('a'), { name: 'b', content: Buffer.from(noise(40_000)) }));
     expect(await importInto(packed)).toEqual(['a', 'b']);
     for (const length of [5, 100, packed.length >> 1, packed.length - 1]) {
       const refusal = { code: 'CORRUPT' };
       await expect(importInto(packed.subarray(0, length))).rejects.toMatchObject(refusal);
     }
-    const damaged = Buffer.from(packed);
-    damaged.writeUInt8(damaged[2_000]! ^ 0x10, 2_000);
-    if (pack === gzipSync)
-      await expect(importInto(damaged)).rejects.toMatchObject({ code: 'CORRUPT' });
+  });
+
+  it('is checked by what packed it', async () => {
+    const packed = gzipSync(tar({ name: 'b', content: noise(40_000) }));
+    packed.writeUInt8(packed[2_000]! ^ 0x10, 2_000);
+    await expect(importInto(packed)).rejects.toMatchObject({ code: 'CORRUPT' });
   });
 
   it('of random bytes ends with one of our errors, and writes nothing outside', async () => {
@@ -176,10 +178,13 @@ describe('a hostile tar archive', () => {
         const bytes = Buffer.from(whole);
         for (const [at, value] of list) bytes[at] = value;
         if (mends) mendChecksums(bytes);
-        const error = await importInto(bytes).catch((caught: unknown) => caught);
-        if (error instanceof Error) expect(error).toMatchObject({ name: 'HoldfastError' });
+        const failure = await importInto(bytes).then(
+          () => 'none',
+          (error: unknown) => (error instanceof Error ? error.name : error),
+        );
+        expect(failure).toMatch(/^(none|HoldfastError)$/);
       }),
-      { numRuns: 300 },
+      { numRuns: 150 },
     );
   });
 
@@ -365,10 +370,13 @@ describe('a hostile zip archive', () => {
       fc.asyncProperty(flips, async (list) => {
         const bytes = Buffer.from(whole);
         for (const [at, value] of list) bytes[at] = value;
-        const error = await importInto(bytes).catch((caught: unknown) => caught);
-        if (error instanceof Error) expect(error).toMatchObject({ name: 'HoldfastError' });
+        const failure = await importInto(bytes).then(
+          () => 'none',
+          (error: unknown) => (error instanceof Error ? error.name : error),
+        );
+        expect(failure).toMatch(/^(none|HoldfastError)$/);
       }),
-      { numRuns: 200 },
+      { numRuns: 100 },
     );
   });
 });
