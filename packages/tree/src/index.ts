@@ -11,3 +11,4 @@ export type {
 export type { SourceEntry, SourceFile, TreeSource } from './source.ts';
 export { RequestNumbers, VolumeSink, type VolumeSinkOptions } from './volume-sink.ts';
 export { VolumeSource } from './volume-source.ts';
+export { VolumeStage } from './volume-stage.ts';

@@ -136,8 +136,14 @@ class VolumeDirectory implements SinkDirectory {
   readonly #node: NodeReference;
   readonly #root: NodeReference;
   readonly #kept: Attributes | undefined;
+  readonly #attributesTo: NodeReference;
 
-  constructor(door: Door, node: NodeReference, of: { root: NodeReference; kept?: Attributes }) {
+  constructor(
+    door: Door,
+    node: NodeReference,
+    of: { root: NodeReference; kept?: Attributes; attributesTo?: NodeReference },
+  ) {
+    this.#attributesTo = of.attributesTo ?? node;
     this.#door = door;
     this.#node = node;
     this.#root = of.root;
@@ -214,7 +220,7 @@ class VolumeDirectory implements SinkDirectory {
   }
 
   async finish(entry?: SinkEntry): Promise<void> {
-    if (entry !== undefined) return this.#door.finish(this.#node, entry);
+    if (entry !== undefined) return this.#door.finish(this.#attributesTo, entry);
     if (this.#kept === undefined) return;
     const { atimeNs: atime, mtimeNs: mtime } = this.#kept;
     await this.#door.fileSystem.setAttributes(this.#node, { atime, mtime }, this.#door.context());
@@ -270,24 +276,29 @@ export interface VolumeSinkOptions {
   /** Without it attributes that cannot be set pass silently. */
   readonly onAttributeProblem?: AttributeProblem;
   readonly signal?: AbortSignal;
+  /** Takes the attributes that are meant for the root; the root itself by default. */
+  readonly attributesOfRoot?: NodeReference;
 }
 
 /** A {@link TreeSink} over a directory of the namespace that exists. It writes as root and needs no mount. */
 export class VolumeSink implements TreeSink {
   readonly #root: NodeReference;
+  readonly #attributesTo: NodeReference;
   readonly #door: Door;
 
   constructor(
     fileSystem: FileSystem,
     root: NodeReference,
     numbers: RequestNumbers,
-    { onAttributeProblem = () => {}, signal }: VolumeSinkOptions = {},
+    { onAttributeProblem = () => {}, signal, attributesOfRoot = root }: VolumeSinkOptions = {},
   ) {
     this.#root = root;
+    this.#attributesTo = attributesOfRoot;
     this.#door = new Door(fileSystem, numbers, { problem: onAttributeProblem, signal });
   }
 
   async root(): Promise<SinkDirectory> {
-    return new VolumeDirectory(this.#door, this.#root, { root: this.#root });
+    const of = { root: this.#root, attributesTo: this.#attributesTo };
+    return new VolumeDirectory(this.#door, this.#root, of);
   }
 }

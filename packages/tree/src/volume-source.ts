@@ -11,6 +11,7 @@ import {
 } from '@holdfast/protocol';
 import type { ByteRange, Xattr } from './entry.ts';
 import type { SourceEntry, SourceFile, TreeSource } from './source.ts';
+import { isStageName } from './stage-names.ts';
 
 /** Targets of symbolic links that are asked for at a time. */
 const TARGETS_MAX = 16;
@@ -147,7 +148,8 @@ export class VolumeSource implements TreeSource {
       for (let at = 0; at < page.entries.length; at += TARGETS_MAX) {
         const some = page.entries.slice(at, at + TARGETS_MAX);
         for (const found of await Promise.all(some.map((listed) => this.#listed(listed)))) {
-          if (found !== undefined) yield found;
+          const isContent = path !== '' || !isStageName(found?.name ?? '');
+          if (found !== undefined && isContent) yield found;
         }
       }
       const last = page.entries.at(-1);
