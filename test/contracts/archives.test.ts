@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
-import { mkdir, mkdtemp, rm, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -117,6 +117,31 @@ describe('an exported tar archive', () => {
     const changed = join(theirs, 'plain');
     await writeFile(changed, 'other');
     expect(() => run('tar', ['--diff', '-C', theirs, '-f', file], /(?:)/)).toThrow(/be \+?0/);
+  });
+
+  it('has holes that GNU tar and bsdtar understand, wherever they begin', async () => {
+    const fileSystem = new MemoryFileSystem();
+    const sink = new VolumeSink(fileSystem, ROOT, new RequestNumbers());
+    const top = await sink.root();
+    const content = [3, 65_536, 66_000, 200_001, 2_097_152, 2_999_990];
+    const expected = Buffer.alloc(3_000_001);
+    const made = { mode: 0o644, uid: 0, gid: 0, mtimeNs: 0n, atimeNs: 0n, rdev: 0n, target: '' };
+    const entry = { ...made, name: 'f', kind: 'file', size: expected.length, xattrs: [] } as const;
+    const file = await top.file(entry, { fresh: true });
+    for (const offset of content) {
+      await file?.write(Buffer.from(`at ${offset}`), offset);
+      expected.write(`at ${offset}`, offset);
+    }
+    await file?.finish();
+    const archive = join(scratch, 'holes.tar');
+    const { bytes } = exportTree(new VolumeSource(fileSystem, ROOT), { format: 'tar' });
+    await pipeline(bytes, createWriteStream(archive));
+    for (const program of ['tar', 'bsdtar']) {
+      const theirs = join(scratch, program);
+      await mkdir(theirs);
+      run(program, ['-x', '-C', theirs, '-f', archive]);
+      expect((await readFile(join(theirs, 'f'))).equals(expected), program).toBe(true);
+    }
   });
 
   it('is read by bsdtar and Python', async () => {

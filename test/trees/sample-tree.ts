@@ -22,7 +22,7 @@ chown 4000000000:3000000000 noise
 setfattr -n user.plain -v value plain; setfattr -n user.binary -v 0x000a3dff00 plain
 setfattr -n user.a=b%c -v '' plain; setfattr -n user.dir -v here deep
 touch -d '1969-12-31 23:59:58.25 UTC' deep/er/est/leaf; touch -h -d '2001-02-03 04:05:06.789012345 UTC' dangling
-touch -d '2400-01-01 00:00:00.000000001 UTC' empty; touch -d '2020-01-01 00:00:00 UTC' deep .
+touch -d '2250-01-01 00:00:00.000000001 UTC' empty; touch -d '2020-01-01 00:00:00 UTC' deep .
 chmod 0711 .; chown 11:22 .
 `;
   execFileSync('bash', ['-c', script], { cwd: directory, stdio: ['ignore', 'pipe', 'pipe'] });

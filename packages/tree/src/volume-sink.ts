@@ -24,6 +24,13 @@ function codeOf(error: unknown): string {
   return error instanceof HoldfastError ? error.code : '';
 }
 
+/** Nanoseconds that 64 bits hold: 1677 to 2262. */
+function withinRange(ns: bigint): bigint {
+  const [least, most] = [-(2n ** 63n), 2n ** 63n - 1n];
+  if (ns < least) return least;
+  return ns > most ? most : ns;
+}
+
 /** The file system with numbers for requests, so that each change happens exactly once. */
 class Door {
   readonly fileSystem: FileSystem;
@@ -67,7 +74,10 @@ class Door {
         this.problem(entry.name, `xattr ${name}`, error);
       }
     }
-    const { mode, uid, gid, atimeNs: atime, mtimeNs: mtime } = entry;
+    const { mode, uid, gid } = entry;
+    const [atime, mtime] = [withinRange(entry.atimeNs), withinRange(entry.mtimeNs)];
+    if (atime !== entry.atimeNs || mtime !== entry.mtimeNs)
+      this.problem(entry.name, 'times', new HoldfastError('ERANGE', 'times end in April 2262'));
     const change = { mode, uid, gid, atime, mtime, ...(size === undefined ? {} : { size }) };
     await this.fileSystem.setAttributes(node, change, this.context());
   }

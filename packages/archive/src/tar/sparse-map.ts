@@ -13,8 +13,9 @@ export function encodeSparseMap(ranges: readonly ByteRange[]): Buffer {
 }
 
 /**
- * The stretches of a file of `size` bytes that an archive keeps: short holes are filled, the shortest
- * first until there are few enough. `undefined` when no hole is worth it.
+ * The stretches of a file of `size` bytes that an archive keeps, in whole blocks as GNU tar reads them
+ * (only the end of the file may lie within one). Short holes are filled, the shortest first until
+ * there are few enough. `undefined` when no hole is worth it.
  */
 export function stretchesOf(
   ranges: readonly ByteRange[] | undefined,
@@ -34,9 +35,11 @@ export function stretchesOf(
 function withoutHolesBelow(ranges: readonly ByteRange[], size: number, least: number): ByteRange[] {
   const kept: ByteRange[] = [];
   let end = 0;
-  for (const { offset, length } of ranges) {
-    const stop = Math.min(size, offset + length);
-    if (stop <= offset) continue;
+  for (const range of ranges) {
+    const offset = range.offset - (range.offset % BLOCK);
+    const rangeEnd = range.offset + range.length;
+    const stop = Math.min(size, rangeEnd + paddingOf(rangeEnd));
+    if (range.length === 0 || stop <= offset) continue;
     const last = kept.at(-1);
     if (offset - end < least) {
       const start = last?.offset ?? 0;

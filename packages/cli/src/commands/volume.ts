@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
 import { bytesText, table } from '../output.ts';
 import { parseCount, parseMode, parseSize } from '../sizes.ts';
+import { addVolumeArchive } from './volume-archive.ts';
 
 interface CreateOptions {
   readonly size?: number;
@@ -16,8 +17,11 @@ interface CreateOptions {
 
 /** `holdfast volume …` */
 export function addVolume(program: Command): void {
-  const volume = program.command('volume').description('create, list, inspect and remove volumes');
+  const volume = program
+    .command('volume')
+    .description('create, list, inspect, export, import and remove volumes');
   addCreate(volume);
+  addVolumeArchive(volume);
   volume
     .command('ls')
     .description('list the volumes')

@@ -1,0 +1,125 @@
+/** The content of whole volumes out of and into archives, through the client, without a mount. */
+import { randomBytes } from 'node:crypto';
+import {
+  type ArchiveCounts,
+  type ArchiveFormat,
+  exportTree,
+  type ImportLimits,
+  importFile,
+  importTree,
+} from '@holdfast/archive';
+import type { ClusterClient } from '@holdfast/client';
+import {
+  type FileSystem,
+  HoldfastError,
+  type NodeReference,
+  ROOT_INODE,
+  ROOT_VOLUME,
+  type VolumePolicy,
+} from '@holdfast/protocol';
+import { RequestNumbers, VolumeSource, VolumeStage } from '@holdfast/tree';
+import { STANDARD_STREAM, standardInput, writeArchive } from './archive-files.ts';
+
+/** What a transfer tells while it goes on. */
+export interface TransferReport {
+  readonly onProgress: (counts: ArchiveCounts) => void;
+  readonly onWarning: (path: string, text: string) => void;
+  readonly signal: AbortSignal;
+}
+
+async function rootOf(
+  fileSystem: FileSystem,
+  name: string,
+  numbers: RequestNumbers,
+): Promise<NodeReference> {
+  const list = { volume: ROOT_VOLUME, ino: ROOT_INODE };
+  const text = Buffer.from(name, 'utf8').toString('latin1');
+  const context = { uid: 0, gid: 0, pid: 0, requestId: numbers.next() };
+  return (await fileSystem.lookup(list, text, context)).node;
+}
+
+/** The reason that the user stopped it, in place of what came of that. */
+function whyStopped(error: unknown, signal: AbortSignal): unknown {
+  return signal.aborted ? signal.reason : error;
+}
+
+/** Writes a volume's content into an archive. ENOENT when there is no such volume. */
+export async function exportVolume(
+  client: ClusterClient,
+  { name, output, format }: { name: string; output: string; format: ArchiveFormat },
+  { onProgress, onWarning, signal }: TransferReport,
+): Promise<ArchiveCounts> {
+  const fileSystem = client.fileSystem();
+  try {
+    const root = await rootOf(fileSystem, name, new RequestNumbers());
+    const source = new VolumeSource(fileSystem, root, signal);
+    const options = { format, onProgress, onWarning, signal };
+    const { bytes, counts } = exportTree(source, options);
+    await writeArchive(output, bytes);
+    return counts;
+  } catch (error) {
+    throw whyStopped(error, signal);
+  }
+}
+
+/** What is imported, and into what. */
+export interface ImportRequest {
+  readonly name: string;
+  /** A path, or `-`. */
+  readonly input: string;
+  readonly format: ArchiveFormat | undefined;
+  readonly limits: ImportLimits;
+  /** Of the volume if it is made. */
+  readonly policy: Partial<VolumePolicy>;
+}
+
+/**
+ * Fills a new or empty volume with an archive's content, all or nothing. A volume that was made for
+ * it is removed again when it fails. CONFLICT when the volume is not empty.
+ */
+export async function importVolume(
+  client: ClusterClient,
+  request: ImportRequest,
+  report: TransferReport,
+): Promise<ArchiveCounts> {
+  const isNew = (await client.volumes.get(request.name)) === undefined;
+  await client.volumes.create(request.name, request.policy);
+  try {
+    return await fill(client, request, report);
+  } catch (error) {
+    // Refused when somebody has put something into it meanwhile: then it is not ours any more.
+    if (isNew) await client.volumes.remove(request.name, { force: false }).catch(() => {});
+    throw whyStopped(error, report.signal);
+  }
+}
+
+async function fill(
+  client: ClusterClient,
+  { name, input, format, limits }: ImportRequest,
+  { onProgress, onWarning, signal }: TransferReport,
+): Promise<ArchiveCounts> {
+  const fileSystem = client.fileSystem();
+  const numbers = new RequestNumbers();
+  const stage = await VolumeStage.begin(fileSystem, await rootOf(fileSystem, name, numbers), {
+    numbers,
+    id: randomBytes(6).toString('hex'),
+    signal,
+    onAttributeProblem: (entry, what, error) => {
+      const why = error instanceof HoldfastError ? error.message : String(error);
+      onWarning(entry, `${what} could not be set: ${why}`);
+    },
+  });
+  try {
+    const options = { limits, onProgress, signal, ...(format === undefined ? {} : { format }) };
+    const counts =
+      input === STANDARD_STREAM
+        ? await importTree(standardInput(signal), stage.sink, options)
+        : await importFile(input, stage.sink, options);
+    signal.throwIfAborted();
+    await stage.publish();
+    return counts;
+  } catch (error) {
+    await stage.discard().catch(() => {}); // what cannot be removed now, the next import removes
+    throw error;
+  }
+}

@@ -1,0 +1,144 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DirectorySource } from '@holdfast/tree';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type LocalCluster, startLocalCluster } from '../demo/local-cluster.ts';
+import { makeSampleTree } from '../trees/sample-tree.ts';
+import { seeTree } from '../trees/whole-tree.ts';
+import { type Ended, holdfast, LAUNCHER, runProgram } from './command-line.ts';
+
+describe('volumes as archives', () => {
+  let cluster: LocalCluster;
+  let scratch: string;
+  beforeAll(async () => {
+    scratch = mkdtempSync(join(tmpdir(), 'holdfast-archives-'));
+    cluster = await startLocalCluster({ peers: 1 });
+    await here('volume', 'create', 'original');
+    makeSampleTree(mounted('original'));
+  });
+  afterAll(async () => {
+    await cluster?.close();
+    rmSync(scratch, { recursive: true, force: true });
+  });
+
+  const here = (...args: string[]): Promise<Ended> =>
+    holdfast(['--data', cluster.peer(0).dataDirectory, ...args]);
+  const mounted = (name: string): string => join(cluster.peer(0).mountPath, name);
+  const done = async (...args: string[]): Promise<string> => {
+    const ended = await here(...args);
+    expect(ended.status, ended.stderr).toBe(0);
+    return ended.stdout;
+  };
+  const volumes = async (): Promise<string[]> =>
+    (JSON.parse(await done('--json', 'volume', 'ls')) as { name: string }[])
+      .map(({ name }) => name)
+      .sort();
+
+  it('go out as tar, equal for GNU tar, and come in equal', async () => {
+    const file = join(scratch, 'original.tar.zst');
+    const told = JSON.parse(await done('--json', 'volume', 'export', 'original', '-o', file));
+    expect(told).toMatchObject({ volume: 'original', format: 'tar.zst', entries: 26 });
+    const diff = [
+      '--diff',
+      '--xattrs',
+      '--xattrs-include=*',
+      '-C',
+      mounted('original'),
+      '-f',
+      file,
+    ];
+    const judged = await runProgram('tar', diff);
+    expect(judged.status, judged.stderr + judged.stdout).toBe(0);
+    expect(await done('volume', 'import', 'copy', file)).toMatch(
+      /volume copy imported: 26 entries/,
+    );
+    expect(await seeTree(new DirectorySource(mounted('copy')))).toEqual(
+      await seeTree(new DirectorySource(mounted('original'))),
+    );
+  });
+
+  it('go out as zip that unzip finds right', async () => {
+    const file = join(scratch, 'original.zip');
+    await done('volume', 'export', 'original', '-o', file);
+    expect((await runProgram('unzip', ['-tq', file])).stdout).toMatch(/No errors detected/);
+    expect(await done('volume', 'import', 'unzipped', file)).toMatch(/22 entries/);
+  });
+
+  it('go through a pipe', async () => {
+    const data = cluster.peer(0).dataDirectory;
+    const line = `"$1" --data "$2" volume export original --format tar -o - |
+      "$1" --data "$2" volume import piped -`;
+    const ended = await runProgram('bash', ['-o', 'pipefail', '-c', line, 'bash', LAUNCHER, data]);
+    expect(ended.status, ended.stderr).toBe(0);
+    expect(ended.stderr).toMatch(/volume original exported/);
+    expect(readdirSync(mounted('piped'))).toEqual(readdirSync(mounted('copy')));
+  });
+
+  it('refuse what cannot be, and leave nothing behind', async () => {
+    const before = await volumes();
+    const evil = join(scratch, 'evil.tar');
+    mkdirSync(join(scratch, 'd'), { recursive: true });
+    writeFileSync(join(scratch, 'd/f'), 'x');
+    await runProgram('tar', ['-cPf', evil, '-C', join(scratch, 'd'), 'f', '../d/f']);
+    const refusals: [string[], number, RegExp][] = [
+      [
+        ['export', 'original@monday', '-o', join(scratch, 'x.tar')],
+        1,
+        /snapshots are not available yet/,
+      ],
+      [['export', 'original', '-o', join(scratch, 'x.rar')], 2, /add --format/],
+      [['export', 'nothing', '-o', join(scratch, 'x.tar')], 4, /no volume 'nothing'/],
+      [['import', 'new', join(scratch, 'missing.tar')], 4, /missing\.tar/],
+      [['import', 'new', evil], 1, /"\.\.\/d\/f" leads out/],
+      [['import', 'new', join(scratch, 'd/f')], 1, /no archive that is known/],
+      [['import', 'new', join(scratch, 'original.tar.zst'), '--max-entries', '9'], 2, /9 entries/],
+      [['import', 'copy', join(scratch, 'original.tar.zst')], 5, /not empty/],
+    ];
+    for (const [args, status, text] of refusals) {
+      const ended = await here('volume', ...args);
+      expect(ended.stderr).toMatch(text);
+      expect(ended.stderr).not.toMatch(/^\s+at /m);
+      expect([args.join(' '), ended.status]).toEqual([args.join(' '), status]);
+    }
+    expect(await volumes()).toEqual(before);
+    expect(readdirSync(scratch).filter((name) => /^x\.|part/.test(name))).toEqual([]);
+  });
+
+  it('show nothing of an import that was killed, and the next one clears up after it', async () => {
+    const data = cluster.peer(0).dataDirectory;
+    const child = spawn(LAUNCHER, ['--data', data, 'volume', 'import', 'killed', '-'], {
+      stdio: ['pipe', 'ignore', 'ignore'],
+    });
+    const half = await runProgram('bash', [
+      '-c',
+      `zstd -dc ${join(scratch, 'original.tar.zst')} | head -c 40000 > ${join(scratch, 'half')}`,
+    ]);
+    expect(half.status).toBe(0);
+    child.stdin.write(readFileSync(join(scratch, 'half')));
+    const stages = (): string[] => {
+      try {
+        return readdirSync(mounted('killed'));
+      } catch {
+        return [];
+      }
+    };
+    await expect.poll(() => stages().length, { timeout: 30_000, interval: 100 }).toBe(1);
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    expect(stages()).toEqual([expect.stringMatching(/^\.holdfast-import-[0-9a-f]+$/)]);
+    await expect
+      .poll(
+        async () =>
+          (await here('volume', 'import', 'killed', join(scratch, 'original.tar.zst'))).status,
+        {
+          timeout: 60_000,
+          interval: 1_000,
+        },
+      )
+      .toBe(0);
+    expect(readdirSync(mounted('killed'))).toEqual(readdirSync(mounted('copy')));
+  });
+});
