@@ -1,8 +1,17 @@
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { zstdDecompressSync } from 'node:zlib';
 import { DirectorySource } from '@holdfast/tree';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type LocalCluster, startLocalCluster } from '../demo/local-cluster.ts';
@@ -95,6 +104,7 @@ describe('volumes as archives', () => {
       [['import', 'new', evil], 1, /"\.\.\/d\/f" leads out/],
       [['import', 'new', join(scratch, 'd/f')], 1, /no archive that is known/],
       [['import', 'new', join(scratch, 'original.tar.zst'), '--max-entries', '9'], 2, /9 entries/],
+      [['import', 'new', join(scratch, 'original.tar.zst'), '--size', '200K'], 1, /quota/],
       [['import', 'copy', join(scratch, 'original.tar.zst')], 5, /not empty/],
     ];
     for (const [args, status, text] of refusals) {
@@ -107,38 +117,40 @@ describe('volumes as archives', () => {
     expect(readdirSync(scratch).filter((name) => /^x\.|part/.test(name))).toEqual([]);
   });
 
-  it('show nothing of an import that was killed, and the next one clears up after it', async () => {
+  /** An import that waits for more of its archive, after what it had is in the volume. */
+  const startImport = async (name: string): Promise<ChildProcess> => {
     const data = cluster.peer(0).dataDirectory;
-    const child = spawn(LAUNCHER, ['--data', data, 'volume', 'import', 'killed', '-'], {
-      stdio: ['pipe', 'ignore', 'ignore'],
+    const child = spawn(LAUNCHER, ['--data', data, 'volume', 'import', name, '-'], {
+      stdio: ['pipe', 'ignore', 'pipe'],
     });
-    const half = await runProgram('bash', [
-      '-c',
-      `zstd -dc ${join(scratch, 'original.tar.zst')} | head -c 40000 > ${join(scratch, 'half')}`,
-    ]);
-    expect(half.status).toBe(0);
-    child.stdin.write(readFileSync(join(scratch, 'half')));
-    const stages = (): string[] => {
-      try {
-        return readdirSync(mounted('killed'));
-      } catch {
-        return [];
-      }
-    };
-    await expect.poll(() => stages().length, { timeout: 30_000, interval: 100 }).toBe(1);
+    const whole = zstdDecompressSync(readFileSync(join(scratch, 'original.tar.zst')));
+    child.stdin?.write(whole.subarray(0, 40_000));
+    const isBegun = (): boolean => volumeNames(name).length === 1;
+    await expect.poll(isBegun, { timeout: 30_000, interval: 100 }).toBe(true);
+    return child;
+  };
+  const volumeNames = (name: string): string[] =>
+    existsSync(mounted(name)) ? readdirSync(mounted(name)) : [];
+
+  it('leave nothing of an import that is interrupted', async () => {
+    const before = await volumes();
+    const child = await startImport('interrupted');
+    const said = child.stderr?.setEncoding('utf8').toArray();
+    child.kill('SIGINT');
+    expect(await once(child, 'exit')).toEqual([1, null]);
+    expect((await said)?.join('')).toBe('holdfast: stopped by SIGINT; nothing is left behind\n');
+    expect(await volumes()).toEqual(before);
+  });
+
+  it('show nothing of an import that was killed, and the next one clears up after it', async () => {
+    const child = await startImport('killed');
     child.kill('SIGKILL');
     await once(child, 'exit');
-    expect(stages()).toEqual([expect.stringMatching(/^\.holdfast-import-[0-9a-f]+$/)]);
-    await expect
-      .poll(
-        async () =>
-          (await here('volume', 'import', 'killed', join(scratch, 'original.tar.zst'))).status,
-        {
-          timeout: 60_000,
-          interval: 1_000,
-        },
-      )
-      .toBe(0);
+    expect(volumeNames('killed')).toEqual([expect.stringMatching(/^\.holdfast-import-[0-9a-f]+$/)]);
+    // Until its session has ended, the import may be alive for all that the others know.
+    const again = async (): Promise<number | null> =>
+      (await here('volume', 'import', 'killed', join(scratch, 'original.tar.zst'))).status;
+    await expect.poll(again, { timeout: 60_000, interval: 1_000 }).toBe(0);
     expect(readdirSync(mounted('killed'))).toEqual(readdirSync(mounted('copy')));
   });
 });

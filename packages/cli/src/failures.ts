@@ -1,4 +1,4 @@
-import { type ErrorCode, HoldfastError } from '@holdfast/protocol';
+import { ERROR_TABLE, type ErrorCode, HoldfastError } from '@holdfast/protocol';
 
 /** Exit statuses of the command; part of its interface. */
 export const EXIT = {
@@ -37,6 +37,9 @@ export function exitStatusOf(error: unknown): number {
 
 /** One sentence for people; a foreign error shows its text, never its stack. */
 export function describeFailure(error: unknown): string {
+  // A shard refuses with the code alone; nobody need know errno by heart.
+  if (error instanceof HoldfastError && error.message === error.code)
+    return `${ERROR_TABLE[error.code].meaning} (${error.code})`;
   return error instanceof Error ? error.message : String(error);
 }
 
