@@ -11,7 +11,7 @@ export function bytesOf(path: string): Buffer {
 }
 
 /** The path by which a descriptor's directory is reached: /proc/self/fd/N/name is openat(2) in effect. */
-export function descriptorPath(descriptor: number): string {
+function descriptorPath(descriptor: number): string {
   return `/proc/self/fd/${descriptor}`;
 }
 

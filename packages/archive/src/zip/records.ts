@@ -1,7 +1,7 @@
 /** Records of a zip archive (PKWARE APPNOTE 6.3.10; extra fields of Info-ZIP's proginfo/extrafld.txt). */
 
 /** Above this a number stands in the zip64 extra field. */
-export const ZIP32_MAX = 0xffff_ffff;
+const ZIP32_MAX = 0xffff_ffff;
 const NS_PER_S = 1_000_000_000n;
 const NEEDS_PLAIN = 20;
 const NEEDS_ZIP64 = 45;
