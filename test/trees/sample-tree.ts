@@ -8,7 +8,7 @@ set -e
 printf 'hello' > plain; chmod 4751 plain; chown 1234:56789 plain
 : > empty
 mkdir -p deep/er/est; echo x > deep/er/est/leaf; chmod 1777 deep; chmod 2750 deep/er
-ln plain deep/second; ln plain third
+ln plain deep/second; ln plain third; ln empty deep/nothing
 ln -s /etc/passwd absolute; ln -s ../../.. up; ln -s "$(printf 'a%.0s' $(seq 300))" long-target
 ln -s nowhere dangling; chown -h 77:88 dangling; ln dangling dangling-too
 mkfifo -m 600 pipe; mknod zero c 1 5; mknod disk b 259 1048575

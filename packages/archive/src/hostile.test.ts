@@ -147,6 +147,14 @@ describe('a hostile tar archive', () => {
     );
   });
 
+  it('is refused without its end mark, though whole as far as it goes', async () => {
+    const whole = tar(file('a'), file('b'));
+    const refusal = { code: 'CORRUPT', message: expect.stringMatching(/no end mark/) };
+    for (const length of [1_024, 2_048])
+      await expect(importInto(whole.subarray(0, length))).rejects.toMatchObject(refusal);
+    expect(await importInto(whole.subarray(0, 2_560))).toEqual(['a', 'b']);
+  });
+
   it.each([
     ['gzip', gzipSync],
     ['zstd', zstdCompressSync],
