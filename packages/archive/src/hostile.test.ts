@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -16,8 +17,14 @@ beforeEach(async () => {
   await mkdir(join(scratch, 'outside'));
 });
 afterEach(async () => {
-  await rm(scratch, { recursive: true, force: true });
+  await remove(scratch);
 });
+
+/** Removes a tree, whatever modes an archive gave its directories. */
+async function remove(tree: string): Promise<void> {
+  if (process.getuid?.() !== 0) spawnSync('chmod', ['-R', 'u+rwx', tree]);
+  await rm(tree, { recursive: true, force: true });
+}
 
 async function* chunked(bytes: Uint8Array, size = 1_000): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
@@ -26,7 +33,7 @@ async function* chunked(bytes: Uint8Array, size = 1_000): AsyncGenerator<Uint8Ar
 /** Imports into `scratch/tree`; nothing may appear beside it. */
 async function importInto(bytes: Uint8Array, options: ImportOptions = {}): Promise<string[]> {
   const tree = join(scratch, 'tree');
-  await rm(tree, { recursive: true, force: true });
+  await remove(tree);
   try {
     await importTree(chunked(bytes), new DirectorySink(tree), options);
   } finally {
