@@ -9,7 +9,6 @@ import { HoldfastError, type NodeReference, type VolumeNumber } from '@holdfast/
 import {
   DirectorySink,
   DirectorySource,
-  RequestNumbers,
   type SinkEntry,
   type TreeSource,
   VolumeSink,
@@ -177,7 +176,7 @@ print(len(t.getmembers()), hash(t.extractfile('./noise').read()) and t.getmember
     const carried = async (archive: Uint8Array): Promise<TreeSource> => {
       const fileSystem = new MemoryFileSystem();
       const options = { onAttributeProblem: fail };
-      const sink = new VolumeSink(fileSystem, ROOT, new RequestNumbers(), options);
+      const sink = new VolumeSink(fileSystem, ROOT, options);
       await importTree(chunked(archive, 7_777), sink);
       return new VolumeSource(fileSystem, ROOT);
     };
@@ -218,7 +217,7 @@ async function* chunked(bytes: Uint8Array, size: number): AsyncGenerator<Uint8Ar
 }
 
 describe('a tar archive of another program', () => {
-  /** Formats without PAX keep whole seconds, small numbers, no attributes. */
+  /** Formats without PAX keep whole seconds, small no attributes. */
   const old = (tree: Map<string, Seen>): Map<string, Seen> =>
     reduced(tree, (seen) => ({ mtimeNs: wholeSeconds(seen.mtimeNs), xattrs: {} }));
 
@@ -411,7 +410,7 @@ type Plan = typeof entries extends fc.Arbitrary<infer List> ? List : never;
 
 /** Makes what a plan says as far as it can be made. */
 async function carryOut(plan: Plan, fileSystem: MemoryFileSystem): Promise<void> {
-  const sink = new VolumeSink(fileSystem, ROOT, new RequestNumbers());
+  const sink = new VolumeSink(fileSystem, ROOT);
   const top = await sink.root();
   const files: (readonly string[])[] = [];
   for (const step of plan) {
@@ -471,7 +470,7 @@ describe('any tree', () => {
         const [before, after] = [new MemoryFileSystem(), new MemoryFileSystem()];
         await carryOut(plan, before);
         const { bytes } = exportTree(new VolumeSource(before, ROOT), { format: 'tar.gz' });
-        const sink = new VolumeSink(after, ROOT, new RequestNumbers(), {
+        const sink = new VolumeSink(after, ROOT, {
           onAttributeProblem: fail,
         });
         const rechunked = async function* (): AsyncGenerator<Uint8Array> {

@@ -5,7 +5,6 @@ import type { FileSystem, NodeReference, VolumeNumber } from '@holdfast/protocol
 import {
   DirectorySink,
   DirectorySource,
-  RequestNumbers,
   type SinkEntry,
   type TreeSink,
   type TreeSource,
@@ -45,7 +44,7 @@ const PLACES: Record<string, () => Place> = {
   volume: () => {
     const fileSystem: FileSystem = new MemoryFileSystem();
     return {
-      sink: new VolumeSink(fileSystem, ROOT, new RequestNumbers(), { onAttributeProblem: fail }),
+      sink: new VolumeSink(fileSystem, ROOT, { onAttributeProblem: fail }),
       source: () => new VolumeSource(fileSystem, ROOT),
     };
   },

@@ -1,6 +1,6 @@
 import type { FileSystem, NodeReference, RequestContext, VolumeNumber } from '@holdfast/protocol';
 import { HoldfastError } from '@holdfast/protocol';
-import { RequestNumbers, type SinkEntry, VolumeSource, VolumeStage } from '@holdfast/tree';
+import { type SinkEntry, VolumeSource, VolumeStage } from '@holdfast/tree';
 import { describe, expect, it } from 'vitest';
 import { MemoryFileSystem } from '../posix/support/memory-file-system.ts';
 import { seeTree } from '../trees/whole-tree.ts';
@@ -65,11 +65,10 @@ function killedAfter(fileSystem: MemoryFileSystem, changes: number): FileSystem 
 }
 
 // One for all: the memory file system knows requests by their numbers alone.
-const numbers = new RequestNumbers();
 
 describe('a volume that is filled', () => {
   const begin = (fileSystem: FileSystem, id: string): Promise<VolumeStage> =>
-    VolumeStage.begin(fileSystem, ROOT, { numbers, id });
+    VolumeStage.begin(fileSystem, ROOT, { id });
 
   it('shows nothing before it is complete, and then everything with the attributes of its root', async () => {
     const fileSystem = new MemoryFileSystem();

@@ -17,7 +17,7 @@ import {
   ROOT_VOLUME,
   type VolumePolicy,
 } from '@holdfast/protocol';
-import { RequestNumbers, VolumeSource, VolumeStage } from '@holdfast/tree';
+import { VolumeSource, VolumeStage } from '@holdfast/tree';
 import { STANDARD_STREAM, standardInput, writeArchive } from './archive-files.ts';
 
 /** What a transfer tells while it goes on. */
@@ -27,14 +27,10 @@ export interface TransferReport {
   readonly signal: AbortSignal;
 }
 
-async function rootOf(
-  fileSystem: FileSystem,
-  name: string,
-  numbers: RequestNumbers,
-): Promise<NodeReference> {
+async function rootOf(fileSystem: FileSystem, name: string): Promise<NodeReference> {
   const list = { volume: ROOT_VOLUME, ino: ROOT_INODE };
   const text = Buffer.from(name, 'utf8').toString('latin1');
-  const context = { uid: 0, gid: 0, pid: 0, requestId: numbers.next() };
+  const context = { uid: 0, gid: 0, pid: 0, requestId: 0 };
   return (await fileSystem.lookup(list, text, context)).node;
 }
 
@@ -51,7 +47,7 @@ export async function exportVolume(
 ): Promise<ArchiveCounts> {
   const fileSystem = client.fileSystem();
   try {
-    const root = await rootOf(fileSystem, name, new RequestNumbers());
+    const root = await rootOf(fileSystem, name);
     const source = new VolumeSource(fileSystem, root, signal);
     const options = { format, onProgress, onWarning, signal };
     const { bytes, counts } = exportTree(source, options);
@@ -99,9 +95,7 @@ async function fill(
   { onProgress, onWarning, signal }: TransferReport,
 ): Promise<ArchiveCounts> {
   const fileSystem = client.fileSystem();
-  const numbers = new RequestNumbers();
-  const stage = await VolumeStage.begin(fileSystem, await rootOf(fileSystem, name, numbers), {
-    numbers,
+  const stage = await VolumeStage.begin(fileSystem, await rootOf(fileSystem, name), {
     id: randomBytes(6).toString('hex'),
     signal,
     onAttributeProblem: (entry, what, error) => {

@@ -36,13 +36,20 @@ function initBody(): Buffer {
   return body;
 }
 
+const TIMES = { atimeNs: 0n, mtimeNs: 0n, ctimeNs: 0n, birthNs: 0n };
+const SIZES = { nlink: 1, size: 0, allocatedBytes: 0, rdev: 0 };
+const ATTRIBUTES = { ino: 2, kind: 'file', mode: 0o644, uid: 0, gid: 0, ...SIZES, ...TIMES };
+
+/** Methods that are told something and do nothing. */
+const NOTICES: ReadonlySet<string> = new Set(['onInvalidate', 'answered', 'resumed']);
+
 /** A file system whose every method does the same. */
 function everyMethod(run: (context: RequestContext | undefined) => unknown): FileSystem {
   const isContext = (arg: unknown): arg is RequestContext =>
     typeof arg === 'object' && arg !== null && 'requestId' in arg;
   return new Proxy({} as FileSystem, {
     get: (_target, method) =>
-      method === 'onInvalidate' ? () => {} : (...args: unknown[]) => run(args.find(isContext)),
+      NOTICES.has(String(method)) ? () => {} : (...args: unknown[]) => run(args.find(isContext)),
   });
 }
 
@@ -188,6 +195,33 @@ describe.each([
     await expect.poll(() => kernel.receive().length).toBe(2);
     expect(kernel.answers.map(({ unique }) => unique)).toEqual([6n, 2n ** 63n + 4n]);
     expect(calls).toBe(1);
+  });
+
+  it('are remembered until their answers have left, with each step', async () => {
+    const opened = Promise.withResolvers<void>();
+    const forgotten: [id: number, answers: number][] = [];
+    const node = { volume: 1, ino: 2 };
+    const methods: Partial<Record<keyof FileSystem, (...args: never[]) => unknown>> = {
+      onInvalidate: () => {},
+      create: async () => ({ node, attributes: ATTRIBUTES, validMs: 0, created: true }),
+      open: () => opened.promise,
+      answered: (id: number) => forgotten.push([id, kernel.receive().length]),
+    };
+    await serve(methods as unknown as FileSystem);
+    const body = Buffer.concat([Buffer.alloc(16), Buffer.from('name\0')]);
+    kernel.send(request(OPCODE.create, 4n, body));
+    kernel.send(request(OPCODE.readlink, 6n, ZEROS));
+    await expect.poll(() => forgotten).toEqual([[6, 1]]);
+    opened.resolve();
+    await expect.poll(() => forgotten.length).toBe(3);
+    expect(forgotten.slice(1)).toEqual([
+      [4, 2],
+      [5, 2],
+    ]);
+    expect(kernel.answers.map(({ unique, errno }) => [unique, errno])).toEqual([
+      [6n, 5],
+      [4n, 0],
+    ]);
   });
 
   it('wait in the kernel when too many are under way, and are all answered in the end', async () => {

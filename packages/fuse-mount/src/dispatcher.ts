@@ -34,7 +34,8 @@ export class Dispatcher implements ChannelListener {
   readonly #state: () => MountState;
   readonly #observer: MountObserver;
   readonly #onInit: (body: InitRequest, header: RequestHeader) => Reply;
-  readonly #onRead: (requestId: number, oldest: number) => void;
+  readonly #onRead: (header: RequestHeader, oldest: number) => void;
+  readonly #onAnswered: (requestId: number) => void;
   readonly #onEnd: (error: HoldfastError | undefined) => void;
   readonly #inFlight = new Map<number, PendingRequest>();
   readonly #admission = new Admission((admitted) => this.#start(admitted));
@@ -48,7 +49,9 @@ export class Dispatcher implements ChannelListener {
     /** Decides on INIT; throws to refuse the connection. */
     readonly onInit: (body: InitRequest, header: RequestHeader) => Reply;
     /** Told of every request that will be answered later, and the lowest id of those. */
-    readonly onRead: (requestId: number, oldest: number) => void;
+    readonly onRead: (header: RequestHeader, oldest: number) => void;
+    /** Told when the answer of a request has left, with each id under which it changed something. */
+    readonly onAnswered: (requestId: number) => void;
     readonly onEnd: (error: HoldfastError | undefined) => void;
   }) {
     this.#channel = options.channel;
@@ -56,6 +59,7 @@ export class Dispatcher implements ChannelListener {
     this.#observer = options.observer;
     this.#onInit = options.onInit;
     this.#onRead = options.onRead;
+    this.#onAnswered = options.onAnswered;
     this.#onEnd = options.onEnd;
   }
 
@@ -121,7 +125,7 @@ export class Dispatcher implements ChannelListener {
     }
     const request = new PendingRequest(header, body.op, performance.now());
     this.#inFlight.set(header.requestId, request);
-    this.#onRead(header.requestId, this.#oldestInFlight() ?? header.requestId);
+    this.#onRead(header, this.#oldestInFlight() ?? header.requestId);
     if (isLockWait(body)) this.#startLockWait(request, body);
     else this.#admission.admit({ request, body });
     if (this.#admission.isFull) this.#channel.pause();
@@ -166,6 +170,7 @@ export class Dispatcher implements ChannelListener {
   #answer(request: PendingRequest, reply: Reply): void {
     this.#finish(request, 0);
     this.#channel.reply(request, reply);
+    for (const id of request.steps) this.#onAnswered(id);
   }
 
   #answerError(request: PendingRequest, error: unknown): void {
@@ -176,6 +181,7 @@ export class Dispatcher implements ChannelListener {
     if (request.isAnswered) return; // thrown after the reply: reported above, but not to the caller
     this.#finish(request, errno);
     this.#channel.replyError(request, errno);
+    for (const id of request.steps) this.#onAnswered(id);
   }
 
   #finish(request: PendingRequest, errno: number): void {

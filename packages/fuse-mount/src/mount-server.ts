@@ -22,6 +22,7 @@ import type { InitRequest, RequestHeader } from './kernel/requests.ts';
 import { MOUNT_LIMITS } from './limits.ts';
 import { LockOwners } from './lock-owners.ts';
 import { LostRequests } from './lost-requests.ts';
+import { PendingRequest } from './pending-request.ts';
 import { loadInit, type SavedInit, STATE_FILE, saveInit, Watermark } from './restart.ts';
 
 /** Options of {@link MountServer.start}. */
@@ -56,6 +57,7 @@ export class MountServer {
   readonly #lockOwners: LockOwners;
   readonly #invalidator: Invalidator;
   #state: MountState | undefined;
+  #isResuming = false;
   #watermark: Watermark | undefined;
   #lost: LostRequests | undefined;
 
@@ -84,7 +86,11 @@ export class MountServer {
       state: () => this.#requireState(),
       observer: options.observer,
       onInit: (body, header) => this.#init(body, header),
-      onRead: (id, oldest) => this.#lost?.read(id, oldest),
+      onRead: ({ requestId, isResent }, oldest) => {
+        if (!isResent) this.#resumed();
+        this.#lost?.read(requestId, oldest);
+      },
+      onAnswered: (id) => options.fileSystem.answered(id),
       onEnd: (error) => {
         this.#closeFiles();
         if (error === undefined) ending.resolve();
@@ -146,12 +152,22 @@ export class MountServer {
   /** Takes over from an earlier daemon. */
   #continue({ requestId, agreement }: SavedInit): void {
     this.#agree(agreement, { isRestart: true });
+    this.#isResuming = true;
     const { fileSystem } = this.#options;
     for (const [, { node, write }] of this.#handles.entries()) fileSystem.reopen(node, { write });
     // It may have died between writing INIT's outcome down and answering.
     this.#channel.reply({ requestId, isResent: false }, encodeAgreement(agreement));
     if (hasResend(agreement)) this.#channel.notifyNow(encodeResend());
     if (hasEpoch(agreement)) void this.#channel.notify(encodeIncrementEpoch());
+  }
+
+  /** RESEND puts requests before all others: the first that is not sent again ends them. */
+  #resumed(): void {
+    if (!this.#isResuming) return;
+    this.#isResuming = false;
+    this.#options.fileSystem.resumed((step) =>
+      this.#dispatcher.isInFlight(PendingRequest.requestOf(step)),
+    );
   }
 
   /** An open that was done but never answered is open to nobody. */

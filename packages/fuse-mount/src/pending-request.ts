@@ -18,6 +18,7 @@ export class PendingRequest implements RequestContext {
   /** performance.now() when it was read. */
   readonly readAtMs: number;
   #abort: AbortController | undefined;
+  #second: SecondStep | undefined;
   #isInterrupted = false;
   #isAnswered = false;
 
@@ -39,6 +40,12 @@ export class PendingRequest implements RequestContext {
     return this.#abort.signal;
   }
 
+  /** The ids under which the request may have changed something. */
+  get steps(): readonly number[] {
+    const second = this.#second?.requestId;
+    return second === undefined ? [this.requestId] : [this.requestId, second];
+  }
+
   get isAnswered(): boolean {
     return this.#isAnswered;
   }
@@ -57,12 +64,18 @@ export class PendingRequest implements RequestContext {
     this.#isAnswered = true;
   }
 
+  /** The request whose step has this id. */
+  static requestOf(step: number): number {
+    return step - (step % 2);
+  }
+
   /**
    * The context for a second change within this request: exactly-once goes by id, and the kernel
    * gives out even ones only.
    */
   secondStep(): RequestContext {
-    return new SecondStep(this);
+    this.#second ??= new SecondStep(this);
+    return this.#second;
   }
 }
 

@@ -19,7 +19,8 @@ export interface RequestContext {
   readonly pid: number;
   /**
    * Makes a change exactly-once: the same id after a restart of the mount daemon gets the first
-   * answer again. The kernel's `unique` without the resend bit; unique in the life of the mount.
+   * answer again. The kernel's `unique` without the resend bit; unique in the life of the mount, and
+   * to be followed by {@link FileSystem.answered}. 0: the request will never be repeated.
    */
   readonly requestId: number;
   /** Aborted when the kernel interrupts the request: the call then throws EINTR, unless it took effect already. */
@@ -167,6 +168,17 @@ export interface FileSystem {
   ): Promise<void>;
   releaseLocks(node: NodeReference, family: 'posix' | 'flock', owner: string): Promise<void>;
   space(node: NodeReference, context: RequestContext): Promise<SpaceAnswer>;
+  /**
+   * The answer of a request has left, or nobody waits for it any more: what would be needed to answer
+   * it again is forgotten. Without effect for requests that changed nothing.
+   */
+  answered(requestId: number): void;
+  /**
+   * After a restart of the daemon: all requests that the kernel sends again have come, and are those
+   * of which `isUnderWay` is true. What is kept for others, answered just before the daemon died, is
+   * forgotten.
+   */
+  resumed(isUnderWay: (requestId: number) => boolean): void;
   /** What the kernel was told to believe must be dropped: the mount invalidates and then resolves. Asynchronous by nature (fuse.md: never before a reply). */
   onInvalidate(listener: (what: Invalidation) => Promise<void>): void;
   close(): Promise<void>;

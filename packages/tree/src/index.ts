@@ -9,6 +9,6 @@ export type {
   TreeSink,
 } from './sink.ts';
 export type { SourceEntry, SourceFile, TreeSource } from './source.ts';
-export { RequestNumbers, VolumeSink, type VolumeSinkOptions } from './volume-sink.ts';
+export { VolumeSink, type VolumeSinkOptions } from './volume-sink.ts';
 export { VolumeSource } from './volume-source.ts';
 export { VolumeStage } from './volume-stage.ts';

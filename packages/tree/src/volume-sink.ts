@@ -31,26 +31,23 @@ function withinRange(ns: bigint): bigint {
   return ns > most ? most : ns;
 }
 
-/** The file system with numbers for requests, so that each change happens exactly once. */
+/** The file system as one writer sees it. */
 class Door {
   readonly fileSystem: FileSystem;
   readonly problem: AttributeProblem;
   readonly #signal: AbortSignal | undefined;
-  readonly #numbers: RequestNumbers;
 
   constructor(
     fileSystem: FileSystem,
-    numbers: RequestNumbers,
     options: { problem: AttributeProblem; signal?: AbortSignal | undefined },
   ) {
     this.fileSystem = fileSystem;
     this.problem = options.problem;
-    this.#numbers = numbers;
     this.#signal = options.signal;
   }
 
   context(uid = 0, gid = 0): RequestContext {
-    const asked = { uid, gid, pid: 0, requestId: this.#numbers.next() };
+    const asked = { uid, gid, pid: 0, requestId: 0 };
     return this.#signal === undefined ? asked : { ...asked, signal: this.#signal };
   }
 
@@ -80,16 +77,6 @@ class Door {
       this.problem(entry.name, 'times', new HoldfastError('ERANGE', 'times end in April 2262'));
     const change = { mode, uid, gid, atime, mtime, ...(size === undefined ? {} : { size }) };
     await this.fileSystem.setAttributes(node, change, this.context());
-  }
-}
-
-/** Numbers for the requests of one program on one file system: never the same twice. */
-export class RequestNumbers {
-  #last = 0;
-
-  next(): number {
-    this.#last += 1;
-    return this.#last;
   }
 }
 
@@ -299,12 +286,11 @@ export class VolumeSink implements TreeSink {
   constructor(
     fileSystem: FileSystem,
     root: NodeReference,
-    numbers: RequestNumbers,
     { onAttributeProblem = () => {}, signal, attributesOfRoot = root }: VolumeSinkOptions = {},
   ) {
     this.#root = root;
     this.#attributesTo = attributesOfRoot;
-    this.#door = new Door(fileSystem, numbers, { problem: onAttributeProblem, signal });
+    this.#door = new Door(fileSystem, { problem: onAttributeProblem, signal });
   }
 
   async root(): Promise<SinkDirectory> {

@@ -129,7 +129,6 @@ export class VolumeSource implements TreeSource {
   constructor(fileSystem: FileSystem, root: NodeReference, signal?: AbortSignal) {
     this.#fileSystem = fileSystem;
     this.#root = root;
-    // Looks have no effect that could happen twice: they need no numbers of their own.
     const asked = { uid: 0, gid: 0, pid: 0, requestId: 0 };
     this.#context = signal === undefined ? asked : { ...asked, signal };
   }

@@ -12,7 +12,7 @@ import {
   type RequestContext,
 } from '@holdfast/protocol';
 import { isStageName, STAGE_PREFIX } from './stage-names.ts';
-import { type RequestNumbers, VolumeSink, type VolumeSinkOptions } from './volume-sink.ts';
+import { VolumeSink, type VolumeSinkOptions } from './volume-sink.ts';
 
 /** Ends the name of a stage whose content is complete and is being moved up. */
 const COMPLETE = '-complete';
@@ -27,16 +27,14 @@ function codeOf(error: unknown): string {
 class StageFiles {
   readonly fileSystem: FileSystem;
   readonly root: NodeReference;
-  readonly #numbers: RequestNumbers;
 
-  constructor(fileSystem: FileSystem, root: NodeReference, numbers: RequestNumbers) {
+  constructor(fileSystem: FileSystem, root: NodeReference) {
     this.fileSystem = fileSystem;
     this.root = root;
-    this.#numbers = numbers;
   }
 
   context(): RequestContext {
-    return { uid: 0, gid: 0, pid: 0, requestId: this.#numbers.next() };
+    return { uid: 0, gid: 0, pid: 0, requestId: 0 };
   }
 
   async list(node: NodeReference): Promise<ListedEntry[]> {
@@ -121,9 +119,9 @@ export class VolumeStage {
   static async begin(
     fileSystem: FileSystem,
     root: NodeReference,
-    { numbers, id, ...options }: VolumeSinkOptions & { numbers: RequestNumbers; id: string },
+    { id, ...options }: VolumeSinkOptions & { id: string },
   ): Promise<VolumeStage> {
-    const files = new StageFiles(fileSystem, root, numbers);
+    const files = new StageFiles(fileSystem, root);
     await recover(files);
     const name = `${STAGE_PREFIX}${id}`;
     const made = { kind: 'directory', mode: 0o700, rdev: 0, target: '', exclusive: true } as const;
@@ -131,7 +129,7 @@ export class VolumeStage {
     const stage = { ...answer, name, cookie: 0 };
     if (!(await files.lock(stage.node))) throw beingFilled();
     const sinkOptions = { ...options, attributesOfRoot: root };
-    const sink = new VolumeSink(fileSystem, stage.node, numbers, sinkOptions);
+    const sink = new VolumeSink(fileSystem, stage.node, sinkOptions);
     const begun = new VolumeStage(files, stage, sink);
     try {
       await begun.#checkAlone();

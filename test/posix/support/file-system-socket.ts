@@ -89,6 +89,7 @@ export function connectFileSystem(path: string): FileSystem {
   };
   const local: Record<string, unknown> = {
     onInvalidate: () => {},
+    resumed: () => {},
     close: async () => socket.destroy(),
   };
   return new Proxy({} as FileSystem, {

@@ -380,10 +380,19 @@ export class MemoryFileSystem implements FileSystem {
     return this.#invalidate(what);
   }
 
+  answered(requestId: number): void {
+    for (const key of this.#answers.keys()) {
+      if (key.startsWith(`${requestId} `)) this.#answers.delete(key);
+    }
+  }
+
+  resumed(): void {}
+
   async close(): Promise<void> {}
 
   /** The first answer again for a request that was executed already. */
   #once<T>(method: string, { requestId }: RequestContext, run: () => T): Promise<T> {
+    if (requestId === 0) return this.#slowly(run);
     const key = `${requestId} ${method}`;
     const known = this.#answers.get(key);
     if (known !== undefined) return known as Promise<T>;

@@ -141,7 +141,7 @@ export class Cluster {
       } catch (error) {
         const failure = asOutage(error);
         const followed = this.#learn(shard, node, failure);
-        if (failure.code !== 'NOT_LEADER' && failure.code !== 'OVERLOADED') retried = true;
+        if (!isUndone(failure)) retried = true;
         if (followed && attempt % 4 !== 3) wait.check(noQuorum(shard, failure));
         else {
           if (attempt % 4 === 3) await this.refresh();
@@ -174,6 +174,12 @@ export class Cluster {
   async close(): Promise<void> {
     await this.connections.close();
   }
+}
+
+/** Whether a try is known to have had no effect. */
+function isUndone({ code, detail }: HoldfastError): boolean {
+  if (code === 'OVERLOADED') return true;
+  return code === 'NOT_LEADER' && detail['isOutcomeUnknown'] !== true;
 }
 
 /** An outage to be waited out; anything else is final and thrown. */

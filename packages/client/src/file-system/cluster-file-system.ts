@@ -245,14 +245,10 @@ export class ClusterFileSystem implements FileSystem {
     options: { append: boolean; killPrivileges: boolean },
     context: RequestContext,
   ): Promise<void> {
-    try {
-      const volume = await this.#metadata.volume(node, context);
-      const commit = (operation: Operation): Promise<OperationAnswer> =>
-        this.#metadata.execute(volume, operation, context);
-      await this.#data.write(volume, node, offset, bytes, { ...options, commit }, context);
-    } finally {
-      this.#session.finished(context);
-    }
+    const volume = await this.#metadata.volume(node, context);
+    const commit = (operation: Operation): Promise<OperationAnswer> =>
+      this.#metadata.execute(volume, operation, context);
+    await this.#data.write(volume, node, offset, bytes, { ...options, commit }, context);
   }
 
   async flush(node: NodeReference, lockOwner: string): Promise<void> {
@@ -367,6 +363,14 @@ export class ClusterFileSystem implements FileSystem {
     };
   }
 
+  answered(requestId: number): void {
+    this.#session.answered(requestId);
+  }
+
+  resumed(isUnderWay: (requestId: number) => boolean): void {
+    this.#session.resumed(isUnderWay);
+  }
+
   onInvalidate(listener: (what: Invalidation) => Promise<void>): void {
     this.#listeners.push(listener);
   }
@@ -401,16 +405,11 @@ export class ClusterFileSystem implements FileSystem {
     context: RequestContext,
   ): Promise<OperationAnswer> {
     if (isRoot(node)) throw new HoldfastError('EPERM', 'the list of volumes holds only volumes');
-    try {
-      const volume = await this.#metadata.volume(node, context);
-      const ino = contentsChangedBy(operation);
-      const act = (): Promise<OperationAnswer> =>
-        this.#metadata.execute(volume, operation, context);
-      if (ino === undefined) return await act();
-      return await this.#data.changing({ volume: node.volume, ino }, act);
-    } finally {
-      this.#session.finished(context);
-    }
+    const volume = await this.#metadata.volume(node, context);
+    const ino = contentsChangedBy(operation);
+    const act = (): Promise<OperationAnswer> => this.#metadata.execute(volume, operation, context);
+    if (ino === undefined) return act();
+    return this.#data.changing({ volume: node.volume, ino }, act);
   }
 
   /** Drops what the kernel and the contents' cache believe about a volume. */

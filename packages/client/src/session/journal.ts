@@ -13,8 +13,12 @@ export interface RequestJournal {
   begin(session: SessionId): void;
   /** First of the SEQUENCES_PER_REQUEST numbers of a request; the same again until {@link done}. */
   reserve(requestId: number): number;
+  /** Whether an earlier process began this request, so that its effect is unknown but for its numbers. */
+  isInherited(requestId: number): boolean;
   /** The request was answered. */
   done(requestId: number): void;
+  /** Of the inherited requests only these will be asked for again; the others were answered. */
+  resumed(isUnderWay: (requestId: number) => boolean): void;
   /** Every number below has been answered. */
   answeredBelow(): number;
   close(): void;
@@ -29,10 +33,12 @@ export class MemoryJournal implements RequestJournal {
   #next = SEQUENCES_PER_REQUEST;
   /** Insertion order is number order, so the first value is the lowest outstanding. */
   readonly #outstanding = new Map<number, number>();
+  readonly #inherited = new Set<number>();
 
   begin(session: SessionId): void {
     this.session = session;
     this.#outstanding.clear();
+    this.#inherited.clear();
   }
 
   reserve(requestId: number): number {
@@ -47,8 +53,22 @@ export class MemoryJournal implements RequestJournal {
     return base;
   }
 
+  isInherited(requestId: number): boolean {
+    return this.#inherited.has(requestId);
+  }
+
   done(requestId: number): void {
     this.#outstanding.delete(requestId);
+    this.#inherited.delete(requestId);
+  }
+
+  /** The inherited requests that nobody asks for again. */
+  settled(isUnderWay: (requestId: number) => boolean): readonly number[] {
+    return [...this.#inherited].filter((requestId) => !isUnderWay(requestId));
+  }
+
+  resumed(isUnderWay: (requestId: number) => boolean): void {
+    for (const requestId of this.settled(isUnderWay)) this.done(requestId);
   }
 
   answeredBelow(): number {
@@ -64,8 +84,10 @@ export class MemoryJournal implements RequestJournal {
   ): void {
     this.session = session;
     this.#next = next;
-    for (const [id, base] of [...outstanding].sort((a, b) => a[1] - b[1]))
+    for (const [id, base] of [...outstanding].sort((a, b) => a[1] - b[1])) {
       this.#outstanding.set(id, base);
+      this.#inherited.add(id);
+    }
   }
 
   close(): void {}
@@ -150,6 +172,14 @@ export class FileJournal implements RequestJournal {
     this.#slots.delete(requestId);
     this.#free.push(slot);
     this.#writeSlot(slot, 0, 0);
+  }
+
+  isInherited(requestId: number): boolean {
+    return this.#memory.isInherited(requestId);
+  }
+
+  resumed(isUnderWay: (requestId: number) => boolean): void {
+    for (const requestId of this.#memory.settled(isUnderWay)) this.done(requestId);
   }
 
   answeredBelow(): number {

@@ -38,7 +38,7 @@ interface ShardLease {
 
 /** Options of {@link Session}. */
 export interface SessionOptions {
-  readonly cluster: Cluster;
+  readonly cluster: Pick<Cluster, 'callLeader'>;
   readonly journal: RequestJournal;
   readonly host: string;
   readonly onNotice: NoticeListener;
@@ -88,68 +88,72 @@ export class Session {
     if (index >= SEQUENCES_PER_REQUEST)
       throw new HoldfastError('INTERNAL', 'too many operations in one request');
     const { journal } = this.#options;
-    const base = journal.reserve(context.requestId);
+    const request = context.requestId === 0 ? this.internalContext().requestId : context.requestId;
+    // An earlier process may have had it executed, which only the session of then can tell.
+    let isUnknown = journal.isInherited(request);
     try {
-      return await this.#executeAs(address, operation, base + index, context.signal);
+      for (;;) {
+        const outcome = await this.#executeOnce(address, operation, { ...context, request, index });
+        if ('answer' in outcome) return outcome.answer;
+        isUnknown ||= outcome.isUnknown;
+        if (isUnknown) {
+          throw new HoldfastError(
+            'UNKNOWN_OUTCOME',
+            'the session was fenced while the change was under way',
+          );
+        }
+      }
     } finally {
-      if (context.requestId < 0) journal.done(context.requestId);
+      if (request < 0) journal.done(request);
     }
   }
 
-  /**
-   * The request is being answered: its numbers may be forgotten, though only once the answer has
-   * left, since a request that the kernel sends again must find them.
-   */
-  finished(context: RequestContext): void {
-    setImmediate(() => {
-      if (!this.#closed) this.#options.journal.done(context.requestId);
-    });
+  /** The answer of a request has left; see {@link FileSystem.answered}. */
+  answered(requestId: number): void {
+    if (!this.#closed) this.#options.journal.done(requestId);
   }
 
-  async #executeAs(
+  /** Of the requests of an earlier process only these will be repeated; see {@link FileSystem.resumed}. */
+  resumed(isUnderWay: (requestId: number) => boolean): void {
+    if (!this.#closed) this.#options.journal.resumed(isUnderWay);
+  }
+
+  /** Sends one command; fenced: it was not executed, or, when `isUnknown`, perhaps it was. */
+  async #executeOnce(
     address: VolumeAddress,
     operation: Operation,
-    sequence: number,
-    signal: AbortSignal | undefined,
-  ): Promise<OperationAnswer> {
-    await this.#open(address.shard);
+    {
+      request,
+      index,
+      signal,
+    }: { request: number; index: number; signal?: AbortSignal | undefined },
+  ): Promise<{ answer: OperationAnswer } | { isUnknown: boolean }> {
+    if (!(await this.#isOpen(address.shard))) return { isUnknown: false };
+    const { journal, cluster, nowNs } = this.#options;
     const session = this.#id;
     const command: Command = {
       v: 1,
       session,
-      sequence,
-      answeredBelow: this.#options.journal.answeredBelow(),
-      timeNs: this.#options.nowNs(),
+      // Asked for again after fencing: the new session has a book of its own.
+      sequence: journal.reserve(request) + index,
+      answeredBelow: journal.answeredBelow(),
+      timeNs: nowNs(),
       volume: address.volume,
       operation,
     };
     if (signal?.aborted === true) throw new HoldfastError('EINTR');
     // Once sent, a command is followed to its end: an interrupt could not take it back.
-    const outcome = await this.#options.cluster.callLeader<CommandResult>(
+    const { header, retried } = await cluster.callLeader<CommandResult>(
       address.shard,
       'meta.execute',
-      {
-        shard: address.shard,
-        command,
-      },
+      { shard: address.shard, command },
     );
-    const result = outcome.header;
-    if (result.ok) return result.answer;
-    const refusal = fromWireError({
-      code: result.code,
-      message: result.message ?? result.code,
-      ...(result.detail === undefined ? {} : { detail: result.detail }),
-    });
+    if (header.ok) return { answer: header.answer };
+    const { code, message = code, detail } = header;
+    const refusal = fromWireError({ code, message, ...(detail === undefined ? {} : { detail }) });
     if (refusal.code !== 'SESSION_EXPIRED') throw refusal;
     this.#fenced(session);
-    if (outcome.retried) {
-      throw new HoldfastError(
-        'UNKNOWN_OUTCOME',
-        'the session was fenced while the change was under way',
-        { cause: refusal },
-      );
-    }
-    return this.#executeAs(address, operation, sequence, signal);
+    return { isUnknown: retried };
   }
 
   /** A linearizable look at a volume. Throws the view's refusals; outages after the bounded wait. */
@@ -158,7 +162,7 @@ export class Session {
     view: V,
     signal?: AbortSignal,
   ): Promise<ViewAnswers[V['view']]> {
-    await this.#open(address.shard);
+    while (!(await this.#isOpen(address.shard)));
     const { cluster } = this.#options;
     const outcome = await cluster.callLeader<ViewAnswers[V['view']]>(
       address.shard,
@@ -169,19 +173,28 @@ export class Session {
     return outcome.header;
   }
 
-  #open(shard: ShardId): Promise<void> {
-    if (this.#closed) return Promise.reject(new HoldfastError('SHUTTING_DOWN'));
+  /** Makes the session known to a shard; false: it was found to have ended, and a new one has begun. */
+  async #isOpen(shard: ShardId): Promise<boolean> {
+    if (this.#closed) throw new HoldfastError('SHUTTING_DOWN');
     let lease = this.#leases.get(shard);
     if (lease === undefined) {
       lease = { opened: undefined, timer: undefined, confirmedAtMs: Number.NEGATIVE_INFINITY };
       this.#leases.set(shard, lease);
     }
     const current = lease;
+    const session = this.#id;
     current.opened ??= this.#openShard(shard, current).catch((error: unknown) => {
       current.opened = undefined;
       throw error;
     });
-    return current.opened;
+    try {
+      await current.opened;
+      return session === this.#id;
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || error.code !== 'SESSION_EXPIRED') throw error;
+      this.#fenced(session);
+      return false;
+    }
   }
 
   async #openShard(shard: ShardId, lease: ShardLease): Promise<void> {

@@ -192,7 +192,7 @@ export class VolumeService {
     } catch (error) {
       if (!(error instanceof HoldfastError) || error.code !== 'UNKNOWN_OUTCOME') throw error;
       // The new leader knows the outcome: commands carry the number of their request.
-      const detail = { leader: host.leaderOf(this.#id) };
+      const detail = { leader: host.leaderOf(this.#id), isOutcomeUnknown: true };
       throw new HoldfastError('NOT_LEADER', undefined, { detail, cause: error });
     }
   }
