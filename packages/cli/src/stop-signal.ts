@@ -1,6 +1,22 @@
+/** Milliseconds that a service whose work is done may be kept by what others left open. */
+const LINGER_MS_MAX = 2_000;
+
 /** Resolves at the first SIGTERM or SIGINT. */
 export function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
   });
+}
+
+/**
+ * To be called when a service has stopped: should something that nobody waits for any more (a socket,
+ * a timer) keep the process, it ends all the same, and says what that was.
+ */
+export function endSoon(): void {
+  const timer = setTimeout(() => {
+    const kept = [...new Set(process.getActiveResourcesInfo())].join(', ');
+    console.error(`holdfast: stopped, but kept by: ${kept}; ending now`);
+    process.exit();
+  }, LINGER_MS_MAX);
+  timer.unref();
 }

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { HoldfastError } from '@holdfast/protocol';
 import { type WireAnswer, WireConnection, type WireRequest } from './connection.ts';
@@ -26,7 +27,10 @@ export class WireServer {
   readonly #options: WireServerOptions;
   readonly #handlers = new Map<string, { roles: readonly PeerRole[]; handler: WireHandler }>();
   readonly #connections = new Set<WireConnection>();
+  /** All that was accepted, also while it shakes hands. */
+  readonly #sockets = new Set<Socket>();
   readonly #server: Server;
+  #isClosing = false;
 
   constructor(options: WireServerOptions) {
     this.#options = options;
@@ -44,6 +48,10 @@ export class WireServer {
       (socket) => this.#accept(socket),
     );
     this.#server.maxConnections = WIRE_LIMITS.connectionsMax;
+    this.#server.on('connection', (socket: Socket) => {
+      this.#sockets.add(socket);
+      socket.once('close', () => this.#sockets.delete(socket));
+    });
     this.#server.on('tlsClientError', (error, socket) => {
       options.onProblem?.('wire.refused', { from: socket.remoteAddress, why: error.message });
     });
@@ -98,12 +106,19 @@ export class WireServer {
 
   /** Stops listening, lets requests under way end, ends all connections. */
   async close(): Promise<void> {
+    this.#isClosing = true;
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     await Promise.all([...this.#connections].map((connection) => connection.close()));
+    // Whoever shook hands meanwhile would otherwise keep the server open for as long as he likes.
+    for (const socket of this.#sockets) socket.destroy();
     await closed;
   }
 
   #accept(socket: TLSSocket): void {
+    if (this.#isClosing) {
+      socket.destroy();
+      return;
+    }
     try {
       const peer = peerIdentity(socket, this.#options.clusterId);
       if (this.#options.isRevoked(peer.serial))

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { type AddressInfo, createServer } from 'node:net';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, connect as netConnect } from 'node:net';
 import { connect } from 'node:tls';
 import { HoldfastError, type NodeNumber } from '@holdfast/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -160,6 +161,32 @@ describe('calls over mutual TLS', () => {
     });
     await expect(caller.call('stop', {})).rejects.toMatchObject({ code: 'UNREACHABLE' });
     expect((await caller.call('echo', { again: true })).header).toEqual({ again: true });
+  });
+
+  it('closes although others shake hands with it meanwhile, or never finish to', async () => {
+    const port = Number(address.split(':')[1]);
+    const [late, silent] = [netConnect(port, '127.0.0.1'), netConnect(port, '127.0.0.1')];
+    const ended = [late, silent].map((socket) => once(socket, 'close'));
+    for (const socket of [late, silent]) socket.on('error', () => {});
+    await Promise.all([late, silent].map((socket) => once(socket, 'connect')));
+    const [begun, release] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+    server.handle('wait', ['client'], async () => {
+      begun.resolve();
+      await release.promise;
+      return { header: {} };
+    });
+    const waiting = client().call('wait', {});
+    await begun.promise; // accepted after the two, so they are accepted
+    const closing = server.close();
+    const options = { ...authority.issue('client', 'late'), checkServerIdentity: () => undefined };
+    const secured = connect({ socket: late, ...options });
+    secured.on('error', () => {});
+    const refused = once(secured, 'close');
+    await once(secured, 'secureConnect');
+    release.resolve();
+    await expect(waiting).resolves.toMatchObject({ header: {} });
+    await closing;
+    await Promise.all([refused, ...ended]);
   });
 
   it('answers what it is at before it closes, and refuses what comes then', async () => {

@@ -1,7 +1,7 @@
 import type { ClusterStatus } from '@holdfast/node';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
-import { stopSignal } from '../stop-signal.ts';
+import { endSoon, stopSignal } from '../stop-signal.ts';
 import { nodeLines } from './status.ts';
 
 /** Flags of the peer that are handed to its configuration as they are. */
@@ -39,6 +39,7 @@ export function addNode(program: Command): void {
     );
     const failure = await Promise.race([stopSignal().then(() => undefined), peer.failed]);
     await peer.close();
+    endSoon();
     if (failure !== undefined) throw failure;
   });
   node

@@ -3,7 +3,7 @@ import { ClusterClient } from '@holdfast/client';
 import type { Command } from 'commander';
 import { ClusterBackend } from '../cluster-backend.ts';
 import { contextOf } from '../context.ts';
-import { stopSignal } from '../stop-signal.ts';
+import { endSoon, stopSignal } from '../stop-signal.ts';
 
 interface DriverOptions {
   readonly mountPath: string;
@@ -39,5 +39,6 @@ export function addVolumeDriver(program: Command): void {
       await stopSignal();
       await driver.close();
       await client.close();
+      endSoon();
     });
 }
