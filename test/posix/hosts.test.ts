@@ -94,8 +94,10 @@ describe('two hosts', () => {
   });
 
   it('hide kills of their mount daemons from running programs', { timeout: 300_000 }, async () => {
-    await Promise.all([0, 1].map((host) => fs.mkdir(path(host, `workload-${host}`))));
-    const workloads = [0, 1].map((host) => new Workload(path(host, `workload-${host}`)));
+    const directories = await Promise.all(
+      [0, 1].map((host) => fs.mkdtemp(path(host, `workload-${host}-`))),
+    );
+    const workloads = directories.map((directory) => new Workload(directory));
     for (let kills = 0; kills < 3; kills += 1) {
       await Promise.all(workloads.map((workload) => workload.more(2)));
       for (const host of [0, 1]) {

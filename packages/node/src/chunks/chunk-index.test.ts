@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { type ChunkId, makeChunkId, type PartitionId } from '@holdfast/protocol';
 import { Registry } from 'prom-client';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ChunkIndex } from './chunk-index.ts';
 import { ChunkStore } from './store.ts';
 
 describe('an index that is damaged', () => {
@@ -79,6 +80,15 @@ describe('an index that is damaged', () => {
     store = await open();
     expect(told).toHaveLength(1);
     expect(kept.every(({ chunk }) => store.length(chunk) === 5_000)).toBe(true);
+  });
+
+  it('does not open itself again for a change that comes when it is closed', async () => {
+    const index = await ChunkIndex.open(join(directory, 'index'));
+    await index.close();
+    const late = index.write([{ chunk: kept[0]?.chunk as ChunkId }]);
+    await expect(late).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
+    store = await open();
+    expect(told).toEqual([]);
   });
 
   it('is left alone when another process has it', async () => {

@@ -71,6 +71,7 @@ export class ChunkIndex {
   /** Changes are made one after the other, so that one may depend on what it finds. */
   #last: Promise<unknown> = Promise.resolve();
   #isHealing = false;
+  #isClosed = false;
 
   private constructor(directory: string, level: Level<string, Uint8Array>) {
     this.#directory = directory;
@@ -166,6 +167,7 @@ export class ChunkIndex {
   }
 
   async #batch(batch: readonly Change[], sync = false): Promise<void> {
+    if (this.#isClosed) throw new HoldfastError('SHUTTING_DOWN'); // level would open itself again
     if (this.#isBroken) await this.#reopen();
     const all = [...this.#owed.values(), ...batch];
     try {
@@ -275,7 +277,10 @@ export class ChunkIndex {
   }
 
   close(): Promise<void> {
-    return this.#inTurn(() => this.#level.close());
+    return this.#inTurn(() => {
+      this.#isClosed = true;
+      return this.#level.close();
+    });
   }
 }
 

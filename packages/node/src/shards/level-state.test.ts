@@ -204,6 +204,15 @@ describe('level state', () => {
     expect((await LevelState.open(await openStore(), ONE)).applied).toBe(1);
   });
 
+  it('does not make anybody wait for what a closed store will never write', async () => {
+    const store = await openStore({ writeBehindMs: 1e6, batchBytes: 1e9, stagedBytesMax: 10_000 });
+    const state = await LevelState.open(store, ONE);
+    for (let i = 0; i < 30; i += 1) state.put(bytes(`key ${i}`), Buffer.alloc(1000));
+    state.setApplied(1);
+    await crash(store);
+    await expect(state.settled()).rejects.toMatchObject({ code: 'SHUTTING_DOWN' });
+  });
+
   it('removes a shard without touching the next', async () => {
     const store = await openStore();
     const [one, two] = [await LevelState.open(store, ONE), await LevelState.open(store, TWO)];

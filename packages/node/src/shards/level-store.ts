@@ -188,10 +188,11 @@ export class LevelStore {
     if (!this.#isClosed) this.#options.onFatal(this.#failure);
   }
 
-  /** Resolves when more may be staged. */
+  /** Resolves when more may be staged. Throws SHUTTING_DOWN when nothing is written any more. */
   async settled(): Promise<void> {
     if (this.#failure) throw this.#failure;
     while (this.#staged.bytes > this.#options.stagedBytesMax) {
+      if (this.#isClosed) throw new HoldfastError('SHUTTING_DOWN');
       this.#write();
       await this.#written;
       if (this.#failure) throw this.#failure;
