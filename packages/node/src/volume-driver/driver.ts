@@ -8,8 +8,22 @@ import type { MountRoot } from './mount-root.ts';
 import type { Mounts } from './mounts.ts';
 import { checkVolumeName, parseVolumeOptions } from './options.ts';
 
-/** Milliseconds for one call to the cluster; the engine itself waits 60 to 120 s. */
+/** Milliseconds for all that a call does: the engine gives up after 60,000, and tries again. */
+const CALL_MS = 50_000;
+/** Milliseconds of it for one question to the cluster. */
 const CLUSTER_DEADLINE_MS = 10_000;
+/** Milliseconds of it to store what was written. */
+const FLUSH_MS = 40_000;
+
+/** What a call has left of its time. */
+class CallTime {
+  readonly #endsAtMs = performance.now() + CALL_MS;
+
+  /** Milliseconds for a step: `limitMs`, or what is left. */
+  atMost(limitMs: number): number {
+    return Math.max(0, Math.min(limitMs, this.#endsAtMs - performance.now()));
+  }
+}
 
 /** A volume as the engine wants it. */
 export interface DockerVolume {
@@ -52,9 +66,10 @@ export class VolumeDriver {
   async create(name: string, options: Readonly<Record<string, string>>): Promise<void> {
     checkVolumeName(name);
     const policy = parseVolumeOptions(options);
+    const time = new CallTime();
     await this.#parts.queue.run(name, async () => {
       try {
-        await this.#cluster(`creating '${name}'`, (signal) => {
+        await this.#cluster(time, `creating '${name}'`, (signal) => {
           return this.#parts.backend.create(name, policy, signal);
         });
         await this.#parts.catalogue.get(name); // so that it is known when the cluster goes away
@@ -96,11 +111,12 @@ export class VolumeDriver {
   async mount(name: string, id: string): Promise<string> {
     const { mounts, mountRoot, host, backend, queue } = this.#parts;
     checkVolumeName(name);
+    const time = new CallTime();
     return queue.run(name, async () => {
       const isFirst = mounts.count(name) === 0;
       try {
         if (isFirst) {
-          await this.#cluster(`attaching '${name}'`, (signal) =>
+          await this.#cluster(time, `attaching '${name}'`, (signal) =>
             backend.attach(name, host, signal),
           );
         }
@@ -120,13 +136,14 @@ export class VolumeDriver {
    */
   async unmount(name: string, id: string): Promise<void> {
     const { mounts, queue } = this.#parts;
+    const time = new CallTime();
     await queue.run(name, async () => {
       if (!mounts.release(name, id)) return;
       if (mounts.count(name) > 0) return;
       try {
-        await this.#parts.mountRoot.flush(name);
+        await this.#parts.mountRoot.flush(name, time.atMost(FLUSH_MS));
       } finally {
-        await this.#detach(name).catch((error: unknown) => {
+        await this.#detach(name, time).catch((error: unknown) => {
           // The record of use stays for now: it only keeps others from removing the volume.
           this.#parts.log.warn({ event: 'detach.postponed', volume: name, reason: String(error) });
           this.#parts.onUnsettled();
@@ -138,20 +155,23 @@ export class VolumeDriver {
   /** Removes the volume and its data; success when there is none. CONFLICT while any host uses it. */
   async remove(name: string): Promise<void> {
     const { mounts, catalogue, backend, host, queue } = this.#parts;
+    const time = new CallTime();
     await queue.run(name, async () => {
       const count = mounts.count(name);
       if (count > 0) throw inUse(name, [`${host} (${count} mounts)`]);
-      const known = await this.#cluster(`volume '${name}'`, (signal) => backend.get(name, signal));
+      const known = await this.#cluster(time, `volume '${name}'`, (signal) =>
+        backend.get(name, signal),
+      );
       const users = known?.inUseBy ?? [];
       if (users.some((user) => user !== host)) throw inUse(name, users);
-      if (users.length > 0) await this.#detach(name); // a detach that failed before
-      await this.#cluster(`removing '${name}'`, (signal) => backend.remove(name, signal)).catch(
-        (error: unknown) => {
-          const isGone =
-            error instanceof HoldfastError && ['ENOENT', 'NOT_FOUND'].includes(error.code);
-          if (!isGone) throw error;
-        },
-      );
+      if (users.length > 0) await this.#detach(name, time); // a detach that failed before
+      await this.#cluster(time, `removing '${name}'`, (signal) =>
+        backend.remove(name, signal),
+      ).catch((error: unknown) => {
+        const isGone =
+          error instanceof HoldfastError && ['ENOENT', 'NOT_FOUND'].includes(error.code);
+        if (!isGone) throw error;
+      });
       catalogue.forget(name);
     });
   }
@@ -171,13 +191,15 @@ export class VolumeDriver {
     };
   }
 
-  async #detach(name: string): Promise<void> {
+  async #detach(name: string, time: CallTime): Promise<void> {
     const { backend, host } = this.#parts;
-    await this.#cluster(`detaching '${name}'`, (signal) => backend.detach(name, host, signal));
+    await this.#cluster(time, `detaching '${name}'`, (signal) =>
+      backend.detach(name, host, signal),
+    );
   }
 
-  #cluster<T>(what: string, ask: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return withDeadline(what, CLUSTER_DEADLINE_MS, ask);
+  #cluster<T>(time: CallTime, what: string, ask: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return withDeadline(what, time.atMost(CLUSTER_DEADLINE_MS), ask);
   }
 }
 

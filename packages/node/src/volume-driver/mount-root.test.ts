@@ -42,11 +42,11 @@ describe('the mount root', () => {
     try {
       const root = new MountRoot(mount.path);
       expect(await root.requireFolder('v1')).toBe(join(mount.path, 'v1'));
-      await root.flush('v1');
+      await root.flush('v1', 5_000);
       await expect(root.requireFolder('v3')).rejects.toMatchObject({ code: 'ENOENT' });
       await mount.kill();
       await expect(root.requireFolder('v1')).rejects.toThrow('ENOTCONN');
-      await expect(root.flush('v1')).rejects.toThrow('ENOTCONN');
+      await expect(root.flush('v1', 5_000)).rejects.toThrow('ENOTCONN');
     } finally {
       await mount.close();
     }

@@ -9,9 +9,6 @@ const FUSE_SUPER_MAGIC = 0x65735546;
 /** Milliseconds that the mounted file system has for one answer. */
 const ANSWER_MS = 5_000;
 
-/** Milliseconds to store what was written; below the 60,000 that the engine waits for an Unmount. */
-const FLUSH_MS = 40_000;
-
 /** Questions, and flushes, in flight: a mount that hangs must not take all threads of the process. */
 const QUESTIONS_MAX = 2;
 const FLUSHES_MAX = 1;
@@ -83,9 +80,9 @@ export class MountRoot {
     return folder;
   }
 
-  /** Stores what was written to the volume through this mount, as far as it is not stored yet. */
-  async flush(volume: string): Promise<void> {
-    await this.#flushes.take(`flushing volume '${volume}'`, FLUSH_MS, async () => {
+  /** Stores what was written to the volume through this mount, as far as it is not stored yet. DEADLINE after `limitMs`. */
+  async flush(volume: string, limitMs: number): Promise<void> {
+    await this.#flushes.take(`flushing volume '${volume}'`, limitMs, async () => {
       const folder = await open(this.mountpointOf(volume), 'r').catch((cause: unknown) => {
         return refuse(this.mountpointOf(volume), cause);
       });

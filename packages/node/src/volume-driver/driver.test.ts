@@ -1,0 +1,71 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Catalogue } from './catalogue.ts';
+import { VolumeDriver } from './driver.ts';
+import { KeyedQueue } from './keyed-queue.ts';
+import { MountRoot } from './mount-root.ts';
+import { Mounts } from './mounts.ts';
+import { MemoryBackend } from './testing/memory-backend.ts';
+import { QuietLog } from './testing/quiet-log.ts';
+
+/** Milliseconds after which the engine gives up a call. */
+const ENGINE_MS = 60_000;
+
+class SilentMount extends MountRoot {
+  override flush(_volume: string, limitMs: number): Promise<void> {
+    return new Promise((_, reject) => setTimeout(() => reject(new Error('no answer')), limitMs));
+  }
+}
+
+describe('calls of the engine while nothing answers', () => {
+  let folder: string;
+  let driver: VolumeDriver;
+  let mounts: Mounts;
+  let queue: KeyedQueue;
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+    folder = mkdtempSync(join(tmpdir(), 'holdfast-driver-'));
+    const log = new QuietLog();
+    const backend = new MemoryBackend();
+    backend.trouble = 'silence';
+    mounts = new Mounts(join(folder, 'mounts.json'), 'boot', log);
+    queue = new KeyedQueue();
+    driver = new VolumeDriver({
+      backend,
+      catalogue: new Catalogue(backend, join(folder, 'volumes.json'), log),
+      mounts,
+      mountRoot: new SilentMount('/nowhere'),
+      host: 'h1',
+      queue,
+      log,
+      onUnsettled: () => {},
+    });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+    rmSync(folder, { recursive: true });
+  });
+
+  it.each([
+    ['Create', () => driver.create('v', { size: '1G' })],
+    ['Mount', () => driver.mount('v', 'c1')],
+    ['Unmount', () => driver.unmount('v', 'c1')],
+    ['Remove', () => driver.remove('v')],
+  ])(
+    'end before the engine gives up: %s, also behind others for the same volume',
+    async (call, act) => {
+      if (call === 'Unmount') mounts.add('v', 'c1');
+      let ended = 0;
+      const end = (): void => {
+        ended += 1;
+      };
+      const before = queue.run('v', () => new Promise((resolve) => setTimeout(resolve, 25_000)));
+      const calls = [before, act(), act()].map((one: Promise<unknown>) => one.then(end, end));
+      await vi.advanceTimersByTimeAsync(ENGINE_MS - 5_000);
+      expect(ended).toBe(calls.length);
+    },
+  );
+});
