@@ -5,6 +5,7 @@ import { addJoin } from './commands/join.ts';
 import { addMount } from './commands/mount.ts';
 import { addNode } from './commands/node.ts';
 import { addRun } from './commands/run.ts';
+import { addSnapshot } from './commands/snapshot.ts';
 import { addStatus } from './commands/status.ts';
 import { addToken } from './commands/token.ts';
 import { addVolume } from './commands/volume.ts';
@@ -44,6 +45,7 @@ export function makeProgram(): Command {
     addVolumeDriver,
     addStatus,
     addVolume,
+    addSnapshot,
     addToken,
     addDoctor,
   ]) {

@@ -12,9 +12,10 @@ import { SegmentCache } from './chunks/segment-cache.ts';
 import { Cluster } from './cluster/cluster.ts';
 import { type ClientIdentity, loadIdentity } from './cluster/identity.ts';
 import { ClusterFileSystem } from './file-system/cluster-file-system.ts';
-import { FileData } from './file-system/file-data.ts';
+import { addressOf, FileData } from './file-system/file-data.ts';
 import { FileJournal, MemoryJournal } from './session/journal.ts';
 import { Session } from './session/session.ts';
+import { Snapshots } from './snapshots.ts';
 import { Volumes } from './volumes.ts';
 
 /** Milliseconds for which an answer about free space is good enough for statfs. */
@@ -44,6 +45,7 @@ const CACHE_BYTES_MAX = 128 * 2 ** 20;
 export class ClusterClient {
   readonly cluster: Cluster;
   readonly volumes: Volumes;
+  readonly snapshots: Snapshots;
   readonly #options: ClusterClientOptions;
   #session: Session | undefined;
   #fileSystem: ClusterFileSystem | undefined;
@@ -51,6 +53,11 @@ export class ClusterClient {
   private constructor(cluster: Cluster, options: ClusterClientOptions) {
     this.cluster = cluster;
     this.volumes = new Volumes(cluster);
+    this.snapshots = new Snapshots({
+      cluster,
+      volumes: this.volumes,
+      view: (volume, view, signal) => this.#beginSession().view(addressOf(volume), view, signal),
+    });
     this.#options = options;
   }
 
@@ -85,9 +92,9 @@ export class ClusterClient {
     return this.#fileSystem;
   }
 
-  #makeFileSystem(): ClusterFileSystem {
+  #beginSession(): Session {
     const { journalDirectory, host, onExpired } = this.#options;
-    const session = new Session({
+    this.#session ??= new Session({
       cluster: this.cluster,
       journal:
         journalDirectory === undefined ? new MemoryJournal() : new FileJournal(journalDirectory),
@@ -99,7 +106,11 @@ export class ClusterClient {
       },
       nowNs: wallClockNs,
     });
-    this.#session = session;
+    return this.#session;
+  }
+
+  #makeFileSystem(): ClusterFileSystem {
+    const session = this.#beginSession();
     const data = new FileData({
       session,
       sink: new ChunkWriter(this.cluster),

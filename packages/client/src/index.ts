@@ -1,4 +1,5 @@
 export { Cluster } from './cluster/cluster.ts';
 export { type ClientIdentity, loadIdentity } from './cluster/identity.ts';
 export { ClusterClient, type ClusterClientOptions } from './cluster-client.ts';
+export { type NamedDifference, Snapshots } from './snapshots.ts';
 export { Volumes } from './volumes.ts';

@@ -160,16 +160,19 @@ const place = { parent: ino, name };
 const quotas = { quotaBytes: quota, quotaInodes: quota };
 const owner = { mode: whole(MODE_MAX), uid: uint32, gid: uint32 };
 
+const generation = whole(Number.MAX_SAFE_INTEGER, 1);
+
 const OPERATIONS: { readonly [Name in Operation['op']]: Shape } = {
   'init-volume': { name: latin1(LIMITS.volumeNameBytesMax), ...owner, ...quotas },
   'set-quota': quotas,
   'destroy-volume': { force: flag },
   'create-snapshot': { name },
-  'remove-snapshot': { name },
+  'remove-snapshot': { name, generation: optional(generation) },
   'clone-volume': {
     name: latin1(LIMITS.volumeNameBytesMax),
     from: whole(LIMITS.volumesMax, 1),
     snapshot: name,
+    generation: optional(generation),
     ...quotas,
   },
   create: {
@@ -227,7 +230,6 @@ const OPERATIONS: { readonly [Name in Operation['op']]: Shape } = {
   'chunks-collected': { places: list(whole(Number.MAX_SAFE_INTEGER), KEYS_MAX) },
 };
 
-const generation = whole(Number.MAX_SAFE_INTEGER, 1);
 const count = whole(Number.MAX_SAFE_INTEGER, 1);
 const range = { offset, length: whole(LIMITS.extentsViewBytesMax) };
 

@@ -17,11 +17,17 @@ import type { Identity, PeerSettings } from './membership/identity.ts';
 import { MapCache } from './membership/map-cache.ts';
 import { Registry } from './membership/registry.ts';
 import { ShardGroups, type ShardParts } from './membership/shard-groups.ts';
+import { VolumeSnapshots } from './membership/snapshots.ts';
 import { VolumeLifecycle } from './membership/volumes.ts';
 import type { ChunkPeersOptions } from './repair/peers.ts';
 import { Peers } from './rpc/peers.ts';
 import { RpcServer } from './rpc/server.ts';
-import { type RunHere, shardRunner } from './rpc/shard-service.ts';
+import {
+  type ShardCallerOptions,
+  type ShardCalls,
+  shardLooker,
+  shardRunner,
+} from './rpc/shard-service.ts';
 import { ChunkCollector } from './shards/chunk-collector.ts';
 import { openInlineDestination } from './shards/inline/start.ts';
 import { SystemShard } from './shards/system-shard.ts';
@@ -62,7 +68,8 @@ export interface Core extends CoreInput {
   readonly registry: Registry;
   readonly groups: ShardGroups;
   readonly volumes: VolumeLifecycle;
-  readonly runHere: RunHere;
+  readonly snapshots: VolumeSnapshots;
+  readonly shardCalls: ShardCalls;
   /** The system shard on this peer, while it is a member. */
   readonly systemShard: () => SystemShard | undefined;
 }
@@ -115,11 +122,7 @@ export async function buildCore(input: CoreInput): Promise<Core> {
   const parts = new PeerShards(dataDirectory, { map, system: holder, volumes: volumeShards });
   const groups = new ShardGroups({ self, host: consensus.host, parts, map, log });
   teardown.add('shards', () => groups.close());
-  const runHere: RunHere = (request, signal) => volumeShards.run(request, signal);
-  const volumes = new VolumeLifecycle(
-    registry,
-    shardRunner({ self, host: consensus.host, run: runHere, map, peers, stopping }),
-  );
+  const caller = { self, host: consensus.host, map, peers, stopping };
   return {
     ...input,
     metrics,
@@ -133,10 +136,25 @@ export async function buildCore(input: CoreInput): Promise<Core> {
     wire,
     registry,
     groups,
-    volumes,
-    runHere,
+    ...ownWork(registry, volumeShards, caller),
     systemShard,
   };
+}
+
+/** What the cluster itself does in volume shards, wherever they are led. */
+function ownWork(
+  registry: Registry,
+  shards: VolumeShards,
+  caller: Omit<ShardCallerOptions, 'here'>,
+): Pick<Core, 'volumes' | 'snapshots' | 'shardCalls'> {
+  const shardCalls: ShardCalls = {
+    run: (request, signal) => shards.run(request, signal),
+    look: (request, signal) => shards.look(request, signal),
+  };
+  const options = { ...caller, here: shardCalls };
+  const run = shardRunner(options);
+  const snapshots = new VolumeSnapshots({ registry, run, look: shardLooker(options) });
+  return { volumes: new VolumeLifecycle(registry, run), snapshots, shardCalls };
 }
 
 async function openVolumeShards(

@@ -174,8 +174,8 @@ async function serve(core: Core): Promise<void> {
     silences: () => liveness.silences(),
   };
   const status = (): Promise<ClusterStatus> => clusterStatus(core, source);
-  serveShards(rpc, core.runHere, () => answerHere(core, source));
-  serveRegistry(wire, { registry, map, volumes, status });
+  serveShards(rpc, core.shardCalls, () => answerHere(core, source));
+  serveRegistry(wire, { registry, map, volumes, snapshots: core.snapshots, status });
   await rpc.listen();
   teardown.add('grpc', () => rpc.close());
   await markStarted(config.dataDirectory);
@@ -318,11 +318,12 @@ function adminOperations(
   core: Core,
   o: { readonly heartbeat: Heartbeat; readonly status: () => Promise<ClusterStatus> },
 ): AdminOperations {
-  const { registry, volumes, map, identity } = core;
+  const { registry, volumes, snapshots, map, identity } = core;
   const digest = certificateDigest(identity.authority.cert);
   return {
     registry,
     volumes,
+    snapshots,
     status: o.status,
     map: () => {
       if (map.current === undefined)

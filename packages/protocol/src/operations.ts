@@ -67,19 +67,23 @@ export type Operation =
    * ENOSPC above LIMITS.snapshotsMax.
    */
   | { readonly op: 'create-snapshot'; readonly name: string }
-  /** Gives a snapshot up; what nobody else shows is given back in slices. ENOENT. */
-  | { readonly op: 'remove-snapshot'; readonly name: string }
+  /**
+   * Gives a snapshot up; what nobody else shows is given back in slices. ENOENT, also when the name
+   * is that of another snapshot than `generation`: so a late repetition cannot remove a younger one.
+   */
+  | { readonly op: 'remove-snapshot'; readonly name: string; readonly generation?: number }
   /**
    * Makes the volume of the command as a clone of a snapshot of another volume of this shard, in
    * constant time. While it exists the snapshot's generation stays pinned: removing the snapshot takes
    * its name away and is put off for the rest, destroying its volume is refused with EBUSY. Again with
-   * the same number: success, no change. ENOENT, ENOSPC above LIMITS.clonesMax, EINVAL too deep.
+   * the same number: success, no change. ENOENT (as with remove-snapshot), ENOSPC above LIMITS.clonesMax, EINVAL too deep.
    */
   | {
       readonly op: 'clone-volume';
       readonly name: string;
       readonly from: VolumeNumber;
       readonly snapshot: string;
+      readonly generation?: number;
       readonly quotaBytes: number;
       readonly quotaInodes: number;
     }

@@ -3,6 +3,8 @@ import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
 import { bytesText, table } from '../output.ts';
 import { parseCount, parseMode, parseSize } from '../sizes.ts';
+import { listSnapshots } from '../snapshots.ts';
+import { snapshotLines } from './snapshot.ts';
 import { addVolumeArchive } from './volume-archive.ts';
 
 interface CreateOptions {
@@ -34,12 +36,20 @@ export function addVolume(program: Command): void {
     });
   volume
     .command('inspect <name>')
-    .description('show one volume')
+    .description('show one volume, with its snapshots')
     .action(async (name: string, _options: unknown, command: Command) => {
       const { admin, output } = contextOf(command);
       const path = `/v1/volumes/${encodeURIComponent(name)}`;
       const { volume: found } = await admin<{ volume: VolumeRecord }>('GET', path);
-      output.result(found, () => describe(found));
+      const snapshots = await listSnapshots(admin, name, {
+        isMeasured: true,
+        onProgress: (line) => output.progress(line),
+      });
+      output.result({ ...found, snapshots }, () => [
+        ...describe(found),
+        `snapshots:   ${snapshots.length || 'none'}`,
+        ...snapshotLines(snapshots),
+      ]);
     });
   volume
     .command('rm <name>')

@@ -4,11 +4,11 @@
  */
 import { HoldfastError, LIMITS, type Operation, type OperationAnswer } from '@holdfast/protocol';
 import { type Context, changeVolume, volumeOf } from '../context.ts';
-import { deadVolumeKey, snapshotKey, snapshotNameKey, volumeKey } from '../keys.ts';
-import { SNAPSHOT, SNAPSHOT_NAME, VOLUME, type VolumeRecord } from '../records.ts';
+import { deadVolumeKey, snapshotKey, volumeKey } from '../keys.ts';
+import { SNAPSHOT, VOLUME, type VolumeRecord } from '../records.ts';
 import { DEAD_VOLUME } from '../shard-records.ts';
 import { snapshotRecordOf } from '../snapshots.ts';
-import { unpinUnused } from './snapshots.ts';
+import { generationOf, unpinUnused } from './snapshots.ts';
 
 type Of<Name extends Operation['op']> = Extract<Operation, { op: Name }>;
 
@@ -25,9 +25,7 @@ export function cloneVolume(context: Context, operation: Of<'clone-volume'>): Op
   if (depth >= LIMITS.cloneDepthMax) {
     throw new HoldfastError('EINVAL', `clones of clones go ${LIMITS.cloneDepthMax} deep`);
   }
-  const named = transaction.read(SNAPSHOT_NAME, snapshotNameKey(from, snapshot));
-  if (named === undefined) throw new HoldfastError('ENOENT', 'the volume has no such snapshot');
-  const { generation } = named;
+  const generation = generationOf(context, from, { ...operation, name: snapshot });
   const base = snapshotRecordOf(transaction, from, generation);
   if (base.clones.length >= LIMITS.clonesMax) {
     throw new HoldfastError('ENOSPC', `a snapshot has at most ${LIMITS.clonesMax} clones`);

@@ -35,6 +35,20 @@ describe('snapshots', () => {
     expect(rest).toMatchObject({ snapshots: [{ name: 'b', generation: 3 }], end: true });
   });
 
+  it('are removed, or cloned, only as the one that was meant', () => {
+    const shard = new TestShard();
+    const { snapshot: first } = shard.do(snapshot('s'));
+    const old: Operation = { op: 'remove-snapshot', name: 's', generation: first!.generation };
+    shard.do(old);
+    shard.do(snapshot('s'));
+    expect(shard.code(old)).toBe('ENOENT');
+    const clone = { op: 'clone-volume', name: 'c', from: shard.volume, snapshot: 's' } as const;
+    const late = { ...clone, generation: first!.generation, quotaBytes: 0, quotaInodes: 0 };
+    expect(shard.code(late, { volume: 2 as VolumeNumber })).toBe('ENOENT');
+    expect(shard.code({ ...old, generation: 0 })).toBe('BAD_REQUEST');
+    expect(shard.code({ ...old, generation: first!.generation + 1 })).toBe('ok');
+  });
+
   it('answer ESTALE when they are gone, and for generations that nobody pinned', async () => {
     const shard = new TestShard();
     shard.do(snapshot('s'));

@@ -1,4 +1,10 @@
-import { HoldfastError, LIMITS, type Operation, type OperationAnswer } from '@holdfast/protocol';
+import {
+  HoldfastError,
+  LIMITS,
+  type Operation,
+  type OperationAnswer,
+  type VolumeNumber,
+} from '@holdfast/protocol';
 import { type Context, changeVolume, volumeOf } from '../context.ts';
 import { pinsKey, snapshotKey, snapshotNameKey, unpinnedKey } from '../keys.ts';
 import { pinsOf } from '../pins.ts';
@@ -50,11 +56,13 @@ export function createSnapshot(context: Context, { name }: Of<'create-snapshot'>
  * Gives a snapshot up. Its generation is unpinned, and the versions that only it saw are deleted in
  * slices; while clones hold it, that is put off until the last of them is destroyed.
  */
-export function removeSnapshot(context: Context, { name }: Of<'remove-snapshot'>): OperationAnswer {
+export function removeSnapshot(
+  context: Context,
+  operation: Of<'remove-snapshot'>,
+): OperationAnswer {
   const { transaction, volume } = context;
-  const named = transaction.read(SNAPSHOT_NAME, snapshotNameKey(volume, name));
-  if (named === undefined) throw new HoldfastError('ENOENT', 'the volume has no such snapshot');
-  const { generation } = named;
+  const { name } = operation;
+  const generation = generationOf(context, volume, operation);
   const snapshot = snapshotOf(transaction, volume, generation);
   const record = snapshotRecordOf(transaction, volume, generation);
   transaction.remove(SNAPSHOT_NAME, snapshotNameKey(volume, name));
@@ -62,6 +70,18 @@ export function removeSnapshot(context: Context, { name }: Of<'remove-snapshot'>
   transaction.write(SNAPSHOT, key, { ...record, removed: true });
   unpinUnused(context, generation);
   return { snapshot };
+}
+
+/** The generation of a snapshot by its name, and no other than the one that was meant. ENOENT. */
+export function generationOf(
+  { transaction }: Context,
+  volume: VolumeNumber,
+  meant: { readonly name: string; readonly generation?: number },
+): number {
+  const named = transaction.read(SNAPSHOT_NAME, snapshotNameKey(volume, meant.name));
+  if (named !== undefined && named.generation === (meant.generation ?? named.generation))
+    return named.generation;
+  throw new HoldfastError('ENOENT', 'the volume has no such snapshot');
 }
 
 /** Unpins the generation of a snapshot that was removed and that no clone holds. */

@@ -114,6 +114,43 @@ describe('the admin API', () => {
     expect((await call('POST', '/v1/volumes', { name: 'v' })).body.volume.number).toBe(2);
   });
 
+  it('takes, shows, measures and removes snapshots', async () => {
+    await call('POST', '/v1/volumes', { name: 's' });
+    const path = '/v1/volumes/s/snapshots';
+    const made = await call('POST', path, { name: 'monday' });
+    expect(made).toMatchObject({
+      status: 200,
+      body: { snapshot: { name: 'monday', generation: 1, clones: 0, usedInodes: 1 } },
+    });
+    expect(Date.parse(made.body.snapshot.createdAt)).toBeGreaterThan(Date.now() - 60_000);
+    expect(await call('POST', path, { name: 'monday' })).toMatchObject({
+      status: 409,
+      body: {
+        code: 'EEXIST',
+        message: expect.stringMatching(/'s' has a snapshot 'monday' already/),
+      },
+    });
+    const unnamed = await call('POST', path, {});
+    expect(unnamed.body.snapshot.name).toMatch(/^\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{3}Z$/);
+    const { body } = await call('GET', path);
+    expect(body.snapshots.map((one: { generation: number }) => one.generation)).toEqual([1, 2]);
+    expect((await call('GET', `${path}/monday`)).body).toEqual({
+      snapshot: { ...made.body.snapshot, chunkBytes: 0, inlineBytes: 0 },
+    });
+    expect(await call('DELETE', '/v1/volumes/s')).toMatchObject({
+      status: 409,
+      body: { code: 'ENOTEMPTY', message: expect.stringMatching(/has snapshots/) },
+    });
+    expect(await call('DELETE', `${path}/monday`)).toEqual({ status: 200, body: {} });
+    expect(await call('DELETE', `${path}/monday`)).toMatchObject({
+      status: 404,
+      body: { code: 'NOT_FOUND', message: expect.stringMatching(/no snapshot 'monday'/) },
+    });
+    expect(await call('POST', path, { name: '.x' })).toMatchObject({ body: { code: 'EINVAL' } });
+    expect(await call('POST', '/v1/volumes/none/snapshots', {})).toMatchObject({ status: 404 });
+    expect(await call('DELETE', '/v1/volumes/s?force=true')).toMatchObject({ status: 200 });
+  });
+
   it('refuses to remove a volume that a host uses', async () => {
     const { registry } = cluster.node('n1').core;
     await call('POST', '/v1/volumes', { name: 'used' });

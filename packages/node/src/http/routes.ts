@@ -11,10 +11,12 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { parseDuration } from '../config.ts';
 import type { Registry } from '../membership/registry.ts';
+import type { VolumeSnapshots } from '../membership/snapshots.ts';
 import type { ClusterStatus } from '../membership/status.ts';
 import type { VolumeLifecycle } from '../membership/volumes.ts';
 import { addProbes, type ProbeOperations } from './probes.ts';
 import * as schemas from './schemas.ts';
+import { addSnapshots } from './snapshot-routes.ts';
 
 /** A server of the API before it listens. */
 export type Api = FastifyInstance<
@@ -29,6 +31,7 @@ export type Api = FastifyInstance<
 export interface AdminOperations extends ProbeOperations {
   readonly registry: Registry;
   readonly volumes: VolumeLifecycle;
+  readonly snapshots: VolumeSnapshots;
   readonly status: () => Promise<ClusterStatus>;
   /** Throws NO_QUORUM while there is none. */
   readonly map: () => ClusterMap;
@@ -46,6 +49,7 @@ export async function addRoutes(api: Api, operations: AdminOperations): Promise<
   addCluster(api, operations);
   addNodes(api, operations);
   addVolumes(api, operations);
+  addSnapshots(api, operations.snapshots);
   addTokens(api, operations);
 }
 

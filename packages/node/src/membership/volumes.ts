@@ -11,11 +11,15 @@ import {
 } from '@holdfast/protocol';
 import type { Registry } from './registry.ts';
 
-/** Runs an operation in a volume's shard, wherever that is led. Throws the shard's refusal, or an outage. */
+/**
+ * Runs an operation in a volume's shard, wherever that is led. `timeNs`: its 'now' (nanoseconds since
+ * the epoch), the same in every try; else each try's own. Throws the shard's refusal, or an outage.
+ */
 export type RunInShard = (
   shard: ShardId,
   volume: VolumeNumber,
   operation: Operation,
+  timeNs?: bigint,
 ) => Promise<OperationAnswer>;
 
 /**

@@ -12,6 +12,7 @@ export const RPC = {
   view: '/holdfast.v1.Membership/View',
   execute: '/holdfast.v1.Membership/Execute',
   run: '/holdfast.v1.Shards/Run',
+  look: '/holdfast.v1.Shards/Look',
   shards: '/holdfast.v1.Shards/Status',
 } as const;
 

@@ -10,6 +10,7 @@ import type { WireConnection, WireHandler, WireServer } from '@holdfast/wire';
 import { z } from 'zod';
 import type { MapCache } from '../membership/map-cache.ts';
 import type { Registry } from '../membership/registry.ts';
+import type { VolumeSnapshots } from '../membership/snapshots.ts';
 import type { ClusterStatus } from '../membership/status.ts';
 import type { VolumeLifecycle } from '../membership/volumes.ts';
 
@@ -18,6 +19,7 @@ export interface RegistryServiceOptions {
   readonly registry: Registry;
   readonly map: MapCache;
   readonly volumes: VolumeLifecycle;
+  readonly snapshots: VolumeSnapshots;
   readonly status: () => Promise<ClusterStatus>;
 }
 
@@ -37,16 +39,20 @@ const NAMED = z.object({ name: z.string() });
 const CREATE = z.object({ name: z.string(), policy: POLICY });
 const REMOVE = z.object({ name: z.string(), force: z.boolean() });
 const ATTACH = z.object({ name: z.string(), host: z.string() });
+const OF_VOLUME = z.object({ volume: z.string() });
+const SNAPSHOT = z.object({ volume: z.string(), name: z.string() });
+const NEW_SNAPSHOT = z.object({
+  volume: z.string(),
+  name: z.string().optional(),
+  timeNs: z.bigint(),
+});
 const SINCE = z.object({ sinceEpoch: z.number() });
 
 /** Adds the methods `registry.*`; also tells every connection of newer maps by the notice `map.epoch`. */
 export function serveRegistry(server: WireServer, options: RegistryServiceOptions): void {
   const { registry, map, volumes } = options;
-  const on = <T>(
-    method: string,
-    schema: z.ZodType<T>,
-    work: (header: T) => Promise<unknown>,
-  ): void => server.handle(method, EVERYONE, answering(schema, work));
+  const on: Register = (method, schema, work) =>
+    server.handle(method, EVERYONE, answering(schema, work));
   server.handle('registry.execute', ['node'], async ({ header }) => ({
     header: await registry.executeHere((header as { command: RegistryCommand }).command),
   }));
@@ -71,7 +77,34 @@ export function serveRegistry(server: WireServer, options: RegistryServiceOption
     return { volume: (await registry.execute({ op: 'detach', name, host })).volume };
   });
   on('registry.status', z.unknown(), options.status);
+  serveSnapshots(on, options);
   map.onChange((newer) => announce(server.connections, newer));
+}
+
+/** Adds one method. */
+type Register = <T>(
+  method: string,
+  schema: z.ZodType<T>,
+  work: (header: T) => Promise<unknown>,
+) => void;
+
+function serveSnapshots(on: Register, { registry, snapshots }: RegistryServiceOptions): void {
+  on('registry.snapshot-create', NEW_SNAPSHOT, async ({ volume, name, timeNs }) => {
+    registry.assertLeader();
+    return { snapshot: await snapshots.create(volume, name, timeNs) };
+  });
+  on('registry.snapshots', OF_VOLUME, async ({ volume }) => {
+    registry.assertLeader();
+    return { snapshots: await snapshots.list(volume) };
+  });
+  on('registry.snapshot-measure', SNAPSHOT, async ({ volume, name }) => {
+    registry.assertLeader();
+    return { snapshot: await snapshots.measure(volume, name) };
+  });
+  on('registry.snapshot-remove', SNAPSHOT, async ({ volume, name }) => {
+    registry.assertLeader();
+    return { snapshot: await snapshots.remove(volume, name) };
+  });
 }
 
 function answering<T>(schema: z.ZodType<T>, work: (header: T) => Promise<unknown>): WireHandler {

@@ -201,9 +201,11 @@ export class VolumeService {
   async run(
     volume: VolumeNumber,
     operation: Operation,
-    signal?: AbortSignal,
+    o: { readonly timeNs?: bigint | undefined; readonly signal?: AbortSignal | undefined } = {},
   ): Promise<OperationAnswer> {
-    const result = await this.execute(this.#own(operation, volume), signal);
+    const own = this.#own(operation, volume);
+    const command = { ...own, timeNs: o.timeNs ?? own.timeNs };
+    const result = await this.execute(command, o.signal);
     if (result.ok) return result.answer;
     throw refusalOf(result);
   }

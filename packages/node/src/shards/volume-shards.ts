@@ -10,6 +10,7 @@ import {
   type OperationAnswer,
   type SessionId,
   type ShardId,
+  type View,
   type VolumeNumber,
 } from '@holdfast/protocol';
 import type { WireRequest, WireServer } from '@holdfast/wire';
@@ -121,10 +122,23 @@ export class VolumeShards {
    * is recalled first. Throws the shard's refusal, NOT_LEADER, or an outage.
    */
   async run(
-    { shard, volume, operation }: { shard: ShardId; volume: VolumeNumber; operation: Operation },
+    {
+      shard,
+      volume,
+      operation,
+      timeNs,
+    }: { shard: ShardId; volume: VolumeNumber; operation: Operation; timeNs?: bigint },
     signal?: AbortSignal,
   ): Promise<OperationAnswer> {
-    return this.service(shard).run(volume, operation, signal);
+    return this.service(shard).run(volume, operation, { timeNs, signal });
+  }
+
+  /** A look of the cluster's own, whoever holds the volume. Throws the view's refusals, NOT_LEADER, or an outage. */
+  async look(
+    { shard, volume, view }: { shard: ShardId; volume: VolumeNumber; view: View },
+    signal?: AbortSignal,
+  ): Promise<unknown> {
+    return this.service(shard).view({ session: INTERNAL_SESSION, volume, view }, signal);
   }
 
   async #execute(request: WireRequest): Promise<{ header: CommandResult }> {

@@ -1,0 +1,106 @@
+import { ClusterClient } from '@holdfast/client';
+import { HoldfastError } from '@holdfast/protocol';
+import type { Command } from 'commander';
+import { contextOf } from '../context.ts';
+import { bytesText, table } from '../output.ts';
+import { differenceLines, differenceValues } from '../snapshot-differences.ts';
+import { listSnapshots, parseSnapshotName, snapshotRow } from '../snapshots.ts';
+
+/** `holdfast snapshot …` */
+export function addSnapshot(program: Command): void {
+  const snapshot = program
+    .command('snapshot')
+    .description('create, list, compare and remove snapshots of volumes');
+  addCreate(snapshot);
+  addList(snapshot);
+  addRemove(snapshot);
+  addDiff(snapshot);
+}
+
+function addCreate(snapshot: Command): void {
+  snapshot
+    .command('create <volume@name>')
+    .description(
+      'snapshot a volume at once, whatever its size; without @NAME its time in UTC is its name',
+    )
+    .action(async (text: string, _options: unknown, command: Command) => {
+      const { admin, output } = contextOf(command);
+      const { volume, name } = parseSnapshotName(text);
+      const path = `/v1/volumes/${encodeURIComponent(volume)}/snapshots`;
+      const { snapshot: made } = await admin<{ snapshot: { name: string } }>('POST', path, {
+        ...(name !== undefined && { name }),
+      });
+      output.result(made, () => [`snapshot ${volume}@${made.name} is taken`]);
+    });
+}
+
+function addList(snapshot: Command): void {
+  snapshot
+    .command('ls <volume>')
+    .description('list the snapshots of a volume and what removing each alone would give back')
+    .option('--no-space', 'without what it would give back, which is added up for each')
+    .action(async (volume: string, options: { space: boolean }, command: Command) => {
+      const { admin, output } = contextOf(command);
+      const found = await listSnapshots(admin, volume, {
+        isMeasured: options.space,
+        onProgress: (line) => output.progress(line),
+      });
+      output.result(found, () =>
+        table(['NAME', 'CREATED', 'VOLUME', 'OWN', 'CLONES'], found.map(snapshotRow)),
+      );
+    });
+}
+
+function addRemove(snapshot: Command): void {
+  snapshot
+    .command('rm <volume@name>')
+    .description('remove a snapshot; while it has clones, its space stays with them')
+    .action(async (text: string, _options: unknown, command: Command) => {
+      const { admin, output } = contextOf(command);
+      const { volume, name } = complete(text);
+      const path = `/v1/volumes/${encodeURIComponent(volume)}/snapshots/${encodeURIComponent(name)}`;
+      await admin('DELETE', path);
+      output.result({ removed: `${volume}@${name}` }, () => [`snapshot ${volume}@${name} removed`]);
+    });
+}
+
+function addDiff(snapshot: Command): void {
+  snapshot
+    .command('diff <volume@older> [volume@newer]')
+    .description('show what changed from one snapshot to another, or since it')
+    .action(
+      async (first: string, second: string | undefined, _options: unknown, command: Command) => {
+        const { dataDirectory, output } = contextOf(command);
+        const { volume, name: from } = complete(first);
+        const to = second === undefined ? undefined : complete(second);
+        if (to !== undefined && to.volume !== volume) {
+          throw new HoldfastError(
+            'BAD_REQUEST',
+            `'${first}' and '${second}' are of different volumes: compare two snapshots of one`,
+          );
+        }
+        const client = await ClusterClient.connect({ dataDirectory });
+        try {
+          const span = { from, ...(to !== undefined && { to: to.name }) };
+          const found = await client.snapshots.differences(volume, span);
+          output.result(differenceValues(found), () => differenceLines(found));
+        } finally {
+          await client.close();
+        }
+      },
+    );
+}
+
+function complete(text: string): { readonly volume: string; readonly name: string } {
+  const { volume, name } = parseSnapshotName(text);
+  if (name !== undefined) return { volume, name };
+  throw new HoldfastError('BAD_REQUEST', `name a snapshot as VOLUME@NAME, not '${text}'`);
+}
+
+/** What `holdfast volume inspect` says of snapshots. */
+export function snapshotLines(found: Awaited<ReturnType<typeof listSnapshots>>): string[] {
+  return found.map(({ name, createdAt, chunkBytes = 0, inlineBytes = 0, clones }) => {
+    const own = `${bytesText(chunkBytes + inlineBytes)} of its own`;
+    return `  @${name}: ${createdAt}, ${own}${clones === 0 ? '' : `, ${clones} clones`}`;
+  });
+}

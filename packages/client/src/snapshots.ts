@@ -1,0 +1,198 @@
+import { randomInt } from 'node:crypto';
+import {
+  HoldfastError,
+  type InodeDifference,
+  type InodeNumber,
+  LIMITS,
+  ROOT_INODE,
+  type Snapshot,
+  SYSTEM_SHARD,
+  type View,
+  type ViewAnswers,
+  type VolumeRecord,
+} from '@holdfast/protocol';
+import type { Cluster } from './cluster/cluster.ts';
+import type { Volumes } from './volumes.ts';
+
+/** A linearizable look at a volume with the client's session. */
+export type ViewVolume = <V extends View>(
+  volume: VolumeRecord,
+  view: V,
+  signal?: AbortSignal,
+) => Promise<ViewAnswers[V['view']]>;
+
+/** What {@link Snapshots} works with. */
+export interface SnapshotsOptions {
+  readonly cluster: Pick<Cluster, 'callLeader'>;
+  readonly volumes: Pick<Volumes, 'get'>;
+  readonly view: ViewVolume;
+}
+
+/** How one inode differs, and what it was and is called: bytes as latin1, '' for the root; absent where it is not. */
+export type NamedDifference = InodeDifference & {
+  readonly pathBefore?: string;
+  readonly pathAfter?: string;
+};
+
+/** The snapshots of volumes. */
+export class Snapshots {
+  readonly #options: SnapshotsOptions;
+
+  constructor(options: SnapshotsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Snapshots a volume: all that was acknowledged on any host before the call is in it. `name`: its
+   * time in UTC by default. NOT_FOUND, EEXIST, EINVAL, ENAMETOOLONG, ENOSPC above LIMITS.snapshotsMax.
+   */
+  async create(volume: string, name?: string, signal?: AbortSignal): Promise<Snapshot> {
+    // Tells this request, however often it is sent, from others for the same name.
+    const timeNs = BigInt(Date.now()) * 1_000_000n + BigInt(randomInt(1_000_000));
+    const header = { volume, timeNs, ...(name !== undefined && { name }) };
+    return (await this.#call<{ snapshot: Snapshot }>('create', header, signal)).snapshot;
+  }
+
+  /** All snapshots of a volume, oldest first. NOT_FOUND. */
+  async list(volume: string, signal?: AbortSignal): Promise<readonly Snapshot[]> {
+    const { cluster } = this.#options;
+    const { header } = await cluster.callLeader<{ snapshots: Snapshot[] }>(
+      SYSTEM_SHARD,
+      'registry.snapshots',
+      { volume },
+      signal,
+    );
+    return header.snapshots;
+  }
+
+  /** One snapshot, with the bytes that only it shows: what removing it would give back. NOT_FOUND. */
+  async measure(
+    volume: string,
+    name: string,
+    signal?: AbortSignal,
+  ): Promise<Snapshot & ViewAnswers['snapshot-space']> {
+    type Answer = { snapshot: Snapshot & ViewAnswers['snapshot-space'] };
+    return (await this.#call<Answer>('measure', { volume, name }, signal)).snapshot;
+  }
+
+  /** Removes a snapshot; while it has clones, its space stays with them. NOT_FOUND. */
+  async remove(volume: string, name: string, signal?: AbortSignal): Promise<void> {
+    await this.#call('remove', { volume, name }, signal);
+  }
+
+  async #call<T>(what: string, header: unknown, signal?: AbortSignal): Promise<T> {
+    const { cluster } = this.#options;
+    const method = `registry.snapshot-${what}`;
+    return (await cluster.callLeader<T>(SYSTEM_SHARD, method, header, signal)).header;
+  }
+
+  /**
+   * What changed between two snapshots, or since one of them (`to` absent), with names. The inodes
+   * come at the cost of the change; their names are looked for in the whole tree, until all are found.
+   * Of several names of an inode one is told. Up to now, what changes meanwhile may be missed.
+   * NOT_FOUND; EINVAL when `to` is not the newer one.
+   */
+  async differences(
+    volume: string,
+    { from, to }: { readonly from: string; readonly to?: string },
+    signal?: AbortSignal,
+  ): Promise<readonly NamedDifference[]> {
+    const record = await this.#options.volumes.get(volume, signal);
+    if (record === undefined)
+      throw new HoldfastError('NOT_FOUND', `there is no volume '${volume}'`);
+    const all = await this.list(volume, signal);
+    const older = named(all, volume, from).generation;
+    const newer = to === undefined ? undefined : named(all, volume, to).generation;
+    if (newer !== undefined && newer <= older) {
+      throw new HoldfastError(
+        'EINVAL',
+        `'${to}' is not newer than '${from}': name the older first`,
+      );
+    }
+    const changes: InodeDifference[] = [];
+    let after: string | undefined = '';
+    while (after !== undefined) {
+      const view = {
+        view: 'difference',
+        from: older,
+        after,
+        count: LIMITS.differencesMax,
+      } as const;
+      const page: ViewAnswers['difference'] = await this.#options.view(
+        record,
+        at(view, newer),
+        signal,
+      );
+      changes.push(...page.changes);
+      after = page.next;
+    }
+    const was = await this.#paths(record, older, inosOf(changes, 'created'), signal);
+    const is = await this.#paths(record, newer, inosOf(changes, 'removed'), signal);
+    return changes.map((change) => {
+      const [pathBefore, pathAfter] = [was.get(change.ino), is.get(change.ino)];
+      return {
+        ...change,
+        ...(pathBefore !== undefined && { pathBefore }),
+        ...(pathAfter !== undefined && { pathAfter }),
+      };
+    });
+  }
+
+  /** A path of each of these inodes, as of a generation or now. */
+  async #paths(
+    volume: VolumeRecord,
+    generation: number | undefined,
+    wanted: Set<InodeNumber>,
+    signal: AbortSignal | undefined,
+  ): Promise<Map<InodeNumber, string>> {
+    const paths = new Map<InodeNumber, string>();
+    const found = (ino: InodeNumber, path: string): void => {
+      if (wanted.delete(ino)) paths.set(ino, path);
+    };
+    found(ROOT_INODE, '');
+    const directories = [{ ino: ROOT_INODE, path: '' }];
+    for (let next = directories.pop(); next !== undefined; next = directories.pop()) {
+      const { ino, path } = next;
+      let [after, isEnd] = [0, false];
+      while (!isEnd && wanted.size > 0) {
+        const view = {
+          view: 'read-directory',
+          ino,
+          after,
+          count: LIMITS.directoryEntriesMax,
+        } as const;
+        const page = await this.#options.view(volume, at(view, generation), signal);
+        for (const { name, attributes } of page.entries) {
+          const here = path === '' ? name : `${path}/${name}`;
+          found(attributes.ino, here);
+          if (attributes.kind === 'directory')
+            directories.push({ ino: attributes.ino, path: here });
+        }
+        after = page.entries.at(-1)?.cookie ?? after;
+        isEnd = page.end || page.entries.length === 0;
+      }
+      if (wanted.size === 0) break;
+    }
+    return paths;
+  }
+}
+
+function at<V extends View>(view: V, generation: number | undefined): V {
+  return generation === undefined ? view : { ...view, at: generation };
+}
+
+function inosOf(
+  changes: readonly InodeDifference[],
+  without: InodeDifference['kind'],
+): Set<InodeNumber> {
+  return new Set(changes.filter(({ kind }) => kind !== without).map(({ ino }) => ino));
+}
+
+function named(all: readonly Snapshot[], volume: string, name: string): Snapshot {
+  const found = all.find((snapshot) => snapshot.name === name);
+  if (found !== undefined) return found;
+  throw new HoldfastError(
+    'NOT_FOUND',
+    `volume '${volume}' has no snapshot '${name}'; see 'holdfast snapshot ls ${volume}'`,
+  );
+}

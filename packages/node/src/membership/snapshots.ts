@@ -1,0 +1,135 @@
+/** Snapshots by the names of volume and snapshot, from any peer: the registry knows the shard, the shard the rest. */
+import { randomInt } from 'node:crypto';
+import {
+  HoldfastError,
+  type Snapshot,
+  type ViewAnswers,
+  type VolumeRecord,
+} from '@holdfast/protocol';
+import type { LookInShard } from '../rpc/shard-service.ts';
+import type { Registry } from './registry.ts';
+import type { RunInShard } from './volumes.ts';
+
+/** Snapshots asked for at once. */
+const PAGE = 1_024;
+
+/** What {@link VolumeSnapshots} works with. */
+export interface VolumeSnapshotsOptions {
+  readonly registry: Pick<Registry, 'view'>;
+  readonly run: RunInShard;
+  readonly look: LookInShard;
+}
+
+/** A snapshot and what removing it would give back, in bytes. */
+export type MeasuredSnapshot = Snapshot & ViewAnswers['snapshot-space'];
+
+/** Makes, lists and removes snapshots. */
+export class VolumeSnapshots {
+  readonly #options: VolumeSnapshotsOptions;
+
+  constructor(options: VolumeSnapshotsOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Pins a volume as it is at one moment between call and answer: all that was acknowledged to anyone
+   * before the call is in it. `name`: its time by default. `timeNs` tells one request from another:
+   * again with the same one is success, else a name that is taken is EEXIST. Throws NOT_FOUND, EINVAL,
+   * ENAMETOOLONG, ENOSPC, or an outage.
+   */
+  async create(volume: string, name?: string, timeNs: bigint = nowNs()): Promise<Snapshot> {
+    const record = await this.#volume(volume);
+    const wanted = name ?? nameOf(timeNs);
+    try {
+      const operation = { op: 'create-snapshot', name: wanted } as const;
+      const { snapshot } = await this.#options.run(record.shard, record.number, operation, timeNs);
+      if (snapshot !== undefined) return snapshot;
+      throw new HoldfastError('INTERNAL', 'the shard answered without a snapshot');
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || error.code !== 'EEXIST') throw error;
+      const existing = await this.#find(record, wanted);
+      // An earlier try took effect, but its answer was lost.
+      if (existing?.timeNs === timeNs) return existing;
+      throw new HoldfastError(
+        'EEXIST',
+        `volume '${volume}' has a snapshot '${wanted}' already: choose another name, or remove it first`,
+        { cause: error, detail: { volume, snapshot: wanted } },
+      );
+    }
+  }
+
+  /** All snapshots of a volume, oldest first. NOT_FOUND. */
+  async list(volume: string): Promise<readonly Snapshot[]> {
+    return this.#list(await this.#volume(volume));
+  }
+
+  /** One snapshot with what removing it would give back; costs the versions that died after it. NOT_FOUND. */
+  async measure(volume: string, name: string): Promise<MeasuredSnapshot> {
+    const record = await this.#volume(volume);
+    const snapshot = await this.#get(record, name);
+    const view = { view: 'snapshot-space', at: snapshot.generation } as const;
+    const space = await this.#options.look(record.shard, record.number, view);
+    return { ...snapshot, ...space };
+  }
+
+  /**
+   * Gives a snapshot up; its space comes back behind that, or, while it has clones, with the last of
+   * them. Answers what it was. NOT_FOUND.
+   */
+  async remove(volume: string, name: string): Promise<Snapshot> {
+    const record = await this.#volume(volume);
+    const snapshot = await this.#get(record, name);
+    const { generation } = snapshot;
+    try {
+      const operation = { op: 'remove-snapshot', name, generation } as const;
+      await this.#options.run(record.shard, record.number, operation);
+    } catch (error) {
+      // It was there: an earlier try, or someone else, has removed it.
+      if (!(error instanceof HoldfastError) || error.code !== 'ENOENT') throw error;
+    }
+    return snapshot;
+  }
+
+  async #volume(name: string): Promise<VolumeRecord> {
+    const { volume } = await this.#options.registry.view({ view: 'volume', name });
+    if (volume?.state === 'ready') return volume;
+    if (volume?.state === 'creating')
+      throw new HoldfastError('CONFLICT', `volume '${name}' is still being made; try again`);
+    throw new HoldfastError('NOT_FOUND', `there is no volume '${name}'`);
+  }
+
+  async #get(volume: VolumeRecord, name: string): Promise<Snapshot> {
+    const found = await this.#find(volume, name);
+    if (found !== undefined) return found;
+    throw new HoldfastError(
+      'NOT_FOUND',
+      `volume '${volume.name}' has no snapshot '${name}'; see 'holdfast snapshot ls ${volume.name}'`,
+      { detail: { volume: volume.name, snapshot: name } },
+    );
+  }
+
+  async #find(volume: VolumeRecord, name: string): Promise<Snapshot | undefined> {
+    return (await this.#list(volume)).find((snapshot) => snapshot.name === name);
+  }
+
+  async #list({ shard, number }: VolumeRecord): Promise<readonly Snapshot[]> {
+    const all: Snapshot[] = [];
+    for (;;) {
+      const after = all.at(-1)?.generation ?? 0;
+      const view = { view: 'snapshots', after, count: PAGE } as const;
+      const { snapshots, end } = await this.#options.look(shard, number, view);
+      all.push(...snapshots);
+      if (end || snapshots.length === 0) return all;
+    }
+  }
+}
+
+/** Nanoseconds since the epoch, of which the clock does not tell the last six digits: they are drawn. */
+function nowNs(): bigint {
+  return BigInt(Date.now()) * 1_000_000n + BigInt(randomInt(1_000_000));
+}
+
+/** The time in UTC, in letters that a name may have: 2026-11-23T15-52-59.123Z. */
+function nameOf(timeNs: bigint): string {
+  return new Date(Number(timeNs / 1_000_000n)).toISOString().replaceAll(':', '-');
+}
