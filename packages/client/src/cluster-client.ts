@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import { join } from 'node:path';
 import { ChunkReader, ChunkWriter } from '@holdfast/chunks';
 import {
   type FileSystem,
@@ -7,12 +8,15 @@ import {
   type SessionId,
   type SessionNotice,
   type ShardId,
+  type VolumeNumber,
 } from '@holdfast/protocol';
 import { SegmentCache } from './chunks/segment-cache.ts';
 import { Cluster } from './cluster/cluster.ts';
 import { type ClientIdentity, loadIdentity } from './cluster/identity.ts';
 import { ClusterFileSystem } from './file-system/cluster-file-system.ts';
 import { addressOf, FileData } from './file-system/file-data.ts';
+import { SnapshotNumbers } from './file-system/snapshots/snapshot-numbers.ts';
+import { withSnapshots } from './file-system/snapshots/with-snapshots.ts';
 import { FileJournal, MemoryJournal } from './session/journal.ts';
 import { Session } from './session/session.ts';
 import { Snapshots } from './snapshots.ts';
@@ -30,7 +34,10 @@ export interface ClusterClientOptions {
   readonly addresses?: readonly string[];
   /** Milliseconds that an operation waits for a quorum; 0: for ever. Default 30,000. */
   readonly operationWaitMs?: number;
-  /** Directory for the journal of requests in flight (best on tmpfs); in memory when absent. */
+  /**
+   * Directory for what a successor needs that goes on with the same nodes: the journal of requests
+   * in flight and the numbers of snapshots (best on tmpfs); in memory when absent.
+   */
   readonly journalDirectory?: string;
   /** Name under which the session is known; the host's name by default. */
   readonly host?: string;
@@ -49,6 +56,8 @@ export class ClusterClient {
   readonly #options: ClusterClientOptions;
   #session: Session | undefined;
   #fileSystem: ClusterFileSystem | undefined;
+  #browsable: FileSystem | undefined;
+  #snapshots: SnapshotNumbers | undefined;
 
   private constructor(cluster: Cluster, options: ClusterClientOptions) {
     this.cluster = cluster;
@@ -88,8 +97,8 @@ export class ClusterClient {
 
   /** The namespace; made at the first call, with a session of its own. */
   fileSystem(): FileSystem {
-    this.#fileSystem ??= this.#makeFileSystem();
-    return this.#fileSystem;
+    this.#browsable ??= this.#makeFileSystem();
+    return this.#browsable;
   }
 
   #beginSession(): Session {
@@ -109,20 +118,29 @@ export class ClusterClient {
     return this.#session;
   }
 
-  #makeFileSystem(): ClusterFileSystem {
+  #makeFileSystem(): FileSystem {
     const session = this.#beginSession();
-    const data = new FileData({
-      session,
+    const chunks = {
       sink: new ChunkWriter(this.cluster),
       source: new SegmentCache(new ChunkReader(this.cluster), CACHE_BYTES_MAX),
-      isHeld: (volume) => this.#fileSystem?.isHeld(volume) === true,
-    });
-    return new ClusterFileSystem({
+    };
+    const isHeld = (volume: VolumeNumber): boolean => this.#fileSystem?.isHeld(volume) === true;
+    this.#fileSystem = new ClusterFileSystem({
       session,
       volumes: this.volumes,
-      data,
+      data: new FileData({ ...chunks, session, isHeld }),
       clusterSpace: cachedFor(SPACE_VALID_MS, () => this.space()),
       close: () => this.close(),
+    });
+    const { journalDirectory } = this.#options;
+    this.#snapshots = new SnapshotNumbers(journalDirectory && join(journalDirectory, 'snapshots'));
+    return withSnapshots({
+      live: this.#fileSystem,
+      session,
+      volumes: this.volumes,
+      numbers: this.#snapshots,
+      ...chunks,
+      nowMs: () => performance.now(),
     });
   }
 
@@ -162,12 +180,14 @@ export class ClusterClient {
   /** Ends the session and every connection. */
   async close(): Promise<void> {
     await this.#session?.close();
+    this.#snapshots?.close();
     await this.cluster.close();
   }
 
   /** Ends the connections but leaves the session to whoever continues its journal. */
   async abandon(): Promise<void> {
     this.#session?.abandon();
+    this.#snapshots?.close();
     await this.cluster.close();
   }
 }

@@ -9,11 +9,11 @@ import type { Cluster } from './cluster/cluster.ts';
 
 /** The cluster's volumes: list, create, remove, and who has them attached. */
 export class Volumes {
-  readonly #cluster: Cluster;
+  readonly #cluster: Pick<Cluster, 'callLeader'>;
   readonly #byName = new Map<string, VolumeRecord>();
   readonly #byNumber = new Map<VolumeNumber, VolumeRecord>();
 
-  constructor(cluster: Cluster) {
+  constructor(cluster: Pick<Cluster, 'callLeader'>) {
     this.#cluster = cluster;
   }
 

@@ -1,4 +1,9 @@
-import type { NodeAnswer, NodeReference } from '@holdfast/protocol';
+import {
+  type NodeAnswer,
+  type NodeReference,
+  SNAPSHOT_NUMBERS_FROM,
+  type VolumeNumber,
+} from '@holdfast/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { OpenHandles } from './handles.ts';
 import { Invalidator } from './invalidate.ts';
@@ -63,6 +68,16 @@ describe('Invalidator', () => {
     sent = [];
     await invalidator.invalidate(volume);
     expect(sent).toEqual(hex([encodeInvalidateInode(node(8), 0)]));
+  });
+
+  it('passes over what is in snapshots, for it never changes', async () => {
+    const invalidator = make();
+    const snapshot = SNAPSHOT_NUMBERS_FROM as VolumeNumber;
+    const inside = { ...answer(5, 1000), node: node(5, snapshot) };
+    invalidator.attributesAnswered(inside);
+    invalidator.nameAnswered(node(1, snapshot), 'a', inside);
+    await invalidator.invalidate({ what: 'volume', volume: snapshot });
+    expect(sent).toEqual([]);
   });
 
   it('remembers an answer as long as it may be valid, and no longer than twice that', async () => {

@@ -1,4 +1,10 @@
-import type { Invalidation, NodeAnswer, NodeReference, VolumeNumber } from '@holdfast/protocol';
+import {
+  type Invalidation,
+  type NodeAnswer,
+  type NodeReference,
+  SNAPSHOT_NUMBERS_FROM,
+  type VolumeNumber,
+} from '@holdfast/protocol';
 import type { Channel } from './device/channel.ts';
 import type { OpenHandles } from './handles.ts';
 import { VALID_MS_MAX } from './kernel/encode.ts';
@@ -15,7 +21,7 @@ type Generation = Map<VolumeNumber, Beliefs>;
 /**
  * Drops what the kernel believes. It remembers which answers carried a time; since no answer is
  * valid for longer than VALID_MS_MAX, two generations of that length hold all that can still be
- * believed, and nothing has to be counted or forgotten.
+ * believed, and nothing has to be counted or forgotten. What is in snapshots never changes.
  */
 export class Invalidator {
   readonly #channel: Pick<Channel, 'notify'>;
@@ -44,13 +50,13 @@ export class Invalidator {
 
   /** Remembers attributes that are about to be answered. */
   attributesAnswered(answer: NodeAnswer): void {
-    if (answer.validMs > 0)
+    if (canChange(answer))
       this.#beliefs(answer.node.volume).nodes.set(answer.node.ino, answer.node);
   }
 
   /** Remembers a name that is about to be answered. */
   nameAnswered(parent: NodeReference, name: string, answer: NodeAnswer): void {
-    if (!(answer.validMs > 0)) return;
+    if (!canChange(answer)) return;
     this.attributesAnswered(answer);
     this.#beliefs(answer.node.volume).names.set(`${parent.ino}/${name}`, { parent, name });
   }
@@ -102,4 +108,9 @@ export class Invalidator {
     }
     return beliefs;
   }
+}
+
+/** Whether something is believed that may come to be wrong. */
+function canChange({ node, validMs }: NodeAnswer): boolean {
+  return validMs > 0 && node.volume < SNAPSHOT_NUMBERS_FROM;
 }

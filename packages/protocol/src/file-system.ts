@@ -6,7 +6,11 @@ import type { Attributes, FileKind } from './attributes.ts';
 import type { InodeNumber, VolumeNumber } from './ids.ts';
 import type { LockRequest, TimeStamp } from './operations.ts';
 
-/** An inode of the namespace. The list of volumes is volume 0, inode 1; a volume's root is inode 1 of its number. */
+/**
+ * An inode of the namespace. The list of volumes is volume 0, inode 1; a volume's root is inode 1 of
+ * its number, its directory `.snapshots` is SNAPSHOTS_INODE. From SNAPSHOT_NUMBERS_FROM on `volume`
+ * is the number of a snapshot, whose inodes have the numbers that they have in the volume.
+ */
 export interface NodeReference {
   readonly volume: VolumeNumber;
   readonly ino: InodeNumber;

@@ -10,9 +10,12 @@ type Brand<T, Name extends string> = T & { readonly [brand]: Name };
 export type NodeNumber = Brand<number, 'NodeNumber'>;
 /** A Raft group. 0 is the system shard; 1 … are volume shards. */
 export type ShardId = Brand<number, 'ShardId'>;
-/** A volume's number, 1 … 2^24-1, never used again; 0 stands for the list of volumes itself. */
+/**
+ * A volume's number, 1 … 2^23-1, never used again; 0 stands for the list of volumes itself. In a
+ * {@link NodeReference} also the number of a snapshot, see {@link SNAPSHOT_NUMBERS_FROM}.
+ */
 export type VolumeNumber = Brand<number, 'VolumeNumber'>;
-/** An inode within its volume, 1 … 2^40-1, never used again; 1 is the volume's root directory. */
+/** An inode within its volume, 1 … 2^40-2, never used again; 1 is the volume's root directory. */
 export type InodeNumber = Brand<number, 'InodeNumber'>;
 /** One mount's or program's lease with the shards: 16 lower-case hexadecimal digits, chosen at random. */
 export type SessionId = Brand<string, 'SessionId'>;
@@ -33,6 +36,13 @@ export const SYSTEM_SHARD = 0 as ShardId;
 export const ROOT_INODE = 1 as InodeNumber;
 /** The pseudo volume whose root lists the volumes. */
 export const ROOT_VOLUME = 0 as VolumeNumber;
+/**
+ * Numbers from here up to 2^24-1 stand for snapshots in the nodes of a mount, which gives them: no
+ * volume has one.
+ */
+export const SNAPSHOT_NUMBERS_FROM = 2 ** 23;
+/** The directory `.snapshots` of a volume, in the nodes of a mount: no inode of a volume has it. */
+export const SNAPSHOTS_INODE = (2 ** 40 - 1) as InodeNumber;
 export const PARTITION_COUNT = 16_384;
 
 const CHUNK_ID_PATTERN = /^[0-3][0-9a-f]{31}$/;

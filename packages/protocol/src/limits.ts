@@ -35,10 +35,10 @@ export const LIMITS = {
   sessionKeepaliveMs: 1_000,
   /** Milliseconds that an operation waits for a quorum before it fails (P4). */
   operationWaitMs: 30_000,
-  /** Volumes of a cluster: 24 bits of a FUSE node id. */
-  volumesMax: 2 ** 24 - 1,
-  /** Inodes that a volume may ever create: 40 bits of a FUSE node id. */
-  inodesMax: 2 ** 40 - 1,
+  /** Volumes that a cluster may ever create: 24 bits of a FUSE node id, half of them for snapshots. */
+  volumesMax: 2 ** 23 - 1,
+  /** Inodes that a volume may ever create: 40 bits of a FUSE node id, one of them for `.snapshots`. */
+  inodesMax: 2 ** 40 - 2,
   /** Bytes of a volume's name. */
   volumeNameBytesMax: 255,
   /** Open sessions of one shard: an unlinked file remembers each of them. */

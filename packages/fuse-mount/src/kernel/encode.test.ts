@@ -1,4 +1,9 @@
-import type { Attributes, NodeAnswer } from '@holdfast/protocol';
+import {
+  type Attributes,
+  type NodeAnswer,
+  SNAPSHOT_NUMBERS_FROM,
+  type VolumeNumber,
+} from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
 import * as encode from './encode.ts';
 import { cookieOf, Listing } from './listing.ts';
@@ -77,6 +82,9 @@ describe('replies', () => {
   it('never let the kernel believe longer than a session is trusted, nor without a time', () => {
     const long = encode.encodeAttributes({ ...ANSWER, validMs: 3_600_000 });
     expect(long.readUInt32LE(16)).toBe(6);
+    const node = { volume: SNAPSHOT_NUMBERS_FROM as VolumeNumber, ino: ANSWER.node.ino };
+    const unchanging = encode.encodeAttributes({ ...ANSWER, node, validMs: 3_600_000 });
+    expect(unchanging.readUInt32LE(16)).toBe(60);
     for (const validMs of [0, -1, Number.NaN]) {
       const none = encode.encodeAttributes({ ...ANSWER, validMs });
       expect(none.toString('hex', 16, 32)).toBe('00'.repeat(16));

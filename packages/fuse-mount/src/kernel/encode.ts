@@ -11,7 +11,7 @@ import type {
   NodeAnswer,
   SpaceAnswer,
 } from '@holdfast/protocol';
-import { LIMITS } from '@holdfast/protocol';
+import { LIMITS, SNAPSHOT_NUMBERS_FROM } from '@holdfast/protocol';
 import { ATTRIBUTES_BYTES, ENTRY_BYTES, REPLY_HEADER_BYTES } from './abi.ts';
 import { LOCK_TYPE, MODE_TYPE_MASK } from './flags.ts';
 import { nodeIdHigh, nodeIdLow } from './node-id.ts';
@@ -28,6 +28,8 @@ const SPACE_UNIT_BYTES = 4096;
 const STATFS_BYTES = 80;
 /** Longest time that the kernel may believe an answer; a mount lost to its cluster is stale for no longer. */
 export const VALID_MS_MAX = LIMITS.sessionTrustMs;
+/** The same for nodes of snapshots, which never change: how long a removed one may still be shown. */
+const SNAPSHOT_VALID_MS_MAX = 60_000;
 
 const KIND_MODE: Readonly<Record<FileKind, number>> = {
   fifo: 0o010000,
@@ -92,7 +94,7 @@ export function encodeCreated(answer: NodeAnswer, handle: number, openFlags: num
 /** Reply to GETATTR and SETATTR. */
 export function encodeAttributes(answer: NodeAnswer): Buffer {
   const reply = emptyReply(16 + ATTRIBUTES_BYTES);
-  writeValidity(reply, REPLY_HEADER_BYTES, REPLY_HEADER_BYTES + 8, answer.validMs);
+  writeValidity(reply, REPLY_HEADER_BYTES, REPLY_HEADER_BYTES + 8, answer);
   writeAttributes(reply, REPLY_HEADER_BYTES + 16, answer);
   return reply;
 }
@@ -167,8 +169,8 @@ export function encodeLock(conflict: LockRequest | undefined): Buffer {
 export function writeEntry(reply: Buffer, at: number, answer: NodeAnswer): void {
   reply.writeUInt32LE(nodeIdLow(answer.node), at);
   reply.writeUInt32LE(nodeIdHigh(answer.node), at + 4);
-  writeValidity(reply, at + 16, at + 32, answer.validMs);
-  writeValidity(reply, at + 24, at + 36, answer.validMs);
+  writeValidity(reply, at + 16, at + 32, answer);
+  writeValidity(reply, at + 24, at + 36, answer);
   writeAttributes(reply, at + 40, answer);
 }
 
@@ -189,8 +191,14 @@ function writeAttributes(reply: Buffer, at: number, answer: NodeAnswer): void {
   reply.writeUInt32LE(PREFERRED_IO_BYTES, at + 80);
 }
 
-function writeValidity(reply: Buffer, secondsAt: number, nanosAt: number, validMs: number): void {
-  const ms = Math.min(validMs, VALID_MS_MAX);
+function writeValidity(
+  reply: Buffer,
+  secondsAt: number,
+  nanosAt: number,
+  { node, validMs }: NodeAnswer,
+): void {
+  const isSnapshot = node.volume >= SNAPSHOT_NUMBERS_FROM;
+  const ms = Math.min(validMs, isSnapshot ? SNAPSHOT_VALID_MS_MAX : VALID_MS_MAX);
   if (!(ms > 0)) return;
   reply.writeUInt32LE(Math.floor(ms / 1000), secondsAt);
   reply.writeUInt32LE(Math.floor((ms % 1000) * 1_000_000), nanosAt);

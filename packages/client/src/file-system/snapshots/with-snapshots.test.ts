@@ -1,0 +1,368 @@
+import { apply, MemoryState, view } from '@holdfast/metadata';
+import {
+  type ChunkId,
+  type Command,
+  type CommandResult,
+  type FileSystem,
+  HoldfastError,
+  INTERNAL_SESSION,
+  type InodeNumber,
+  type NodeReference,
+  type Operation,
+  type RequestContext,
+  ROOT_INODE,
+  ROOT_VOLUME,
+  type ShardId,
+  SNAPSHOTS_INODE,
+  type View,
+  type VolumeNumber,
+  type VolumeRecord,
+} from '@holdfast/protocol';
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { CallOutcome } from '../../cluster/cluster.ts';
+import { MemoryJournal } from '../../session/journal.ts';
+import { Session } from '../../session/session.ts';
+import { Volumes } from '../../volumes.ts';
+import { ClusterFileSystem } from '../cluster-file-system.ts';
+import { FileData } from '../file-data.ts';
+import { SnapshotNumbers } from './snapshot-numbers.ts';
+import { withSnapshots } from './with-snapshots.ts';
+
+const VOLUME = 1 as VolumeNumber;
+const ROOT: NodeReference = { volume: VOLUME, ino: ROOT_INODE };
+const LIST: NodeReference = { volume: VOLUME, ino: SNAPSHOTS_INODE };
+const CONTEXT: RequestContext = { uid: 0, gid: 0, pid: 0, requestId: 0 };
+const RECORD = { number: VOLUME, name: 'v', shard: 1 as ShardId, state: 'ready' };
+const FILE = { kind: 'file', mode: 0o644, rdev: 0, target: '', exclusive: true } as const;
+
+/** A client whose shard is the state machine in memory, and whose chunks are too. */
+class World {
+  readonly state = new MemoryState();
+  readonly chunks = new Map<ChunkId, Buffer>();
+  /** Looks that the shard answered. */
+  readonly views: View[] = [];
+  readonly fileSystem: FileSystem;
+  nowMs = 0;
+  #sequence = 0;
+
+  constructor() {
+    const policy = { mode: 0o750, uid: 5, gid: 6, quotaBytes: 0, quotaInodes: 0 };
+    this.say({ op: 'init-volume', name: 'v', ...policy });
+    const volumes = new Volumes({ callLeader: this.#call });
+    const journal = new MemoryJournal();
+    const session = new Session({
+      cluster: { callLeader: this.#call },
+      journal,
+      host: 'here',
+      onNotice: () => {},
+      onExpired: () => {},
+      nowNs: () => 1n,
+    });
+    const chunks = {
+      sink: { write: this.#write },
+      source: { read: this.#read },
+    };
+    const live = new ClusterFileSystem({
+      session,
+      volumes,
+      data: new FileData({ ...chunks, session, isHeld: () => false }),
+      clusterSpace: () => Promise.resolve({ totalBytes: 100, freeBytes: 100 }),
+      close: () => session.close(),
+    });
+    const numbers = new SnapshotNumbers();
+    const nowMs = (): number => this.nowMs;
+    this.fileSystem = withSnapshots({ ...chunks, live, session, volumes, numbers, nowMs });
+  }
+
+  /** An operation of somebody else. */
+  say(operation: Operation): void {
+    this.#sequence += 1;
+    const numbers = { sequence: this.#sequence, answeredBelow: 0, timeNs: 1n };
+    const command = { v: 1, session: INTERNAL_SESSION, ...numbers, volume: VOLUME } as const;
+    const result = apply(this.state, { ...command, operation });
+    if (!result.ok) throw new HoldfastError('INTERNAL', `the shard refuses: ${result.code}`);
+  }
+
+  /** A file of the volume with these bytes. */
+  async file(name: string, bytes: Uint8Array): Promise<NodeReference> {
+    const { node } = await this.fileSystem.create(ROOT, name, FILE, CONTEXT);
+    await this.write(node, bytes);
+    return node;
+  }
+
+  async write(node: NodeReference, bytes: Uint8Array): Promise<void> {
+    const options = { append: false, killPrivileges: false };
+    await this.fileSystem.write(node, 0, bytes, options, CONTEXT);
+  }
+
+  async read(node: NodeReference, length = 10): Promise<string> {
+    return Buffer.from(await this.fileSystem.read(node, 0, length, CONTEXT)).toString();
+  }
+
+  /** The node at a path below `.snapshots`. */
+  async past(...names: string[]): Promise<NodeReference> {
+    let node = (await this.fileSystem.lookup(ROOT, '.snapshots', CONTEXT)).node;
+    for (const name of names) node = (await this.fileSystem.lookup(node, name, CONTEXT)).node;
+    return node;
+  }
+
+  readonly #call = async <T>(
+    _shard: ShardId,
+    method: string,
+    header: unknown,
+  ): Promise<CallOutcome<T>> => {
+    const answer = (value: unknown): CallOutcome<T> => ({ header: value as T, retried: false });
+    if (method === 'registry.volumes') return answer({ volumes: [RECORD as VolumeRecord] });
+    if (method === 'meta.execute') {
+      return answer(apply(this.state, (header as { command: Command }).command) as CommandResult);
+    }
+    if (method !== 'meta.view') return answer({});
+    const call = header as Parameters<typeof view>[1];
+    this.views.push(call.view);
+    return answer(await view(this.state, call));
+  };
+
+  readonly #write = (bytes: Uint8Array): Promise<{ chunk: ChunkId; chunkLength: number }> => {
+    const chunk = this.chunks.size.toString(16).padStart(32, '0') as ChunkId;
+    this.chunks.set(chunk, Buffer.from(bytes));
+    return Promise.resolve({ chunk, chunkLength: bytes.length });
+  };
+
+  readonly #read = (
+    chunk: ChunkId,
+    _whole: number,
+    offset: number,
+    length: number,
+  ): Promise<Uint8Array> => {
+    const bytes = this.chunks.get(chunk);
+    if (bytes === undefined) return Promise.reject(new HoldfastError('CHUNK_MISSING'));
+    return Promise.resolve(bytes.subarray(offset, offset + length));
+  };
+}
+
+describe('.snapshots of a volume', () => {
+  let world: World;
+  let fileSystem: FileSystem;
+  beforeEach(() => {
+    world = new World();
+    fileSystem = world.fileSystem;
+  });
+  const names = async (node: NodeReference, count = 100): Promise<string[]> => {
+    const found: string[] = [];
+    for (let cookie = 0; ; ) {
+      const { entries, end } = await fileSystem.readDirectory(node, cookie, count, CONTEXT);
+      found.push(...entries.map(({ name }) => name));
+      cookie = entries.at(-1)?.cookie ?? cookie;
+      if (end) return found;
+    }
+  };
+
+  it('is found but not listed, belongs to whom the root belongs, and lists the snapshots', async () => {
+    expect(await names(await world.past())).toEqual([]);
+    for (const name of ['c', 'a', 'b']) world.say({ op: 'create-snapshot', name });
+    world.say({ op: 'remove-snapshot', name: 'a' });
+    const found = await fileSystem.lookup(ROOT, '.snapshots', CONTEXT);
+    expect(found).toMatchObject({ node: LIST, validMs: 0 });
+    expect(found.attributes).toMatchObject({ kind: 'directory', mode: 0o550, uid: 5, gid: 6 });
+    expect(await names(LIST, 1)).toEqual(['c', 'b']);
+    expect(await names(ROOT)).toEqual([]);
+    expect(await fileSystem.parentOf(LIST, CONTEXT)).toEqual(ROOT);
+    expect(await fileSystem.parentOf(await world.past('b'), CONTEXT)).toEqual(LIST);
+    const isNone = expect.objectContaining({ code: 'ENOENT' });
+    await expect(world.past('a')).rejects.toEqual(isNone);
+    // Nowhere but in the root of a volume.
+    const list = { volume: ROOT_VOLUME, ino: ROOT_INODE };
+    await expect(fileSystem.lookup(await world.past('b'), '.snapshots', CONTEXT)).rejects.toEqual(
+      isNone,
+    );
+    await expect(fileSystem.create(list, '.snapshots', FILE, CONTEXT)).rejects.toThrow(
+      expect.objectContaining({ code: 'EPERM' }),
+    );
+  });
+
+  it('shows names, attributes and bytes of then, kept apart by snapshot', async () => {
+    const small = await world.file('small', Buffer.from('first'));
+    const large = await world.file('large', Buffer.alloc(3 * 2 ** 20, 'a'));
+    world.say({ op: 'create-snapshot', name: 'one' });
+    await world.write(small, Buffer.from('second'));
+    await world.write(large, Buffer.alloc(2 ** 20, 'b'));
+    world.say({ op: 'create-snapshot', name: 'two' });
+    await fileSystem.unlink(ROOT, 'small', CONTEXT);
+    const [one, two] = [await world.past('one', 'small'), await world.past('two', 'small')];
+    expect(one.ino).toBe(small.ino);
+    expect(two).toEqual({ volume: expect.any(Number), ino: small.ino });
+    expect(new Set([one.volume, two.volume, VOLUME]).size).toBe(3);
+    for (let round = 0; round < 2; round += 1) {
+      expect(await world.read(one)).toBe('first');
+      expect(await world.read(two)).toBe('second');
+      expect(await world.read(await world.past('one', 'large'))).toBe('a'.repeat(10));
+      expect(await world.read(await world.past('two', 'large'))).toBe('b'.repeat(10));
+    }
+    expect((await fileSystem.getAttributes(one, CONTEXT)).attributes.size).toBe(5);
+    expect(await names(await world.past('one'))).toEqual(['small', 'large']);
+    expect(await names(ROOT)).toEqual(['large']);
+    expect(await fileSystem.space(one, CONTEXT)).toEqual({
+      totalBytes: 3 * 2 ** 20 + 5,
+      freeBytes: 0,
+      totalInodes: 3,
+      freeInodes: 0,
+    });
+  });
+
+  it('asks for what it knows only when it has not heard of the snapshot for long', async () => {
+    await world.file('f', Buffer.from('bytes'));
+    world.say({ op: 'create-snapshot', name: 's' });
+    const file = await world.past('s', 'f');
+    expect(await world.read(file)).toBe('bytes');
+    const looks = world.views.length;
+    for (let i = 0; i < 5; i += 1) expect(await world.read(file)).toBe('bytes');
+    expect(world.views.length).toBe(looks);
+    world.say({ op: 'remove-snapshot', name: 's' });
+    world.nowMs += 60_000;
+    const isGone = expect.objectContaining({ code: 'ESTALE' });
+    await expect(world.read(file)).rejects.toEqual(isGone);
+    await expect(fileSystem.getAttributes(file, CONTEXT)).rejects.toEqual(isGone);
+    await expect(fileSystem.open(file, { write: false, truncate: false }, CONTEXT)).rejects.toEqual(
+      isGone,
+    );
+  });
+
+  it('never shows the old tree under a name that is used again', async () => {
+    const node = await world.file('f', Buffer.from('old'));
+    world.say({ op: 'create-snapshot', name: 's' });
+    const old = await world.past('s', 'f');
+    expect(await world.read(old)).toBe('old');
+    await world.write(node, Buffer.from('new'));
+    world.say({ op: 'remove-snapshot', name: 's' });
+    await expect(world.past('s')).rejects.toEqual(expect.objectContaining({ code: 'ENOENT' }));
+    world.say({ op: 'create-snapshot', name: 's' });
+    const young = await world.past('s', 'f');
+    expect(young.volume).not.toBe(old.volume);
+    expect(await world.read(young)).toBe('new');
+    // The way to a file is looked at anew each time; what is below may be believed.
+    expect((await fileSystem.lookup(LIST, 's', CONTEXT)).validMs).toBe(0);
+    const root = await world.past('s');
+    expect((await fileSystem.lookup(root, 'f', CONTEXT)).validMs).toBeGreaterThan(1_000);
+  });
+
+  it('refuses all changes', async () => {
+    const live = await world.file('f', Buffer.from('bytes'));
+    world.say({ op: 'create-snapshot', name: 's' });
+    const [root, f] = [await world.past('s'), await world.past('s', 'f')];
+    const lock = {
+      family: 'flock',
+      start: 0,
+      end: Number.MAX_SAFE_INTEGER,
+      owner: '1',
+      pid: 1,
+    } as const;
+    const none = { append: false, killPrivileges: false };
+    const space = { mode: 'punch', keepSize: true, offset: 0, length: 1 } as const;
+    const place = { parent: root, name: 'f' };
+    const free = { parent: root, name: 'g' };
+    const here = { parent: ROOT, name: 'f' };
+    const changes = (node: NodeReference, parent: NodeReference): (() => Promise<unknown>)[] => [
+      () => fileSystem.setAttributes(node, { mode: 0 }, CONTEXT),
+      () => fileSystem.create(parent, 'g', FILE, CONTEXT),
+      () => fileSystem.link(node, parent, 'g', CONTEXT),
+      () => fileSystem.link(live, parent, 'g', CONTEXT),
+      () => fileSystem.unlink(parent, 'f', CONTEXT),
+      () => fileSystem.removeDirectory(parent, 'f', CONTEXT),
+      () => fileSystem.open(node, { write: true, truncate: false }, CONTEXT),
+      () => fileSystem.open(node, { write: false, truncate: true }, CONTEXT),
+      () => fileSystem.write(node, 0, Buffer.from('x'), none, CONTEXT),
+      () => fileSystem.allocate(node, space, CONTEXT),
+      () => fileSystem.setXattr(node, 'user.a', Buffer.from('x'), 'set', CONTEXT),
+      () => fileSystem.removeXattr(node, 'user.a', CONTEXT),
+      () => fileSystem.setLock(node, { ...lock, type: 'write' }, { wait: true }, CONTEXT),
+    ];
+    const all = [
+      ...changes(f, root),
+      ...changes(LIST, LIST),
+      () => fileSystem.rename(place, free, 'replace', CONTEXT),
+      () => fileSystem.rename(place, { parent: ROOT, name: 'g' }, 'replace', CONTEXT),
+      () => fileSystem.rename(here, free, 'replace', CONTEXT),
+      () => fileSystem.rename({ parent: LIST, name: 's' }, here, 'exchange', CONTEXT),
+    ];
+    for (const change of all) {
+      await expect(change()).rejects.toEqual(expect.objectContaining({ code: 'EROFS' }));
+    }
+    await expect(fileSystem.link(f, ROOT, 'g', CONTEXT)).rejects.toEqual(
+      expect.objectContaining({ code: 'EXDEV' }),
+    );
+    await fileSystem.setLock(f, { ...lock, type: 'read' }, { wait: false }, CONTEXT);
+    await fileSystem.setLock(f, { ...lock, type: 'unlock' }, { wait: false }, CONTEXT);
+    expect(await fileSystem.testLock(f, { ...lock, type: 'write' }, CONTEXT)).toBeUndefined();
+    expect(await world.read(f)).toBe('bytes');
+    expect(await names(ROOT)).toEqual(['f']);
+  });
+
+  it('opens and closes files there without a word to the shard about them', async () => {
+    await world.file('f', Buffer.from('bytes'));
+    world.say({ op: 'create-snapshot', name: 's' });
+    const f = await world.past('s', 'f');
+    fileSystem.reopen(f, { write: false });
+    const looks = world.views.length;
+    await fileSystem.open(f, { write: false, truncate: false }, CONTEXT);
+    await fileSystem.flush(f, '1', CONTEXT);
+    await fileSystem.releaseLocks(f, 'flock', '1');
+    await fileSystem.sync(f, { dataOnly: false }, CONTEXT);
+    await fileSystem.release(f, { write: false });
+    expect(world.views.length).toBe(looks);
+  });
+
+  const place = { parent: ROOT, name: '.snapshots' };
+  /** How each attempt at making, moving or removing the directory itself ends. */
+  const attempts = async (): Promise<string[]> => {
+    const file = await world.file('f', Buffer.from('bytes'));
+    const other = { parent: ROOT, name: 'g' };
+    const actions: (() => Promise<unknown>)[] = [
+      () => fileSystem.create(ROOT, '.snapshots', FILE, CONTEXT),
+      () => fileSystem.create(ROOT, '.snapshots', { ...FILE, exclusive: false }, CONTEXT),
+      () => fileSystem.link(file, ROOT, '.snapshots', CONTEXT),
+      () => fileSystem.rename({ parent: ROOT, name: 'f' }, place, 'replace', CONTEXT),
+      () => fileSystem.rename(place, other, 'replace', CONTEXT),
+      () => fileSystem.removeDirectory(ROOT, '.snapshots', CONTEXT),
+      () => fileSystem.unlink(ROOT, '.snapshots', CONTEXT),
+    ];
+    const codes: string[] = [];
+    for (const action of actions) {
+      const code = await action().then(
+        () => 'done',
+        (error: unknown) => (error instanceof HoldfastError ? error.code : String(error)),
+      );
+      codes.push(code);
+    }
+    return codes;
+  };
+  const REFUSALS = ['EEXIST', 'EEXIST', 'EEXIST', 'EEXIST', 'EBUSY', 'EBUSY', 'EISDIR'];
+
+  it('cannot be made, moved or removed', async () => {
+    expect(await attempts()).toEqual(REFUSALS);
+    expect(await names(ROOT)).toEqual(['f']);
+  });
+
+  it('waits until an entry of that name from before is gone', async () => {
+    const inode = { ...FILE, uid: 0, gid: 0 };
+    world.say({ op: 'create', ...inode, parent: ROOT_INODE, name: '.snapshots' });
+    const own = await world.past();
+    expect(own.ino).not.toBe(SNAPSHOTS_INODE);
+    expect(await names(ROOT)).toEqual(['.snapshots']);
+    await world.write(own, Buffer.from('own'));
+    const open = { ...FILE, exclusive: false };
+    const again = await fileSystem.create(ROOT, '.snapshots', open, CONTEXT);
+    expect(again).toMatchObject({ created: false, node: own });
+    await fileSystem.rename(place, { parent: ROOT, name: 'kept' }, 'replace', CONTEXT);
+    expect(await world.past()).toEqual(LIST);
+    expect(await world.read(own)).toBe('own');
+    expect(await attempts()).toEqual(REFUSALS);
+    expect(await names(ROOT)).toEqual(['kept', 'f']);
+  });
+
+  it('answers a node that no one was given with ESTALE', async () => {
+    const node = { volume: (2 ** 24 - 1) as VolumeNumber, ino: 1 as InodeNumber };
+    await expect(fileSystem.getAttributes(node, CONTEXT)).rejects.toEqual(
+      expect.objectContaining({ code: 'ESTALE' }),
+    );
+  });
+});
