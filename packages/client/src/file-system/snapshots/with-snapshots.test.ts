@@ -41,7 +41,10 @@ class World {
   readonly chunks = new Map<ChunkId, Buffer>();
   /** Looks that the shard answered. */
   readonly views: View[] = [];
+  readonly session: Session;
   readonly fileSystem: FileSystem;
+  /** Called when a look was answered, before its answer arrives. */
+  afterView: (view: View) => void = () => {};
   nowMs = 0;
   #sequence = 0;
 
@@ -50,7 +53,7 @@ class World {
     this.say({ op: 'init-volume', name: 'v', ...policy });
     const volumes = new Volumes({ callLeader: this.#call });
     const journal = new MemoryJournal();
-    const session = new Session({
+    this.session = new Session({
       cluster: { callLeader: this.#call },
       journal,
       host: 'here',
@@ -62,6 +65,7 @@ class World {
       sink: { write: this.#write },
       source: { read: this.#read },
     };
+    const { session } = this;
     const live = new ClusterFileSystem({
       session,
       volumes,
@@ -75,10 +79,10 @@ class World {
   }
 
   /** An operation of somebody else. */
-  say(operation: Operation): void {
+  say(operation: Operation, volume = VOLUME): void {
     this.#sequence += 1;
     const numbers = { sequence: this.#sequence, answeredBelow: 0, timeNs: 1n };
-    const command = { v: 1, session: INTERNAL_SESSION, ...numbers, volume: VOLUME } as const;
+    const command = { v: 1, session: INTERNAL_SESSION, ...numbers, volume } as const;
     const result = apply(this.state, { ...command, operation });
     if (!result.ok) throw new HoldfastError('INTERNAL', `the shard refuses: ${result.code}`);
   }
@@ -119,7 +123,9 @@ class World {
     if (method !== 'meta.view') return answer({});
     const call = header as Parameters<typeof view>[1];
     this.views.push(call.view);
-    return answer(await view(this.state, call));
+    const found = await view(this.state, call);
+    this.afterView(call.view);
+    return answer(found);
   };
 
   readonly #write = (bytes: Uint8Array): Promise<{ chunk: ChunkId; chunkLength: number }> => {
@@ -153,7 +159,7 @@ describe('.snapshots of a volume', () => {
       const { entries, end } = await fileSystem.readDirectory(node, cookie, count, CONTEXT);
       found.push(...entries.map(({ name }) => name));
       cookie = entries.at(-1)?.cookie ?? cookie;
-      if (end) return found;
+      if (end || entries.length === 0) return found; // as the kernel has it
     }
   };
 
@@ -357,6 +363,39 @@ describe('.snapshots of a volume', () => {
     expect(await world.read(own)).toBe('own');
     expect(await attempts()).toEqual(REFUSALS);
     expect(await names(ROOT)).toEqual(['kept', 'f']);
+  });
+
+  it('goes on behind snapshots that are removed while it is listed', async () => {
+    for (const name of ['a', 'b', 'c']) world.say({ op: 'create-snapshot', name });
+    let gone = ['a', 'b'];
+    world.afterView = ({ view: looked }) => {
+      if (looked !== 'snapshots') return;
+      for (const name of gone) world.say({ op: 'remove-snapshot', name });
+      gone = [];
+    };
+    expect(await names(LIST, 1)).toEqual(['c']);
+  });
+
+  it('finds the last of more snapshots than the shard names at once', async () => {
+    for (let i = 1; i <= 1_100; i += 1) world.say({ op: 'create-snapshot', name: `s${i}` });
+    expect((await world.past('s1100')).ino).toBe(ROOT_INODE);
+    expect((await names(LIST)).length).toBe(1_100);
+    await expect(world.past('s1101')).rejects.toEqual(expect.objectContaining({ code: 'ENOENT' }));
+  });
+
+  it('is gone with the volume', async () => {
+    await world.file('f', Buffer.from('bytes'));
+    world.say({ op: 'create-snapshot', name: 's' });
+    const [root, file] = [await world.past('s'), await world.past('s', 'f')];
+    // As its delegation is recalled first.
+    const session = world.session.id;
+    world.say({ op: 'expire-session', expired: session }, ROOT_VOLUME);
+    world.session.notice({ shard: 1 as ShardId, session, notice: { notice: 'expired' } });
+    world.say({ op: 'destroy-volume', force: true });
+    const isGone = expect.objectContaining({ code: 'ESTALE' });
+    await expect(fileSystem.getAttributes(file, CONTEXT)).rejects.toEqual(isGone);
+    await expect(world.read(file)).rejects.toEqual(isGone);
+    await expect(fileSystem.lookup(root, 'f', CONTEXT)).rejects.toBeInstanceOf(HoldfastError);
   });
 
   it('answers a node that no one was given with ESTALE', async () => {
