@@ -11,7 +11,7 @@ export type NodeNumber = Brand<number, 'NodeNumber'>;
 /** A Raft group. 0 is the system shard; 1 … are volume shards. */
 export type ShardId = Brand<number, 'ShardId'>;
 /**
- * A volume's number, 1 … 2^23-1, never used again; 0 stands for the list of volumes itself. In a
+ * A volume's number, 1 … 2^22-1, never used again; 0 stands for the list of volumes itself. In a
  * {@link NodeReference} also the number of a snapshot, see {@link SNAPSHOT_NUMBERS_FROM}.
  */
 export type VolumeNumber = Brand<number, 'VolumeNumber'>;
@@ -37,10 +37,12 @@ export const ROOT_INODE = 1 as InodeNumber;
 /** The pseudo volume whose root lists the volumes. */
 export const ROOT_VOLUME = 0 as VolumeNumber;
 /**
- * Numbers from here up to 2^24-1 stand for snapshots in the nodes of a mount, which gives them: no
- * volume has one.
+ * Numbers from here up to 2^23-1 stand for snapshots in the nodes of a mount, which gives them: no
+ * volume has one. None above is used: `st_ino` would be negative for programs that take it as signed.
  */
-export const SNAPSHOT_NUMBERS_FROM = 2 ** 23;
+export const SNAPSHOT_NUMBERS_FROM = 2 ** 22;
+/** How many there are. */
+export const SNAPSHOT_NUMBERS = 2 ** 22;
 /** The directory `.snapshots` of a volume, in the nodes of a mount: no inode of a volume has it. */
 export const SNAPSHOTS_INODE = (2 ** 40 - 1) as InodeNumber;
 export const PARTITION_COUNT = 16_384;

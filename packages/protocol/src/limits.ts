@@ -35,8 +35,8 @@ export const LIMITS = {
   sessionKeepaliveMs: 1_000,
   /** Milliseconds that an operation waits for a quorum before it fails (P4). */
   operationWaitMs: 30_000,
-  /** Volumes that a cluster may ever create: 24 bits of a FUSE node id, half of them for snapshots. */
-  volumesMax: 2 ** 23 - 1,
+  /** Volumes that a cluster may ever create: 24 bits of a FUSE node id, of which snapshots take a part. */
+  volumesMax: 2 ** 22 - 1,
   /** Inodes that a volume may ever create: 40 bits of a FUSE node id, one of them for `.snapshots`. */
   inodesMax: 2 ** 40 - 2,
   /** Bytes of a volume's name. */

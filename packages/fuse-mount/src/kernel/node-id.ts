@@ -3,8 +3,9 @@
  *
  * | bits    | meaning                                    |
  * |---------|--------------------------------------------|
- * | 63 … 40 | number of the volume; 0: list of volumes;  |
- * |         | with bit 63 set: number of a snapshot      |
+ * | 63      | 0                                          |
+ * | 62 … 40 | number of the volume; 0: list of volumes;  |
+ * |         | with bit 62 set: number of a snapshot      |
  * | 39 … 0  | inode within the volume; 1: its root       |
  *
  * The kernel's root, FUSE_ROOT_ID = 1, is thereby volume 0, inode 1 without a special case. As

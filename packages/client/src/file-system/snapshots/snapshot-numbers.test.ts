@@ -24,7 +24,7 @@ describe('numbers of snapshots', () => {
     const given = keys.map((each) => numbers.numberOf(each));
     expect(new Set(given).size).toBe(keys.length);
     expect(Math.min(...given)).toBeGreaterThanOrEqual(SNAPSHOT_NUMBERS_FROM);
-    expect(Math.max(...given)).toBeLessThan(2 ** 24);
+    expect(Math.max(...given)).toBeLessThan(2 ** 23);
     expect(given.every(SnapshotNumbers.isSnapshot)).toBe(true);
     expect(SnapshotNumbers.isSnapshot((SNAPSHOT_NUMBERS_FROM - 1) as VolumeNumber)).toBe(false);
     expect(given.map((number) => numbers.keyOf(number))).toEqual(keys);

@@ -1,5 +1,10 @@
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
-import { HoldfastError, SNAPSHOT_NUMBERS_FROM, type VolumeNumber } from '@holdfast/protocol';
+import {
+  HoldfastError,
+  SNAPSHOT_NUMBERS,
+  SNAPSHOT_NUMBERS_FROM,
+  type VolumeNumber,
+} from '@holdfast/protocol';
 
 /** A snapshot for ever: generations are never used again, unlike the names of snapshots. */
 export interface SnapshotKey {
@@ -7,8 +12,6 @@ export interface SnapshotKey {
   readonly generation: number;
 }
 
-/** Numbers that there are: the upper half of 24 bits. */
-const NUMBERS = 2 ** 24 - SNAPSHOT_NUMBERS_FROM;
 /** Snapshots that one mount may show in its life: bounds memory, and keeps the search for a number short. */
 const SNAPSHOTS_MAX = 2 ** 20;
 
@@ -65,7 +68,7 @@ export class SnapshotNumbers {
       throw new HoldfastError('ENOSPC', message);
     }
     let place = placeOf(key);
-    while (this.#keys.has(SNAPSHOT_NUMBERS_FROM + place)) place = (place + 1) % NUMBERS;
+    while (this.#keys.has(SNAPSHOT_NUMBERS_FROM + place)) place = (place + 1) % SNAPSHOT_NUMBERS;
     const number = (SNAPSHOT_NUMBERS_FROM + place) as VolumeNumber;
     this.#write(`${number} ${textOf(key)}\n`);
     this.#put(number, key);
@@ -89,7 +92,7 @@ export class SnapshotNumbers {
   }
 
   #load(line: string, path: string): void {
-    const match = /^(\d{7,8}) (\d{1,8}) (\d{1,16})$/.exec(line);
+    const match = /^(\d{7}) (\d{1,7}) (\d{1,16})$/.exec(line);
     if (match === null) {
       const message = `${path} is no table of snapshots; unmount and mount again`;
       throw new HoldfastError('CORRUPT', message);
@@ -114,5 +117,5 @@ function placeOf(key: SnapshotKey): number {
   for (const byte of Buffer.from(textOf(key), 'latin1')) {
     hash = Math.imul(hash ^ byte, 0x01000193);
   }
-  return ((hash ^ (hash >>> 23)) >>> 0) % NUMBERS;
+  return ((hash ^ (hash >>> 23)) >>> 0) % SNAPSHOT_NUMBERS;
 }

@@ -399,7 +399,7 @@ describe('.snapshots of a volume', () => {
   });
 
   it('answers a node that no one was given with ESTALE', async () => {
-    const node = { volume: (2 ** 24 - 1) as VolumeNumber, ino: 1 as InodeNumber };
+    const node = { volume: (2 ** 23 - 1) as VolumeNumber, ino: 1 as InodeNumber };
     await expect(fileSystem.getAttributes(node, CONTEXT)).rejects.toEqual(
       expect.objectContaining({ code: 'ESTALE' }),
     );
