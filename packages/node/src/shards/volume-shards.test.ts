@@ -310,6 +310,32 @@ describe('volume shards', () => {
     expect(order).toEqual(['returned', 'seen']);
   });
 
+  it('shows a snapshot to every session, without recalling the volume from who holds it', async () => {
+    const on = await start(3);
+    const [holder, other] = [
+      await new TestSession(on, 'a').open(),
+      await new TestSession(on, 'b').open(),
+    ];
+    await holder.execute({ op: 'acquire-delegation' });
+    await holder.create('then');
+    const taken = await holder.execute({ op: 'create-snapshot', name: 's' });
+    const at = taken.ok ? taken.answer.snapshot!.generation : 0;
+    await holder.execute({ op: 'unlink', ...ROOT, name: 'then' });
+    await holder.create('now');
+    const then = { view: 'lookup', ...ROOT, name: 'then', at } as const;
+    const list = { view: 'read-directory', ino: ROOT_INODE, after: 0, count: 9, at } as const;
+    const isGone = expect.objectContaining({ code: 'ESTALE' });
+    for (const isAfterKill of [false, true]) {
+      if (isAfterKill) await on.cluster.kill((await on.cluster.leader(SHARD)).node);
+      expect(await other.view(then)).toMatchObject({ attributes: { nlink: 1 } });
+      expect(await other.view(list)).toMatchObject({ entries: [{ name: 'then' }], end: true });
+      await expect(other.view({ ...then, at: at + 1 })).rejects.toEqual(isGone);
+    }
+    expect(holder.notices.map(({ notice }) => notice.notice)).not.toContain('recall');
+    await holder.execute({ op: 'remove-snapshot', name: 's' });
+    await expect(other.view(then)).rejects.toEqual(isGone);
+  });
+
   it('gives up a recall that nobody answers, within its bound', async () => {
     const on = await start(1, { recallWaitMs: 300 });
     const [holder, other] = [
