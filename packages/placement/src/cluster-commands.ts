@@ -62,7 +62,7 @@ export type RegistryChange =
       readonly incarnation: string;
       readonly changes: NodeChanges;
     }
-  /** Forgets a peer and revokes its certificates. CONFLICT while it is up (unless `force`) or is the last one. */
+  /** Forgets a peer, where its host uses volumes, and revokes its certificates. CONFLICT while it is up (unless `force`) or is the last one. */
   | { readonly op: 'remove-node'; readonly node: NodeNumber; readonly force: boolean }
   /** Gives number and shard. Same name and policy again: the existing volume; another policy: CONFLICT. */
   | { readonly op: 'create-volume'; readonly name: string; readonly policy: Partial<VolumePolicy> }
@@ -81,6 +81,16 @@ export type RegistryChange =
   | { readonly op: 'finish-remove'; readonly volume: VolumeNumber }
   | { readonly op: 'attach'; readonly name: string; readonly host: string }
   | { readonly op: 'detach'; readonly name: string; readonly host: string }
+  /**
+   * A detach in the name of a host that is gone. CONFLICT, unless `force`, when that host is a peer
+   * that is up or draining, or no peer at all; NOT_FOUND when it does not use the volume.
+   */
+  | {
+      readonly op: 'release';
+      readonly name: string;
+      readonly host: string;
+      readonly force: boolean;
+    }
   | { readonly op: 'set-policy'; readonly name: string; readonly policy: Partial<VolumePolicy> }
   | { readonly op: 'create-token'; readonly token: Omit<TokenRecord, 'revoked' | 'createdAt'> }
   | { readonly op: 'revoke-token'; readonly id: string }

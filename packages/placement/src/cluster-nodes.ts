@@ -6,6 +6,7 @@ import {
   type ShardId,
   SYSTEM_SHARD,
 } from '@holdfast/protocol';
+import { detachEverywhere } from './cluster-attachments.ts';
 import {
   type NodeFacts,
   REGISTRY_LIMITS,
@@ -191,6 +192,7 @@ export function removeNode(
     return refuse('CONFLICT', `peer ${change.node} is up; drain or stop it first`);
   }
   dropNode(records, node);
+  detachEverywhere(records, node.record.name);
   return changed();
 }
 

@@ -7,6 +7,7 @@ import type {
   VolumeNumber,
   VolumeRecord,
 } from '@holdfast/protocol';
+import { release } from './cluster-attachments.ts';
 import {
   REGISTRY_LIMITS,
   type RegistryChange,
@@ -138,6 +139,8 @@ export class ClusterState {
         return volumes.attach(records, change);
       case 'detach':
         return volumes.detach(records, change);
+      case 'release':
+        return release(records, change);
       case 'set-policy':
         return this.#afterPolicy(volumes.setPolicy(records, change));
       case 'create-token':

@@ -1,4 +1,5 @@
 import type { ClusterStatus } from '@holdfast/node';
+import { HoldfastError } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
 import { endSoon, stopSignal } from '../stop-signal.ts';
@@ -49,6 +50,24 @@ export function addNode(program: Command): void {
       const { admin, output } = contextOf(command);
       const { nodes } = await admin<ClusterStatus>('GET', '/v1/status');
       output.result(nodes, () => nodeLines(nodes));
+    });
+  node
+    .command('rm <peer>')
+    .description('forget a peer for good: its data is copied elsewhere, its certificates end')
+    .option('--force', 'even when it is up')
+    .action(async (peer: string, options: { force?: boolean }, command: Command) => {
+      const { admin, output } = contextOf(command);
+      const { nodes } = await admin<ClusterStatus>('GET', '/v1/status');
+      const found = nodes.find(({ number, name }) => String(number) === peer || name === peer);
+      if (found === undefined) {
+        const names = nodes.map(({ name }) => name).join(', ');
+        throw new HoldfastError('NOT_FOUND', `there is no peer '${peer}'; these are: ${names}`);
+      }
+      const query = options.force === true ? '?force=true' : '';
+      await admin('DELETE', `/v1/nodes/${found.number}${query}`);
+      output.result({ removed: found.name, number: found.number }, () => [
+        `peer ${found.name} is removed; volumes are no longer in use there`,
+      ]);
     });
 }
 

@@ -6,6 +6,7 @@ import { parseCount, parseMode, parseSize } from '../sizes.ts';
 import { listSnapshots } from '../snapshots.ts';
 import { snapshotLines } from './snapshot.ts';
 import { addVolumeArchive } from './volume-archive.ts';
+import { addVolumeRelease } from './volume-release.ts';
 
 interface CreateOptions {
   readonly size?: number;
@@ -24,6 +25,7 @@ export function addVolume(program: Command): void {
     .description('create, list, inspect, export, import and remove volumes');
   addCreate(volume);
   addVolumeArchive(volume);
+  addVolumeRelease(volume);
   volume
     .command('ls')
     .description('list the volumes')

@@ -163,8 +163,34 @@ describe('the admin API', () => {
         detail: { attachedTo: ['h9'] },
       },
     });
-    await registry.execute({ op: 'detach', name: 'used', host: 'h9' });
+    expect(await call('DELETE', '/v1/volumes/used/attachments/h8')).toMatchObject({
+      status: 404,
+      body: { message: expect.stringContaining('h9') },
+    });
+    expect(await call('DELETE', '/v1/volumes/used/attachments/h9')).toMatchObject({
+      status: 409,
+      body: { code: 'CONFLICT', message: expect.stringMatching(/no peer.*force/) },
+    });
+    expect(await call('DELETE', '/v1/volumes/used/attachments/h9?force=true')).toMatchObject({
+      status: 200,
+      body: { volume: { attachedTo: [] } },
+    });
     expect(await call('DELETE', '/v1/volumes/used?force=true')).toMatchObject({ status: 200 });
+    expect(await call('DELETE', '/v1/volumes/used/attachments/h9')).toMatchObject({ status: 404 });
+  });
+
+  it('takes a volume from a host that is up only by force', async () => {
+    const { registry } = cluster.node('n1').core;
+    await call('POST', '/v1/volumes', { name: 'held' });
+    await registry.execute({ op: 'attach', name: 'held', host: 'n1' });
+    expect(await call('DELETE', '/v1/volumes/held/attachments/n1')).toMatchObject({
+      status: 409,
+      body: { code: 'CONFLICT', message: expect.stringMatching(/is up/) },
+    });
+    expect(await call('DELETE', '/v1/volumes/held/attachments/n1?force=true')).toMatchObject({
+      status: 200,
+    });
+    expect(await call('DELETE', '/v1/volumes/held')).toMatchObject({ status: 200 });
   });
 
   it.each([

@@ -80,7 +80,7 @@ describe('the document of the admin API', () => {
 
   it('has the body of success and of failure for every route', () => {
     const cluster = routes().filter(({ path }) => path.startsWith('/v1/'));
-    expect(cluster).toHaveLength(18);
+    expect(cluster).toHaveLength(19);
     for (const { method, path, operation } of cluster) {
       const schemas = ['200', '4XX', '5XX'].map(
         (status) => operation.responses[status]?.content?.['application/json']?.schema,

@@ -14,6 +14,7 @@ import type { Registry } from '../membership/registry.ts';
 import type { VolumeSnapshots } from '../membership/snapshots.ts';
 import type { ClusterStatus } from '../membership/status.ts';
 import type { VolumeLifecycle } from '../membership/volumes.ts';
+import { addAttachments } from './attachment-routes.ts';
 import { addProbes, type ProbeOperations } from './probes.ts';
 import * as schemas from './schemas.ts';
 import { addSnapshots } from './snapshot-routes.ts';
@@ -49,6 +50,7 @@ export async function addRoutes(api: Api, operations: AdminOperations): Promise<
   addCluster(api, operations);
   addNodes(api, operations);
   addVolumes(api, operations);
+  addAttachments(api, operations.registry);
   addSnapshots(api, operations.snapshots);
   addTokens(api, operations);
 }

@@ -26,6 +26,8 @@ export const NO_QUERY = z.strictObject({});
 
 /** Path of a volume. */
 export const NAME = z.object({ name: z.string() });
+/** Path of a host's use of a volume. */
+export const ATTACHMENT = z.object({ name: z.string(), host: z.string() });
 /** Path of a peer. */
 export const NUMBER = z.object({ number: z.coerce.number().int().min(1) });
 /** Path of a certificate; hexadecimal. */

@@ -19,18 +19,21 @@ class SilentMount extends MountRoot {
   }
 }
 
-describe('calls of the engine while nothing answers', () => {
+describe('calls of the engine', () => {
   let folder: string;
   let driver: VolumeDriver;
   let mounts: Mounts;
   let queue: KeyedQueue;
+  let backend: MemoryBackend;
+  let unsettled: number;
 
   beforeEach(() => {
     vi.useFakeTimers();
     folder = mkdtempSync(join(tmpdir(), 'holdfast-driver-'));
     const log = new QuietLog();
-    const backend = new MemoryBackend();
+    backend = new MemoryBackend();
     backend.trouble = 'silence';
+    unsettled = 0;
     mounts = new Mounts(join(folder, 'mounts.json'), 'boot', log);
     queue = new KeyedQueue();
     driver = new VolumeDriver({
@@ -41,7 +44,9 @@ describe('calls of the engine while nothing answers', () => {
       host: 'h1',
       queue,
       log,
-      onUnsettled: () => {},
+      onUnsettled: () => {
+        unsettled += 1;
+      },
     });
   });
   afterEach(() => {
@@ -55,7 +60,7 @@ describe('calls of the engine while nothing answers', () => {
     ['Unmount', () => driver.unmount('v', 'c1')],
     ['Remove', () => driver.remove('v')],
   ])(
-    'end before the engine gives up: %s, also behind others for the same volume',
+    'end before it gives up when nothing answers: %s, also behind others for the same volume',
     async (call, act) => {
       if (call === 'Unmount') mounts.add('v', 'c1');
       let ended = 0;
@@ -68,4 +73,20 @@ describe('calls of the engine while nothing answers', () => {
       expect(ended).toBe(calls.length);
     },
   );
+
+  it('see that a volume in use here was released from this host', async () => {
+    backend.trouble = 'none';
+    await backend.create('v', {});
+    await backend.attach('v', 'h1');
+    mounts.add('v', 'c1');
+    await driver.get('v');
+    expect(unsettled).toBe(0);
+    await backend.detach('v', 'h1');
+    await driver.get('v');
+    await driver.list();
+    expect(unsettled).toBe(2);
+    mounts.release('v', 'c1');
+    await driver.get('v');
+    expect(unsettled).toBe(2);
+  });
 });

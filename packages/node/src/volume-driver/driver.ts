@@ -177,7 +177,10 @@ export class VolumeDriver {
   }
 
   #dockerVolume(volume: VolumeInfo, isFresh: boolean): DockerVolume {
-    const { mounts } = this.#parts;
+    const { mounts, host } = this.#parts;
+    // Somebody took this host for dead and released the volume from it.
+    const isReleased = isFresh && mounts.count(volume.name) > 0 && !volume.inUseBy.includes(host);
+    if (isReleased) this.#parts.onUnsettled();
     return {
       Name: volume.name,
       Mountpoint: this.path(volume.name),

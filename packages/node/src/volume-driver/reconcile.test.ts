@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { EngineClient } from './engine.ts';
 import { KeyedQueue } from './keyed-queue.ts';
 import { MountRoot } from './mount-root.ts';
@@ -120,5 +120,29 @@ describe('reconciliation', () => {
     mounts.release('v', 'a');
     await reconciliation.look();
     expect(users()).toEqual(['h2']);
+  });
+
+  it('tells of a volume in use here that was released and removed', async () => {
+    await reconciliation.look();
+    expect(log.events).not.toContain('volume.gone');
+    await backend.detach('v', 'h1');
+    await backend.remove('v');
+    await reconciliation.look();
+    expect(log.events).toContain('volume.gone');
+    expect(mounts.count('v')).toBe(1);
+  });
+
+  it('comes in time, however often it is asked for', async () => {
+    mounts.release('v', 'a');
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'performance'] });
+    try {
+      for (let second = 0; second < 4; second++) {
+        reconciliation.request();
+        await vi.advanceTimersByTimeAsync(1_000);
+      }
+    } finally {
+      vi.useRealTimers();
+    }
+    await vi.waitFor(() => expect(users()).toEqual([]), { timeout: 10_000 });
   });
 });

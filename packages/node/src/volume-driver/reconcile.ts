@@ -38,6 +38,8 @@ export class Reconciliation {
   /** Suspect volumes that nobody used at the look before. */
   #idleBefore: ReadonlySet<string> = new Set();
   #timer: NodeJS.Timeout | undefined;
+  /** When it fires, on the clock of `performance`. */
+  #dueAtMs = Number.POSITIVE_INFINITY;
   #pass: Promise<void> | undefined;
   #isClosed = false;
 
@@ -69,10 +71,14 @@ export class Reconciliation {
     return isSettled && mounts.volumes.every((volume) => mounts.suspicions(volume).size === 0);
   }
 
+  /** The sooner of two appointments stays: requests that keep coming must not put the look off. */
   #schedule(afterMs: number): void {
+    const atMs = performance.now() + afterMs;
+    if (this.#isClosed || atMs >= this.#dueAtMs) return;
     clearTimeout(this.#timer);
-    if (this.#isClosed) return;
+    this.#dueAtMs = atMs;
     this.#timer = setTimeout(() => {
+      this.#dueAtMs = Number.POSITIVE_INFINITY;
       // A look can be slow when nobody answers; two at a time would judge "idle twice" too soon.
       this.#pass = (this.#pass ?? Promise.resolve())
         .then(() => this.look())
@@ -122,11 +128,26 @@ export class Reconciliation {
           isSettled = (await this.#settle(name, isUsed)) && isSettled;
         }
       }
+      const known = new Set(volumes.map(({ name }) => name));
+      for (const name of mounts.volumes) if (!known.has(name)) await this.#tellIfGone(name);
       return isSettled;
     } catch (error) {
       log.debug({ event: 'reconcile.cluster-absent', reason: String(error) });
       return false;
     }
+  }
+
+  /** Another host may remove what was released from this one; containers here keep a dead folder. */
+  async #tellIfGone(volume: string): Promise<void> {
+    const { backend, mounts, host, queue, log } = this.#parts;
+    await queue.run(volume, async () => {
+      const found = await withDeadline(`volume '${volume}'`, CLUSTER_DEADLINE_MS, (signal) => {
+        return backend.get(volume, signal);
+      });
+      // Asked once more, because it may have been made and mounted since the list.
+      if (found !== undefined || mounts.count(volume) === 0) return;
+      log.warn({ event: 'volume.gone', volume, host, mounts: mounts.count(volume) });
+    });
   }
 
   /** In the volume's queue: no Mount or Unmount happens between the look and the act. False: failed. */
