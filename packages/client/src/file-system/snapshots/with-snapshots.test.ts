@@ -101,6 +101,18 @@ describe('.snapshots of a volume', () => {
     );
   });
 
+  it('is stale, not damaged, when its bytes went with it', async () => {
+    const node = await world.file('f', Buffer.alloc(100_000, 'a'));
+    world.say({ op: 'create-snapshot', name: 's' });
+    await world.write(node, Buffer.alloc(100_000, 'b'));
+    const file = await world.past('s', 'f');
+    expect(await world.read(file)).toBe('a'.repeat(10));
+    world.chunks.clear();
+    await expect(world.read(file)).rejects.toEqual(expect.objectContaining({ kind: 'damage' }));
+    world.say({ op: 'remove-snapshot', name: 's' });
+    await expect(world.read(file)).rejects.toEqual(expect.objectContaining({ code: 'ESTALE' }));
+  });
+
   it('never shows the old tree under a name that is used again', async () => {
     const node = await world.file('f', Buffer.from('old'));
     world.say({ op: 'create-snapshot', name: 's' });
