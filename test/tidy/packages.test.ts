@@ -17,7 +17,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   tree: ['protocol'],
   archive: ['protocol', 'tree'],
   backup: ['protocol', 'tree'],
-  cli: ['archive', 'client', 'fuse-mount', 'node', 'protocol', 'tree'],
+  cli: ['archive', 'backup', 'client', 'fuse-mount', 'node', 'protocol', 'tree'],
 };
 
 /** A process of its own that happens to live in the node's package: it is a user of volumes. */

@@ -56,6 +56,8 @@ export interface BackupCounts {
   /** Sum of the sizes of files. */
   totalBytes: number;
   bytesRead: number;
+  /** Bytes of files that are dealt with, of files in work too, of those with several names once. */
+  bytesDone: number;
   problems: number;
 }
 
@@ -93,6 +95,7 @@ class BackupRun {
     unchangedSubtrees: 0,
     totalBytes: 0,
     bytesRead: 0,
+    bytesDone: 0,
     problems: 0,
   };
   readonly #options: BackupOptions;
@@ -264,6 +267,7 @@ class BackupRun {
     const blobs = this.#knownBlobs(known);
     if (blobs !== undefined && known !== undefined && isSame(entry, known)) {
       this.counts.unchangedFiles++;
+      this.counts.bytesDone += known.size;
       return { content: known.content, size: known.size };
     }
     const link = entry.links > 1 ? `${entry.deviceId}:${entry.inode}` : undefined;
@@ -302,11 +306,14 @@ class BackupRun {
         if (piece.what === 'known') {
           content.push(piece.id);
           size += piece.length;
+          this.counts.bytesDone += piece.length;
           continue;
         }
         const bytes = piece.what === 'bytes' ? piece.bytes : undefined;
         const length = bytes?.length ?? (piece.what === 'zeros' ? piece.length : 0);
         size += length;
+        this.counts.bytesDone += length;
+        this.#options.onProgress?.(this.counts);
         if (bytes !== undefined) this.counts.bytesRead += length;
         const id = bytes === undefined ? this.#zeroId(length) : storageIdOf(bytes);
         content.push(id);

@@ -8,7 +8,8 @@ export {
 export { SCRYPT_COST, type ScryptCost } from './format/key-slot.ts';
 export type { Snapshot } from './format/snapshot.ts';
 export type { TreeNode } from './format/tree.ts';
-export { type ForgetOptions, forget } from './repository/forget.ts';
+export { type ForgetOptions, forget, forgetSnapshots } from './repository/forget.ts';
+export { type LockFacts, listLocks, removeLocks } from './repository/locks.ts';
 export { type PruneOptions, type PruneResult, prune } from './repository/prune.ts';
 export {
   initRepository,
@@ -25,6 +26,7 @@ export { findSnapshot, listSnapshots, readSnapshot } from './repository/snapshot
 export { ownSurroundings, type Surroundings } from './repository/surroundings.ts';
 export { type VerifyOptions, type VerifyResult, verify } from './repository/verify.ts';
 export { type RestoreCounts, type RestoreOptions, restore } from './restore.ts';
+export { SnapshotContent } from './snapshot-content.ts';
 export { type Bandwidth, type BandwidthSurroundings, limitBandwidth } from './store/bandwidth.ts';
 export {
   type CredentialSource,

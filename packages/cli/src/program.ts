@@ -1,4 +1,5 @@
 import { Command, Option } from 'commander';
+import { addBackup } from './commands/backup.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addInit } from './commands/init.ts';
 import { addJoin } from './commands/join.ts';
@@ -46,6 +47,7 @@ export function makeProgram(): Command {
     addStatus,
     addVolume,
     addSnapshot,
+    addBackup,
     addToken,
     addDoctor,
   ]) {

@@ -1,3 +1,5 @@
+import { HoldfastError } from '@holdfast/protocol';
+
 /** Milliseconds that a service whose work is done may be kept by what others left open. */
 const LINGER_MS_MAX = 2_000;
 
@@ -6,6 +8,13 @@ export function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, resolve);
   });
+}
+
+/** Aborts at the first SIGTERM or SIGINT, with EINTR and these words. */
+export function stopReason(words: (signal: NodeJS.Signals) => string): AbortSignal {
+  const stop = new AbortController();
+  void stopSignal().then((signal) => stop.abort(new HoldfastError('EINTR', words(signal))));
+  return stop.signal;
 }
 
 /**

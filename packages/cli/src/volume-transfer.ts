@@ -17,7 +17,7 @@ import {
   ROOT_VOLUME,
   type VolumePolicy,
 } from '@holdfast/protocol';
-import { VolumeSource, VolumeStage } from '@holdfast/tree';
+import { type TreeSink, VolumeSource, VolumeStage } from '@holdfast/tree';
 import { STANDARD_STREAM, standardInput, writeArchive } from './archive-files.ts';
 
 /** What a transfer tells while it goes on. */
@@ -27,7 +27,8 @@ export interface TransferReport {
   readonly signal: AbortSignal;
 }
 
-async function rootOf(fileSystem: FileSystem, name: string): Promise<NodeReference> {
+/** The root of a volume. ENOENT. */
+export async function rootOf(fileSystem: FileSystem, name: string): Promise<NodeReference> {
   const list = { volume: ROOT_VOLUME, ino: ROOT_INODE };
   const text = Buffer.from(name, 'utf8').toString('latin1');
   const context = { uid: 0, gid: 0, pid: 0, requestId: 0 };
@@ -35,7 +36,7 @@ async function rootOf(fileSystem: FileSystem, name: string): Promise<NodeReferen
 }
 
 /** The reason that the user stopped it, in place of what came of that. */
-function whyStopped(error: unknown, signal: AbortSignal): unknown {
+export function whyStopped(error: unknown, signal: AbortSignal): unknown {
   return signal.aborted ? signal.reason : error;
 }
 
@@ -48,7 +49,7 @@ export async function exportVolume(
   const fileSystem = client.fileSystem();
   try {
     const root = await rootOf(fileSystem, name);
-    const source = new VolumeSource(fileSystem, root, signal);
+    const source = new VolumeSource(fileSystem, root, { signal });
     const options = { format, onProgress, onWarning, signal };
     const { bytes, counts } = exportTree(source, options);
     await writeArchive(output, bytes);
@@ -69,31 +70,43 @@ export interface ImportRequest {
   readonly policy: Partial<VolumePolicy>;
 }
 
+/** A volume that is to be filled. */
+export interface FillRequest {
+  readonly name: string;
+  /** What the user asks of the volume; one that exists must fit it. */
+  readonly policy: Partial<VolumePolicy>;
+  /** Further wishes for a volume that is made. */
+  readonly policyIfNew?: Partial<VolumePolicy>;
+}
+
 /**
- * Fills a new or empty volume with an archive's content, all or nothing. A volume that was made for
- * it is removed again when it fails. CONFLICT when the volume is not empty.
+ * Fills a new or empty volume, all or nothing. A volume that was made for it is removed again when
+ * it fails. CONFLICT when the volume is not empty.
  */
-export async function importVolume(
+export async function fillVolume<T>(
   client: ClusterClient,
-  request: ImportRequest,
-  report: TransferReport,
-): Promise<ArchiveCounts> {
-  const isNew = (await client.volumes.get(request.name)) === undefined;
-  await client.volumes.create(request.name, request.policy);
+  { name, policy, policyIfNew = {} }: FillRequest,
+  report: Pick<TransferReport, 'onWarning' | 'signal'>,
+  write: (sink: TreeSink) => Promise<T>,
+): Promise<T> {
+  const isNew = (await client.volumes.get(name)) === undefined;
+  if (isNew) await client.volumes.create(name, { ...policyIfNew, ...policy });
+  else if (Object.keys(policy).length > 0) await client.volumes.create(name, policy);
   try {
-    return await fill(client, request, report);
+    return await fill(client, name, report, write);
   } catch (error) {
     // Refused when somebody has put something into it meanwhile: then it is not ours any more.
-    if (isNew) await client.volumes.remove(request.name, { force: false }).catch(() => {});
+    if (isNew) await client.volumes.remove(name, { force: false }).catch(() => {});
     throw whyStopped(error, report.signal);
   }
 }
 
-async function fill(
+async function fill<T>(
   client: ClusterClient,
-  { name, input, format, limits }: ImportRequest,
-  { onProgress, onWarning, signal }: TransferReport,
-): Promise<ArchiveCounts> {
+  name: string,
+  { onWarning, signal }: Pick<TransferReport, 'onWarning' | 'signal'>,
+  write: (sink: TreeSink) => Promise<T>,
+): Promise<T> {
   const fileSystem = client.fileSystem();
   const stage = await VolumeStage.begin(fileSystem, await rootOf(fileSystem, name), {
     id: randomBytes(6).toString('hex'),
@@ -104,16 +117,27 @@ async function fill(
     },
   });
   try {
-    const options = { limits, onProgress, signal, ...(format === undefined ? {} : { format }) };
-    const counts =
-      input === STANDARD_STREAM
-        ? await importTree(standardInput(signal), stage.sink, options)
-        : await importFile(input, stage.sink, options);
+    const result = await write(stage.sink);
     signal.throwIfAborted();
     await stage.publish();
-    return counts;
+    return result;
   } catch (error) {
-    await stage.discard().catch(() => {}); // what cannot be removed now, the next import removes
+    await stage.discard().catch(() => {}); // what cannot be removed now, the next one removes
     throw error;
   }
+}
+
+/** Fills a volume with an archive's content, as {@link fillVolume} does. */
+export async function importVolume(
+  client: ClusterClient,
+  { name, input, format, limits, policy }: ImportRequest,
+  report: TransferReport,
+): Promise<ArchiveCounts> {
+  const { onProgress, signal } = report;
+  const options = { limits, onProgress, signal, ...(format === undefined ? {} : { format }) };
+  return fillVolume(client, { name, policy }, report, (sink) =>
+    input === STANDARD_STREAM
+      ? importTree(standardInput(signal), sink, options)
+      : importFile(input, sink, options),
+  );
 }

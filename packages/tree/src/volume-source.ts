@@ -16,18 +16,11 @@ import { isStageName } from './stage-names.ts';
 /** Targets of symbolic links that are asked for at a time. */
 const TARGETS_MAX = 16;
 
-function nodeOf(entry: SourceEntry): NodeReference {
-  return {
-    volume: Number(entry.deviceId) as VolumeNumber,
-    ino: Number(entry.inode) as InodeNumber,
-  };
-}
-
 function entryOf(
   name: string,
   node: NodeReference,
   attributes: Attributes,
-  target = '',
+  { device, target = '' }: { readonly device: VolumeNumber; readonly target?: string },
 ): SourceEntry {
   const { kind, mode, uid, gid, mtimeNs, atimeNs, ctimeNs, nlink, size, rdev } = attributes;
   return {
@@ -40,7 +33,7 @@ function entryOf(
     atimeNs,
     ctimeNs,
     inode: BigInt(node.ino),
-    deviceId: BigInt(node.volume),
+    deviceId: BigInt(device),
     links: nlink,
     size: kind === 'file' ? size : 0,
     rdev: kind === 'char' || kind === 'block' ? BigInt(rdev) : 0n,
@@ -125,21 +118,31 @@ export class VolumeSource implements TreeSource {
   readonly #fileSystem: FileSystem;
   readonly #root: NodeReference;
   readonly #context: RequestContext;
+  readonly #device: VolumeNumber;
 
-  constructor(fileSystem: FileSystem, root: NodeReference, signal?: AbortSignal) {
+  /**
+   * `device`: what its entries show as their device, the number of the root's volume by default. A
+   * snapshot has another number each time; shown under its volume's, its files are the same as before.
+   */
+  constructor(
+    fileSystem: FileSystem,
+    root: NodeReference,
+    { signal, device = root.volume }: { signal?: AbortSignal; device?: VolumeNumber } = {},
+  ) {
     this.#fileSystem = fileSystem;
     this.#root = root;
+    this.#device = device;
     const asked = { uid: 0, gid: 0, pid: 0, requestId: 0 };
     this.#context = signal === undefined ? asked : { ...asked, signal };
   }
 
   async root(): Promise<SourceEntry> {
     const { attributes } = await this.#fileSystem.getAttributes(this.#root, this.#context);
-    return entryOf('', this.#root, attributes);
+    return entryOf('', this.#root, attributes, { device: this.#device });
   }
 
   async *list(path: string, entry: SourceEntry): AsyncIterable<SourceEntry> {
-    const node = path === '' ? this.#root : nodeOf(entry);
+    const node = path === '' ? this.#root : this.#nodeOf(entry);
     for (let cookie = 0; ; ) {
       const page = await this.#attempt(path, () =>
         this.#fileSystem.readDirectory(node, cookie, LIMITS.directoryEntriesMax, this.#context),
@@ -158,7 +161,7 @@ export class VolumeSource implements TreeSource {
   }
 
   async xattrs(path: string, entry: SourceEntry): Promise<readonly Xattr[]> {
-    const node = path === '' ? this.#root : nodeOf(entry);
+    const node = path === '' ? this.#root : this.#nodeOf(entry);
     const names = await this.#attempt(path, () => this.#fileSystem.listXattrs(node, this.#context));
     const values: Xattr[] = [];
     for (const name of names) {
@@ -172,7 +175,7 @@ export class VolumeSource implements TreeSource {
   }
 
   async open(path: string, entry: SourceEntry): Promise<SourceFile> {
-    const node = nodeOf(entry);
+    const node = this.#nodeOf(entry);
     return this.#attempt(path, async () => {
       await this.#fileSystem.open(node, { write: false, truncate: false }, this.#context);
       try {
@@ -185,6 +188,11 @@ export class VolumeSource implements TreeSource {
     });
   }
 
+  /** A volume is one tree: no name in it leads to another volume. */
+  #nodeOf({ inode }: SourceEntry): NodeReference {
+    return { volume: this.#root.volume, ino: Number(inode) as InodeNumber };
+  }
+
   /** An entry of a listing; `undefined` for a link that was removed since. */
   async #listed(listed: {
     readonly name: string;
@@ -192,10 +200,11 @@ export class VolumeSource implements TreeSource {
     readonly attributes: Attributes;
   }): Promise<SourceEntry | undefined> {
     const { name, node, attributes } = listed;
-    if (attributes.kind !== 'symlink') return entryOf(name, node, attributes);
+    const device = this.#device;
+    if (attributes.kind !== 'symlink') return entryOf(name, node, attributes, { device });
     try {
       const target = await this.#fileSystem.readLink(node, this.#context);
-      return entryOf(name, node, attributes, target);
+      return entryOf(name, node, attributes, { device, target });
     } catch (error) {
       if (['ENOENT', 'ESTALE'].includes(codeOf(error))) return undefined;
       throw error;

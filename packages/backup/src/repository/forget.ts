@@ -1,4 +1,5 @@
 /** Removing snapshots by a policy; their blobs go with the next prune. */
+import type { StorageId } from '../format/ids.ts';
 import type { Snapshot } from '../format/snapshot.ts';
 import { withLock } from './locks.ts';
 import type { Repository } from './repository.ts';
@@ -43,5 +44,21 @@ export async function forget(
       await repository.store.delete(`snapshots/${id}`, both);
     }
     return { removed, kept: decisions.flatMap(({ keep }) => keep) };
+  });
+}
+
+/** Removes snapshots by their ids, under the exclusive lock; one that is gone already is passed over. */
+export async function forgetSnapshots(
+  repository: Repository,
+  ids: readonly StorageId[],
+  options: Pick<ForgetOptions, 'lockWaitMs' | 'signal'> = {},
+): Promise<void> {
+  const { lockWaitMs: waitMs = 0, signal } = options;
+  const lock = { exclusive: true, waitMs, ...(signal === undefined ? {} : { signal }) };
+  await withLock(repository, lock, async (held, both) => {
+    for (const id of ids) {
+      held.assertHeld();
+      await repository.store.delete(`snapshots/${id}`, both);
+    }
   });
 }

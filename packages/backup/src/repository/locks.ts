@@ -78,6 +78,19 @@ export async function listLocks(
   return locks;
 }
 
+/**
+ * Removes locks that are stale; with `all` every one, for whoever knows that their holders are dead
+ * (one who lives stops before its next step). The locks that were removed.
+ */
+export async function removeLocks(
+  repository: Repository,
+  { all }: { readonly all: boolean },
+): Promise<readonly LockFacts[]> {
+  const gone = (await listLocks(repository)).filter((lock) => all || lock.isStale);
+  for (const { id } of gone) await repository.store.delete(`locks/${id}`);
+  return gone;
+}
+
 async function refuseOthers(
   repository: Repository,
   exclusive: boolean,
@@ -90,10 +103,11 @@ async function refuseOthers(
     }
     if (!exclusive && !lock.exclusive) continue;
     const { hostname, username, pid } = lock;
+    const since = timeText(lock.timeNs);
     throw new HoldfastError(
       'EBUSY',
-      `the repository is locked ${lock.exclusive ? 'exclusively ' : ''}by process ${pid} of ${username} on ${hostname}; wait for it, or remove the lock with 'restic unlock' if it is dead`,
-      { detail: { lock: lock.id, hostname, pid, exclusive: lock.exclusive } },
+      `the repository is locked ${lock.exclusive ? 'exclusively ' : ''}by process ${pid} of ${username} on ${hostname}, which last confirmed it at ${since}; wait for it, or remove the lock with 'holdfast backup unlock --all' if you know that it is dead`,
+      { detail: { lock: lock.id, hostname, pid, since, exclusive: lock.exclusive } },
     );
   }
 }

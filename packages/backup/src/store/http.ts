@@ -58,7 +58,10 @@ export class HttpClient {
       request.signal?.throwIfAborted();
       if (cause instanceof HoldfastError) throw cause;
       const { host } = request.url;
-      throw new HoldfastError('UNREACHABLE', `no answer from ${host}: ${String(cause)}`, { cause });
+      throw new HoldfastError('UNREACHABLE', `no answer from ${host}: ${String(cause)}`, {
+        cause,
+        detail: { store: host },
+      });
     }
   }
 

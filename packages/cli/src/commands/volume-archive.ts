@@ -11,7 +11,7 @@ import { checkReadable, STANDARD_STREAM } from '../archive-files.ts';
 import { contextOf } from '../context.ts';
 import { bytesText, type Output } from '../output.ts';
 import { parseCount, parseSize } from '../sizes.ts';
-import { stopSignal } from '../stop-signal.ts';
+import { stopReason } from '../stop-signal.ts';
 import { exportVolume, importVolume, type TransferReport } from '../volume-transfer.ts';
 
 /** Milliseconds between two lines of progress. */
@@ -140,16 +140,12 @@ async function transfer(
   output: Output,
   run: (client: ClusterClient, report: TransferReport) => Promise<ArchiveCounts>,
 ): Promise<ArchiveCounts> {
-  const stop = new AbortController();
-  void stopSignal().then((signal) =>
-    stop.abort(new HoldfastError('EINTR', `stopped by ${signal}; nothing is left behind`)),
-  );
   let warnings = 0;
   let nextMs = performance.now() + PROGRESS_MS;
   const client = await ClusterClient.connect({ dataDirectory });
   try {
     return await run(client, {
-      signal: stop.signal,
+      signal: stopReason((signal) => `stopped by ${signal}; nothing is left behind`),
       onWarning: (path, text) => {
         warnings += 1;
         if (warnings <= WARNINGS_SHOWN) output.progress(`warning: ${printable(path)} ${text}`);

@@ -1,0 +1,117 @@
+/**
+ * Snapshots that backups are taken from. One is made for a backup and removed after it; should the
+ * process die before, the next backup of the volume removes it. Whether its maker lives is told by a
+ * lock, far beyond any byte, on the volume's root: it ends with the maker's session.
+ */
+import { randomBytes } from 'node:crypto';
+import type { ClusterClient } from '@holdfast/client';
+import {
+  type FileSystem,
+  HoldfastError,
+  type LockRequest,
+  type NodeReference,
+  type Snapshot,
+} from '@holdfast/protocol';
+import { rootOf } from './volume-transfer.ts';
+
+/** Begins the names of these snapshots; ten hexadecimal digits follow. */
+const PREFIX = 'holdfast-backup-';
+const NAME = /^holdfast-backup-([0-9a-f]{10})$/;
+/** Where the bytes lie that stand for snapshots: beyond what any program locks. */
+const LOCK_BASE = 2 ** 50;
+
+/** A snapshot that lasts at least as long as the work with it. */
+export interface HeldSnapshot {
+  readonly snapshot: Snapshot;
+  /** Its root. */
+  readonly root: NodeReference;
+  /** The root of the volume itself. */
+  readonly volumeRoot: NodeReference;
+}
+
+function asRoot(): { uid: number; gid: number; pid: number; requestId: number } {
+  return { uid: 0, gid: 0, pid: 0, requestId: 0 };
+}
+
+async function setLock(
+  fileSystem: FileSystem,
+  root: NodeReference,
+  { name, type }: { readonly name: string; readonly type: LockRequest['type'] },
+): Promise<void> {
+  const start = LOCK_BASE + Number.parseInt(NAME.exec(name)?.[1] ?? '0', 16);
+  const lock = { family: 'posix', type, start, end: start + 1, owner: '1', pid: 0 } as const;
+  await fileSystem.setLock(root, lock, { wait: false }, asRoot());
+}
+
+/** Removes what dead backups of the volume left; who is alive has a lock. The names removed. */
+async function removeAbandoned(
+  client: ClusterClient,
+  volume: string,
+  root: NodeReference,
+): Promise<void> {
+  const fileSystem = client.fileSystem();
+  for (const { name } of await client.snapshots.list(volume)) {
+    if (!NAME.test(name)) continue;
+    try {
+      await setLock(fileSystem, root, { name, type: 'write' });
+      await client.snapshots.remove(volume, name);
+      await setLock(fileSystem, root, { name, type: 'unlock' });
+    } catch (error) {
+      const code = error instanceof HoldfastError ? error.code : '';
+      if (!['EAGAIN', 'NOT_FOUND', 'ENOENT'].includes(code)) throw error;
+    }
+  }
+}
+
+async function rootAt(
+  client: ClusterClient,
+  volumeRoot: NodeReference,
+  name: string,
+): Promise<NodeReference> {
+  const fileSystem = client.fileSystem();
+  const list = await fileSystem.lookup(volumeRoot, '.snapshots', asRoot());
+  const text = Buffer.from(name, 'utf8').toString('latin1');
+  return (await fileSystem.lookup(list.node, text, asRoot())).node;
+}
+
+/** Runs a task with a snapshot that exists. NOT_FOUND. */
+async function withNamed<T>(
+  client: ClusterClient,
+  { volume, name }: { readonly volume: string; readonly name: string },
+  task: (held: HeldSnapshot) => Promise<T>,
+): Promise<T> {
+  const snapshot = (await client.snapshots.list(volume)).find((found) => found.name === name);
+  if (snapshot === undefined)
+    throw new HoldfastError(
+      'NOT_FOUND',
+      `volume '${volume}' has no snapshot '${name}'; see 'holdfast snapshot ls ${volume}'`,
+    );
+  const volumeRoot = await rootOf(client.fileSystem(), volume);
+  return task({ snapshot, volumeRoot, root: await rootAt(client, volumeRoot, name) });
+}
+
+/**
+ * Runs a task with the snapshot of this name or, without a name, with one of now that is removed
+ * behind it. NOT_FOUND, ENOSPC when the volume has too many snapshots.
+ */
+export async function withSnapshot<T>(
+  client: ClusterClient,
+  { volume, name }: { readonly volume: string; readonly name?: string },
+  task: (held: HeldSnapshot) => Promise<T>,
+): Promise<T> {
+  if (name !== undefined) return withNamed(client, { volume, name }, task);
+  const fileSystem = client.fileSystem();
+  const volumeRoot = await rootOf(fileSystem, volume);
+  await removeAbandoned(client, volume, volumeRoot);
+  const own = `${PREFIX}${randomBytes(5).toString('hex')}`;
+  // Before the snapshot is there: nobody may find it without its lock.
+  await setLock(fileSystem, volumeRoot, { name: own, type: 'write' });
+  const snapshot = await client.snapshots.create(volume, own);
+  try {
+    return await task({ snapshot, volumeRoot, root: await rootAt(client, volumeRoot, own) });
+  } finally {
+    // What cannot be removed now, the next backup removes.
+    await client.snapshots.remove(volume, own).catch(() => {});
+    await setLock(fileSystem, volumeRoot, { name: own, type: 'unlock' }).catch(() => {});
+  }
+}

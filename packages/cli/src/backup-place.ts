@@ -1,0 +1,162 @@
+/** Repositories of backups as the command line names them: place, password, credentials. */
+import { readFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import {
+  type Bandwidth,
+  limitBandwidth,
+  openRepository,
+  ownSurroundings,
+  type Repository,
+  type Store,
+  storeAt,
+} from '@holdfast/backup';
+import { HoldfastError } from '@holdfast/protocol';
+import { type Command, Option } from 'commander';
+import { parseCount, parseSize } from './sizes.ts';
+
+/** Options of every command that works with a repository. */
+export interface PlaceOptions {
+  readonly repo: string;
+  readonly passwordFile?: string;
+  readonly s3Region?: string;
+  readonly s3Ca?: string;
+  readonly s3Style?: 'path' | 'host';
+  readonly limitUpload?: number;
+  readonly limitDownload?: number;
+  readonly retryLock: number;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** Where passwords come from, in this order; restic's names are understood too. */
+const PASSWORD_FILES = ['HOLDFAST_BACKUP_PASSWORD_FILE', 'RESTIC_PASSWORD_FILE'] as const;
+const PASSWORDS = ['HOLDFAST_BACKUP_PASSWORD', 'RESTIC_PASSWORD'] as const;
+
+/** Adds the options to a command. */
+export function withPlace(command: Command): Command {
+  return command
+    .addOption(
+      new Option(
+        '-r, --repo <place>',
+        'a directory, or s3:https://HOST/BUCKET[/PREFIX] with credentials as AWS tools find them',
+      )
+        .env('HOLDFAST_BACKUP_REPO')
+        .makeOptionMandatory(),
+    )
+    .option(
+      '--password-file <file>',
+      'its first line is the password; else $HOLDFAST_BACKUP_PASSWORD_FILE or $HOLDFAST_BACKUP_PASSWORD',
+    )
+    .addOption(
+      new Option('--s3-region <region>', 'region that requests are signed for').env('AWS_REGION'),
+    )
+    .addOption(
+      new Option('--s3-ca <file>', 'PEM of the authority of a private store').env('AWS_CA_BUNDLE'),
+    )
+    .addOption(
+      new Option(
+        '--s3-style <style>',
+        'bucket in the path or in the host name; path by default but for AWS',
+      ).choices(['path', 'host']),
+    )
+    .option('--limit-upload <size>', 'bytes a second at most, such as 10M', parseSize)
+    .option('--limit-download <size>', 'bytes a second at most', parseSize)
+    .option(
+      '--retry-lock <seconds>',
+      'wait so long for others that have the repository locked',
+      parseCount('--retry-lock', 0, 86_400),
+      0,
+    );
+}
+
+/** The password, from a file or the environment, never from the command line. BAD_CONFIG without one. */
+export async function passwordOf(
+  { passwordFile }: Pick<PlaceOptions, 'passwordFile'>,
+  env: Environment = process.env,
+): Promise<string> {
+  const named = PASSWORD_FILES.map((name) => env[name]).find((file) => file);
+  const given = PASSWORDS.map((name) => env[name]).find((password) => password);
+  const file = passwordFile ?? (given === undefined ? named : undefined);
+  if (file === undefined && given === undefined)
+    throw new HoldfastError(
+      'BAD_CONFIG',
+      'no password of the repository; set HOLDFAST_BACKUP_PASSWORD, or name a file with --password-file',
+    );
+  if (file === undefined) return given ?? '';
+  const text = await readFile(file, 'utf8').catch((cause: unknown) => {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new HoldfastError('BAD_CONFIG', `cannot read the password: ${why}`, { cause });
+  });
+  const password = text.split(/\r?\n/, 1)[0] ?? '';
+  if (password !== '') return password;
+  throw new HoldfastError('BAD_CONFIG', `the first line of ${file}, the password, is empty`);
+}
+
+/** A place with a relative directory made absolute. */
+export function placeOf(text: string): string {
+  return /^[a-z0-9]+:/.test(text) ? text : resolve(text);
+}
+
+/** The store that the options name. BAD_CONFIG. */
+export async function storeOf(options: PlaceOptions): Promise<Store> {
+  const { s3Region, s3Ca, s3Style, limitUpload, limitDownload } = options;
+  const { nowMs, sleep } = ownSurroundings();
+  const ca = s3Ca === undefined ? undefined : await authority(s3Ca);
+  const store = storeAt(placeOf(options.repo), {
+    surroundings: { nowMs, sleep, random: () => Math.random() },
+    ...(s3Region === undefined ? {} : { region: s3Region }),
+    ...(ca === undefined ? {} : { ca }),
+    ...(s3Style === undefined ? {} : { pathStyle: s3Style === 'path' }),
+  });
+  const limits: Bandwidth = {
+    ...(limitUpload ? { sendBytesPerSecond: limitUpload } : {}),
+    ...(limitDownload ? { fetchBytesPerSecond: limitDownload } : {}),
+  };
+  return Object.keys(limits).length === 0 ? store : limitBandwidth(store, limits, { nowMs, sleep });
+}
+
+async function authority(file: string): Promise<string> {
+  return readFile(file, 'utf8').catch((cause: unknown) => {
+    throw new HoldfastError('BAD_CONFIG', `--s3-ca: cannot read ${file}`, { cause });
+  });
+}
+
+/** Opens the repository that the options name. NOT_FOUND, FORBIDDEN (a wrong password), UNREACHABLE. */
+export async function openPlace(options: PlaceOptions): Promise<Repository> {
+  const password = await passwordOf(options);
+  const store = await storeOf(options);
+  try {
+    return await openRepository({ store, password });
+  } catch (error) {
+    throw explained(error, options);
+  }
+}
+
+/** Codes that only speak of the repository while it is being opened. */
+const OF_OPENING: ReadonlySet<string> = new Set(['NOT_FOUND', 'EACCES', 'EEXIST']);
+
+/** What a failure means for the place, with the way out. `isOpen`: the repository was found before. */
+export function explained(
+  error: unknown,
+  { repo }: Pick<PlaceOptions, 'repo'>,
+  { isOpen }: { readonly isOpen: boolean } = { isOpen: false },
+): unknown {
+  if (!(error instanceof HoldfastError)) return error;
+  const { code, detail, message } = error;
+  const isOfStore = detail?.['key'] !== undefined || detail?.['store'] !== undefined;
+  if (isOpen && (OF_OPENING.has(code) || !isOfStore)) return error;
+  const said = (text: string, as = code): HoldfastError =>
+    new HoldfastError(as, text, { cause: error, ...(detail === undefined ? {} : { detail }) });
+  if (detail?.['reason'] === 'NoSuchBucket')
+    return said(`there is no bucket at ${repo}; make it with the tools of the store`, 'NOT_FOUND');
+  if (code === 'NOT_FOUND')
+    return said(
+      `there is no repository at ${repo}; make one with 'holdfast backup repo init --repo ${repo}'`,
+    );
+  if (code === 'EACCES')
+    return said(`the password fits none of the keys of the repository at ${repo}`);
+  if (code === 'EEXIST') return said(`there is a repository at ${repo} already`);
+  if (code === 'UNREACHABLE' || code === 'FORBIDDEN' || code === 'ENOSPC')
+    return said(`${repo}: ${message}`);
+  return error;
+}

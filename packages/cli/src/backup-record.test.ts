@@ -1,0 +1,36 @@
+import { HoldfastError } from '@holdfast/protocol';
+import { describe, expect, it } from 'vitest';
+import { decodeRecord, encodeRecord } from './backup-record.ts';
+
+const policy = {
+  replicas: 3,
+  minReplicas: 2,
+  quotaBytes: 2 ** 40,
+  quotaInodes: 0,
+  uid: 999,
+  gid: 998,
+  mode: 0o750,
+};
+const used = { usedBytes: 12, usedInodes: 3 };
+
+describe('the record of a volume in its backup', () => {
+  it('comes back as it was written, byte for byte the same each time', () => {
+    const bytes = encodeRecord({ name: 'db', policy }, used);
+    expect(decodeRecord(bytes)).toEqual({ name: 'db', policy, ...used });
+    expect(encodeRecord({ name: 'db', policy: { ...policy } }, used)).toEqual(bytes);
+  });
+
+  it('is read without what is odd in it', () => {
+    const odd = {
+      name: 7,
+      policy: { replicas: '3', uid: -1, mode: 0o700, evil: 1 },
+      usedBytes: 1.5,
+    };
+    expect(decodeRecord(Buffer.from(JSON.stringify(odd)))).toEqual({
+      name: '',
+      policy: { mode: 0o700 },
+    });
+    expect(decodeRecord(Buffer.from('null'))).toEqual({ name: '', policy: {} });
+    expect(() => decodeRecord(Buffer.from('{'))).toThrow(HoldfastError);
+  });
+});

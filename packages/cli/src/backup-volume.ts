@@ -1,0 +1,211 @@
+/** Volumes into repositories of backups, and back into volumes and directories. */
+import { readdir } from 'node:fs/promises';
+import { resolve } from 'node:path';
+import {
+  type BackupCounts,
+  type BackupResult,
+  backup,
+  findSnapshot,
+  listSnapshots,
+  type Repository,
+  type RestoreCounts,
+  restore,
+  type Snapshot,
+  SnapshotContent,
+} from '@holdfast/backup';
+import type { ClusterClient } from '@holdfast/client';
+import { HoldfastError, type VolumePolicy } from '@holdfast/protocol';
+import { DirectorySink, type TreeSink, VolumeSource } from '@holdfast/tree';
+import { withSnapshot } from './backup-hold.ts';
+import {
+  decodeRecord,
+  encodeRecord,
+  RECORD_BYTES_MAX,
+  RECORD_PATH,
+  type VolumeInBackup,
+} from './backup-record.ts';
+import type { Expected } from './progress.ts';
+import { fillVolume, whyStopped } from './volume-transfer.ts';
+
+/** What long work tells while it goes on. */
+export interface WorkReport<Counts> {
+  readonly onExpected: (expected: Expected) => void;
+  readonly onProgress: (counts: Counts) => void;
+  readonly onWarning: (path: string, text: string) => void;
+  readonly signal: AbortSignal;
+}
+
+/** The path under which a volume appears in backups. */
+export function volumePath(name: string): string {
+  return `/volumes/${name}`;
+}
+
+/** What a backup is taken of. */
+export interface BackupRequest {
+  readonly volume: string;
+  /** A snapshot that exists; one of now is made and removed without it. */
+  readonly name?: string;
+  readonly tags: readonly string[];
+  readonly lockWaitMs: number;
+}
+
+/**
+ * Backs a volume up as it was at a snapshot. The time of the backup is that of the snapshot, its
+ * host is the cluster: it does not matter which peer runs it. NOT_FOUND.
+ */
+export async function backupVolume(
+  client: ClusterClient,
+  repository: Repository,
+  { volume, name, tags, lockWaitMs }: BackupRequest,
+  report: WorkReport<BackupCounts>,
+): Promise<BackupResult> {
+  const { onExpected, onProgress, signal } = report;
+  const record = await client.volumes.get(volume);
+  if (record === undefined) throw new HoldfastError('NOT_FOUND', `there is no volume '${volume}'`);
+  const { clusterId } = client.cluster.map;
+  const of = name === undefined ? { volume } : { volume, name };
+  try {
+    return await withSnapshot(client, of, async ({ snapshot, root, volumeRoot }) => {
+      onExpected({ bytes: snapshot.usedBytes, files: snapshot.usedInodes });
+      return backup(repository, {
+        source: new VolumeSource(client.fileSystem(), root, { signal, device: volumeRoot.volume }),
+        path: volumePath(volume),
+        hostname: `holdfast-${clusterId.slice(0, 8)}`,
+        tags: [`volume=${volume}`, ...(name === undefined ? [] : [`snapshot=${name}`]), ...tags],
+        timeNs: snapshot.timeNs,
+        extra: [{ path: RECORD_PATH, content: encodeRecord(record, snapshot) }],
+        lockWaitMs,
+        signal,
+        onProgress,
+      });
+    });
+  } catch (error) {
+    throw whyStopped(error, signal);
+  }
+}
+
+/** A backup by its id, or the latest of a volume; of a repository with several, one must be named. */
+export async function chooseBackup(
+  repository: Repository,
+  id: string,
+  volume: string | undefined,
+): Promise<Snapshot> {
+  const filter = volume === undefined ? {} : { path: volumePath(volume) };
+  if (id === 'latest' && volume === undefined) {
+    const paths = new Set((await listSnapshots(repository)).map(({ paths }) => paths.join(', ')));
+    if (paths.size > 1)
+      throw new HoldfastError(
+        'BAD_REQUEST',
+        `the repository has backups of ${[...paths].sort().join(' and ')}; say which with --volume, or give an id`,
+      );
+  }
+  return findSnapshot(repository, id, filter).catch((error: unknown) => {
+    const isGone = error instanceof HoldfastError && error.code === 'NOT_FOUND';
+    if (!isGone) throw error;
+    const of = volume === undefined ? '' : ` of volume '${volume}'`;
+    throw new HoldfastError(
+      'NOT_FOUND',
+      `the repository has no backup ${id}${of}; see 'holdfast backup ls'`,
+      { cause: error },
+    );
+  });
+}
+
+/** What is restored. */
+export interface RestoreRequest {
+  readonly snapshot: Snapshot;
+  /** A path below the volume's root; all without it. */
+  readonly path?: string;
+  readonly lockWaitMs: number;
+}
+
+/** A backup that was looked into: what restoring it needs. */
+interface Found {
+  readonly record: VolumeInBackup | undefined;
+  /** From the snapshot's root. */
+  readonly path: string;
+}
+
+async function lookInto(
+  repository: Repository,
+  { snapshot, path = '' }: RestoreRequest,
+  signal: AbortSignal,
+): Promise<Found> {
+  const content = await SnapshotContent.open(repository, snapshot, signal);
+  const bytes = await content.file(`/${RECORD_PATH}`, RECORD_BYTES_MAX);
+  const record = bytes === undefined ? undefined : decodeRecord(bytes);
+  // One path: what lies there is meant, not the directories that lead to it. restic leaves these out
+  // of the tree for paths that were relative.
+  const [only] = snapshot.paths.length === 1 ? snapshot.paths : [];
+  const isThere = only !== undefined && (await content.find(only)) !== undefined;
+  const whole = isThere ? only : '/';
+  const wanted = path.split('/').filter((part) => part !== '' && part !== '.');
+  return { record, path: [whole.replace(/\/$/, ''), ...wanted].join('/') || '/' };
+}
+
+async function restoreInto(
+  repository: Repository,
+  sink: TreeSink,
+  { request, found }: { readonly request: RestoreRequest; readonly found: Found },
+  { onExpected, onProgress, signal }: WorkReport<RestoreCounts>,
+): Promise<RestoreCounts> {
+  const { usedBytes: bytes, usedInodes: files } = found.record ?? {};
+  const isWhole = request.path === undefined;
+  if (isWhole && bytes !== undefined)
+    onExpected({ bytes, ...(files === undefined ? {} : { files }) });
+  const { snapshot, lockWaitMs } = request;
+  return restore(repository, { snapshot, sink, path: found.path, lockWaitMs, signal, onProgress });
+}
+
+/**
+ * Restores into a new or empty volume, all or nothing; a volume that is made gets the policy of then.
+ * CONFLICT when it is not empty.
+ */
+export async function restoreToVolume(
+  client: ClusterClient,
+  repository: Repository,
+  request: RestoreRequest & { readonly name: string; readonly policy: Partial<VolumePolicy> },
+  report: WorkReport<RestoreCounts>,
+): Promise<RestoreCounts> {
+  const { name, policy } = request;
+  try {
+    const found = await lookInto(repository, request, report.signal);
+    const then = found.record?.policy ?? {};
+    // As many durable copies as go with the copies that are asked for now.
+    const { minReplicas: _, ...rest } = then;
+    const policyIfNew = policy.replicas === undefined ? then : rest;
+    return await fillVolume(client, { name, policy, policyIfNew }, report, (sink) =>
+      restoreInto(repository, sink, { request, found }, report),
+    );
+  } catch (error) {
+    throw whyStopped(error, report.signal);
+  }
+}
+
+/** Restores into a directory of this host. CONFLICT when it is not empty, unless `overwrite`. */
+export async function restoreToDirectory(
+  repository: Repository,
+  request: RestoreRequest & { readonly directory: string; readonly overwrite: boolean },
+  report: WorkReport<RestoreCounts>,
+): Promise<RestoreCounts> {
+  const directory = resolve(request.directory);
+  const there = await readdir(directory).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return [];
+    throw new HoldfastError('BAD_REQUEST', `cannot restore to ${directory}: ${error.message}`);
+  });
+  if (there.length > 0 && !request.overwrite)
+    throw new HoldfastError(
+      'CONFLICT',
+      `${directory} is not empty; --overwrite replaces what has the same names, and goes on with a restore that was interrupted`,
+    );
+  const sink = new DirectorySink(directory, (entry, what, error) => {
+    const why = error instanceof Error ? error.message : String(error);
+    report.onWarning(entry, `${what} could not be set: ${why}`);
+  });
+  try {
+    const found = await lookInto(repository, request, report.signal);
+    return await restoreInto(repository, sink, { request, found }, report);
+  } catch (error) {
+    throw whyStopped(error, report.signal);
+  }
+}

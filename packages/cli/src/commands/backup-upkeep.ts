@@ -1,0 +1,163 @@
+import {
+  initRepository,
+  listLocks,
+  listSnapshots,
+  type PruneResult,
+  prune,
+  type Repository,
+  removeLocks,
+  verify,
+} from '@holdfast/backup';
+import { HoldfastError } from '@holdfast/protocol';
+import type { Command } from 'commander';
+import {
+  explained,
+  openPlace,
+  type PlaceOptions,
+  passwordOf,
+  storeOf,
+  withPlace,
+} from '../backup-place.ts';
+import { contextOf } from '../context.ts';
+import { bytesText } from '../output.ts';
+import { parseCount } from '../sizes.ts';
+import { stopReason } from '../stop-signal.ts';
+
+/** Problems that are shown to people; --json has all. */
+const PROBLEMS_SHOWN = 20;
+
+/** `holdfast backup repo init` and `holdfast backup repo check` */
+export function addRepository(backup: Command): void {
+  const repository = backup
+    .command('repo')
+    .description('make a repository, or look whether it can be used');
+  withPlace(repository.command('init'))
+    .description('make an empty repository; keep its password well, nothing can be read without it')
+    .action(async (options: PlaceOptions, command: Command) => {
+      const password = await passwordOf(options);
+      const store = await storeOf(options);
+      try {
+        const { config } = await initRepository({ store, password });
+        const facts = { repo: options.repo, id: config.id, version: config.version };
+        contextOf(command).output.result(facts, () => [
+          `repository ${config.id.slice(0, 8)} is made at ${options.repo}`,
+        ]);
+      } catch (error) {
+        throw explained(error, options);
+      }
+    });
+  withPlace(repository.command('check'))
+    .description('see that the repository is reached, opens with the password, and who works in it')
+    .action(async (options: PlaceOptions, command: Command) => {
+      const repository = await openPlace(options);
+      const locks = (await listLocks(repository)).map(
+        ({ id, timeNs, hostname, username, pid, exclusive, isStale }) => {
+          const since = new Date(Number(timeNs / 1_000_000n)).toISOString();
+          return { id, since, hostname, username, pid, exclusive, isStale };
+        },
+      );
+      const backups = (await listSnapshots(repository)).length;
+      const { id, version } = repository.config;
+      contextOf(command).output.result({ id, version, backups, locks }, () => [
+        `repository ${id.slice(0, 8)}, version ${version}, is fine to use: ${backups} backups`,
+        ...locks.map(
+          (lock) =>
+            `${lock.isStale ? 'stale lock' : 'locked'}${lock.exclusive ? ' exclusively' : ''} by process ${lock.pid} of ${lock.username} on ${lock.hostname}, last confirmed at ${lock.since}`,
+        ),
+      ]);
+    });
+}
+
+interface VerifyCommandOptions extends PlaceOptions {
+  readonly readData?: boolean;
+  readonly readDataSubset?: { readonly n: number; readonly m: number };
+}
+
+function parseSubset(text: string): { n: number; m: number } {
+  const [, n, m] = (/^(\d{1,4})\/(\d{1,4})$/.exec(text) ?? []).map(Number);
+  if (n === undefined || m === undefined || m < 1 || n < 1 || n > m)
+    throw new HoldfastError('BAD_REQUEST', `--read-data-subset is n/m, such as 1/7, not '${text}'`);
+  return { n, m };
+}
+
+/** `holdfast backup verify` */
+export function addVerify(backup: Command): void {
+  withPlace(backup.command('verify'))
+    .description('see that all of every backup is there; with --read-data that every byte is right')
+    .option('--read-data', 'fetch, decrypt and check everything')
+    .option('--read-data-subset <n/m>', 'the n-th of m parts: m runs read everything', parseSubset)
+    .action(async (options: VerifyCommandOptions, command: Command) => {
+      const { output } = contextOf(command);
+      const repository = await openPlace(options);
+      const result = await verify(repository, {
+        readData: options.readData === true ? 'all' : (options.readDataSubset ?? 'none'),
+        lockWaitMs: options.retryLock * 1_000,
+        signal: stopReason((signal) => `stopped by ${signal}`),
+      });
+      const { snapshots, packs, packsRead, bytesRead, problems } = result;
+      output.result(result, () => [
+        ...problems.slice(0, PROBLEMS_SHOWN),
+        `${snapshots} backups in ${packs} packs; ${packsRead} of these read, ${bytesText(bytesRead)}; ${problems.length} problems`,
+      ]);
+      if (problems.length > 0)
+        throw new HoldfastError(
+          'CORRUPT',
+          `the repository is damaged: ${problems.length} problems; restore what can be had, and back up anew into another repository`,
+        );
+    });
+}
+
+interface PruneCommandOptions extends PlaceOptions {
+  readonly maxUnused?: number;
+  readonly dryRun?: boolean;
+}
+
+/** Gives back the space of what no backup needs. */
+export async function pruneRepository(
+  repository: Repository,
+  options: PruneCommandOptions,
+): Promise<PruneResult> {
+  const { maxUnused, dryRun = false, retryLock } = options;
+  return prune(repository, {
+    ...(maxUnused === undefined ? {} : { maxUnused: maxUnused / 100 }),
+    dryRun,
+    lockWaitMs: retryLock * 1_000,
+    signal: stopReason((signal) => `stopped by ${signal}`),
+  });
+}
+
+/** `holdfast backup prune` */
+export function addPrune(backup: Command): void {
+  withPlace(backup.command('prune'))
+    .description('give back the space of what no backup needs any more')
+    .option(
+      '--max-unused <percent>',
+      'of a pack that may stay unused, 5 by default',
+      parseCount('--max-unused', 0, 100),
+    )
+    .option('-n, --dry-run', 'only say what would be given back')
+    .action(async (options: PruneCommandOptions, command: Command) => {
+      const { output } = contextOf(command);
+      const result = await pruneRepository(await openPlace(options), options);
+      const { packsRemoved, packsRewritten, bytesFreed, bytesUnused } = result;
+      const how = options.dryRun === true ? 'would be given back' : 'given back';
+      output.result(result, () => [
+        `${bytesText(bytesFreed)} ${how}: ${packsRemoved} packs removed, ${packsRewritten} rewritten; ${bytesText(bytesUnused)} stay unused`,
+      ]);
+    });
+}
+
+/** `holdfast backup unlock` */
+export function addUnlock(backup: Command): void {
+  withPlace(backup.command('unlock'))
+    .description('remove locks of processes that are dead, or silent for 30 minutes')
+    .option('--all', 'remove every lock; a backup or prune that still lives then fails')
+    .action(async (options: PlaceOptions & { readonly all?: boolean }, command: Command) => {
+      const repository = await openPlace(options);
+      const removed = await removeLocks(repository, { all: options.all === true });
+      const left = (await listLocks(repository)).length;
+      contextOf(command).output.result({ removed: removed.length, left }, () => [
+        `${removed.length} locks removed, ${left} left`,
+      ]);
+    });
+}

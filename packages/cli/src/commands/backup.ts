@@ -1,0 +1,387 @@
+import {
+  type BackupResult,
+  findSnapshot,
+  forget,
+  forgetSnapshots,
+  listSnapshots,
+  type Repository,
+  type RestoreCounts,
+  type RetentionPolicy,
+  type Snapshot,
+} from '@holdfast/backup';
+import { ClusterClient } from '@holdfast/client';
+import { HoldfastError } from '@holdfast/protocol';
+import { type Command, Option } from 'commander';
+import { explained, openPlace, type PlaceOptions, withPlace } from '../backup-place.ts';
+import {
+  backupVolume,
+  chooseBackup,
+  restoreToDirectory,
+  restoreToVolume,
+  volumePath,
+  type WorkReport,
+} from '../backup-volume.ts';
+import { contextOf } from '../context.ts';
+import { bytesText, type Output, table } from '../output.ts';
+import { type Done, ProgressLine } from '../progress.ts';
+import { parseCount, parseSize } from '../sizes.ts';
+import { parseSnapshotName } from '../snapshots.ts';
+import { stopReason } from '../stop-signal.ts';
+import { addPrune, addRepository, addUnlock, addVerify, pruneRepository } from './backup-upkeep.ts';
+
+/** Characters of an id that are shown: restic's. */
+const ID_SHOWN = 8;
+/** Warnings that are shown; the rest are counted. */
+const WARNINGS_SHOWN = 20;
+
+/** `holdfast backup …` */
+export function addBackup(program: Command): void {
+  const backup = program
+    .command('backup')
+    .description(
+      'back volumes up into restic repositories, in a directory or a bucket, and restore',
+    );
+  addRepository(backup);
+  addCreate(backup);
+  addList(backup);
+  addRestore(backup);
+  addVerify(backup);
+  addForget(backup);
+  addPrune(backup);
+  addUnlock(backup);
+}
+
+function lockWait({ retryLock }: PlaceOptions): number {
+  return retryLock * 1_000;
+}
+
+function collected(value: string, before: readonly string[] = []): readonly string[] {
+  return [...before, value];
+}
+
+function addCreate(backup: Command): void {
+  withPlace(backup.command('create <volume[@snapshot]>'))
+    .description(
+      'back up a volume as it is now, by a snapshot that is removed behind it, or as it was at a snapshot; only what changed is sent',
+    )
+    .option('--tag <tag>', 'a tag of the backup; may be given several times', collected)
+    .action(
+      async (
+        text: string,
+        options: PlaceOptions & { readonly tag?: readonly string[] },
+        command: Command,
+      ) => {
+        const { dataDirectory, output } = contextOf(command);
+        const of = parseSnapshotName(text);
+        const request = { ...of, tags: options.tag ?? [], lockWaitMs: lockWait(options) };
+        const repository = await openPlace(options);
+        const result = await working(output, `backup of ${text}`, options, async (report) => {
+          const client = await ClusterClient.connect({ dataDirectory });
+          try {
+            const onProgress = report.onDone;
+            return await backupVolume(client, repository, request, {
+              ...report,
+              onProgress: ({ files, bytesDone }) => onProgress({ files, bytes: bytesDone }),
+            });
+          } finally {
+            await client.close();
+          }
+        });
+        output.result(backupValue(of.volume, result), () => backupLines(text, result));
+      },
+    );
+}
+
+function backupValue(volume: string, { snapshot, counts, written }: BackupResult): unknown {
+  return {
+    id: snapshot.id,
+    volume,
+    time: timeOf(snapshot),
+    files: counts.files,
+    unchangedFiles: counts.unchangedFiles,
+    bytes: counts.totalBytes,
+    bytesRead: counts.bytesRead,
+    bytesAdded: written.plainBytes,
+    bytesSent: written.packedBytes,
+    ...(snapshot.parent === undefined ? {} : { parent: snapshot.parent }),
+  };
+}
+
+function backupLines(text: string, { snapshot, counts, written }: BackupResult): string[] {
+  const { files, unchangedFiles, totalBytes, bytesRead } = counts;
+  return [
+    `backup ${snapshot.id.slice(0, ID_SHOWN)} of ${text} is complete: ${files} files, ${bytesText(totalBytes)}`,
+    `${unchangedFiles} files were unchanged; ${bytesText(bytesRead)} read, ${bytesText(written.packedBytes)} sent`,
+  ];
+}
+
+function timeOf({ timeNs }: Snapshot): string {
+  return new Date(Number(timeNs / 1_000_000n)).toISOString();
+}
+
+function snapshotValue(snapshot: Snapshot): unknown {
+  const { id, hostname, paths, tags, parent } = snapshot;
+  return { id, time: timeOf(snapshot), host: hostname, paths, tags, ...(parent && { parent }) };
+}
+
+function snapshotRow(snapshot: Snapshot): string[] {
+  const { id, paths, hostname, tags } = snapshot;
+  return [id.slice(0, ID_SHOWN), timeOf(snapshot), paths.join(' '), hostname, tags.join(' ')];
+}
+
+const COLUMNS = ['ID', 'TIME', 'PATH', 'HOST', 'TAGS'] as const;
+
+function addList(backup: Command): void {
+  withPlace(backup.command('ls'))
+    .description('list the backups of a repository, oldest first')
+    .option('--volume <name>', 'only those of this volume')
+    .action(async (options: PlaceOptions & { readonly volume?: string }, command: Command) => {
+      const { output } = contextOf(command);
+      const { volume } = options;
+      const all = await listSnapshots(await openPlace(options));
+      const found = all.filter(
+        ({ paths }) => volume === undefined || paths.includes(volumePath(volume)),
+      );
+      output.result(found.map(snapshotValue), () => table(COLUMNS, found.map(snapshotRow)));
+    });
+}
+
+interface RestoreCommandOptions extends PlaceOptions {
+  readonly to: string;
+  readonly volume?: string;
+  readonly path?: string;
+  readonly overwrite?: boolean;
+  readonly size?: number;
+  readonly replicas?: number;
+}
+
+function addRestore(backup: Command): void {
+  withPlace(backup.command('restore <id|latest>'))
+    .description('restore a backup into a new or empty volume, all or nothing, or into a directory')
+    .requiredOption(
+      '--to <volume|directory>',
+      'the name of a volume, or a directory of this host, told by a / in it',
+    )
+    .option('--volume <name>', 'with latest: of this volume')
+    .option('--path <path>', 'only what lies at this path of the volume')
+    .option('--overwrite', 'restore into a directory that is not empty')
+    .option('--size <size>', 'quota of the volume in place of that of then', parseSize)
+    .option(
+      '--replicas <count>',
+      'copies of its data in place of those of then, 1 to 7',
+      parseCount('--replicas', 1, 7),
+    )
+    .action(async (id: string, options: RestoreCommandOptions, command: Command) => {
+      const { dataDirectory, output } = contextOf(command);
+      const isDirectory = options.to.includes('/') || /^\.{1,2}$/.test(options.to);
+      const repository = await openPlace(options);
+      const snapshot = await chooseBackup(repository, id, options.volume);
+      const counts = await working(output, `restore to ${options.to}`, options, (report) =>
+        isDirectory
+          ? restoreToDirectory(repository, directoryRequest(snapshot, options), restoring(report))
+          : restoreHere(dataDirectory, repository, { snapshot, options, report }),
+      );
+      const facts = { id: snapshot.id, time: timeOf(snapshot), to: options.to, ...counts };
+      output.result(facts, () => [restoreLine(snapshot, options.to, counts)]);
+    });
+}
+
+function part({ path }: RestoreCommandOptions): { path?: string } {
+  return path === undefined ? {} : { path };
+}
+
+function directoryRequest(
+  snapshot: Snapshot,
+  options: RestoreCommandOptions,
+): Parameters<typeof restoreToDirectory>[1] {
+  const { to: directory, overwrite = false } = options;
+  return { snapshot, directory, overwrite, lockWaitMs: lockWait(options), ...part(options) };
+}
+
+async function restoreHere(
+  dataDirectory: string,
+  repository: Repository,
+  {
+    snapshot,
+    options,
+    report,
+  }: {
+    readonly snapshot: Snapshot;
+    readonly options: RestoreCommandOptions;
+    readonly report: SharedReport;
+  },
+): Promise<RestoreCounts> {
+  const { to: name, size, replicas } = options;
+  const policy = {
+    ...(size === undefined ? {} : { quotaBytes: size }),
+    ...(replicas === undefined ? {} : { replicas }),
+  };
+  const request = { snapshot, name, policy, lockWaitMs: lockWait(options), ...part(options) };
+  const client = await ClusterClient.connect({ dataDirectory });
+  try {
+    return await restoreToVolume(client, repository, request, restoring(report));
+  } finally {
+    await client.close();
+  }
+}
+
+function restoring(report: SharedReport): WorkReport<RestoreCounts> {
+  return {
+    ...report,
+    onProgress: ({ files, skippedFiles, bytesWritten }) =>
+      report.onDone({ files: files + skippedFiles, bytes: bytesWritten }),
+  };
+}
+
+function restoreLine(snapshot: Snapshot, to: string, counts: RestoreCounts): string {
+  const { files, skippedFiles, bytesWritten } = counts;
+  const there = skippedFiles === 0 ? '' : `, ${skippedFiles} were there already`;
+  return `backup ${snapshot.id.slice(0, ID_SHOWN)} is restored to ${to}: ${files} files${there}, ${bytesText(bytesWritten)}`;
+}
+
+interface ForgetCommandOptions extends PlaceOptions {
+  readonly keepLast?: number;
+  readonly keepHourly?: number;
+  readonly keepDaily?: number;
+  readonly keepWeekly?: number;
+  readonly keepMonthly?: number;
+  readonly keepYearly?: number;
+  readonly keepWithin?: string;
+  readonly keepTag?: readonly string[];
+  readonly volume?: string;
+  readonly tag?: string;
+  readonly dryRun?: boolean;
+  readonly prune?: boolean;
+}
+
+const KEEP_COUNTS = ['last', 'hourly', 'daily', 'weekly', 'monthly', 'yearly'] as const;
+
+function addForget(backup: Command): void {
+  const forgetting = withPlace(backup.command('forget [ids...]')).description(
+    'forget backups by id, or all but those that a rule keeps, for each host and path on its own; prune gives their space back',
+  );
+  for (const period of KEEP_COUNTS)
+    forgetting.addOption(
+      new Option(
+        `--keep-${period} <count>`,
+        period === 'last'
+          ? 'keep so many, the newest'
+          : `keep the newest of so many ${PERIODS[period]}`,
+      ).argParser(parseCount(`--keep-${period}`, 1, 1_000_000)),
+    );
+  forgetting
+    .option(
+      '--keep-within <span>',
+      'keep what is younger before the newest: 1y2m3d4h or a part of it',
+    )
+    .option('--keep-tag <tag>', 'keep what has this tag; may be given several times', collected)
+    .option('--volume <name>', 'only backups of this volume')
+    .option('--tag <tag>', 'only backups that have this tag')
+    .option('-n, --dry-run', 'only say what would be forgotten')
+    .option('--prune', 'give the space back at once')
+    .action(async (ids: string[], options: ForgetCommandOptions, command: Command) => {
+      const { output } = contextOf(command);
+      const policy = retentionOf(options);
+      if (ids.length > 0 === Object.keys(policy).length > 0)
+        throw new HoldfastError(
+          'BAD_REQUEST',
+          'give ids of backups, or a rule such as --keep-daily 7; without either all would go',
+        );
+      const repository = await openPlace(options);
+      const { removed, kept } =
+        ids.length > 0
+          ? await forgetIds(repository, ids, options)
+          : await forget(repository, {
+              policy,
+              ...(options.volume === undefined ? {} : { path: volumePath(options.volume) }),
+              ...(options.tag === undefined ? {} : { tag: options.tag }),
+              dryRun: options.dryRun === true,
+              lockWaitMs: lockWait(options),
+            });
+      const isPruned = options.prune === true && options.dryRun !== true;
+      const pruned = isPruned ? await pruneRepository(repository, options) : undefined;
+      const facts = { removed: removed.map(snapshotValue), kept: kept.map(snapshotValue) };
+      output.result({ ...facts, ...(pruned === undefined ? {} : { pruned }) }, () => [
+        ...(removed.length === 0 ? [] : table(COLUMNS, removed.map(snapshotRow))),
+        `${removed.length} ${options.dryRun ? 'would be forgotten' : 'forgotten'}, ${kept.length} kept`,
+        ...(pruned === undefined ? [] : [`${bytesText(pruned.bytesFreed)} given back`]),
+      ]);
+    });
+}
+
+const PERIODS = {
+  hourly: 'hours',
+  daily: 'days',
+  weekly: 'weeks',
+  monthly: 'months',
+  yearly: 'years',
+} as const;
+
+function retentionOf(options: ForgetCommandOptions): RetentionPolicy {
+  const { keepLast, keepHourly, keepDaily, keepWeekly, keepMonthly, keepYearly } = options;
+  const { keepWithin, keepTag } = options;
+  const rules = {
+    keepLast,
+    keepHourly,
+    keepDaily,
+    keepWeekly,
+    keepMonthly,
+    keepYearly,
+    keepWithin,
+  };
+  const given = Object.entries(rules).filter(([, value]) => value !== undefined);
+  return {
+    ...(Object.fromEntries(given) as RetentionPolicy),
+    ...(keepTag === undefined ? {} : { keepTags: keepTag.map((tag) => [tag]) }),
+  };
+}
+
+async function forgetIds(
+  repository: Repository,
+  ids: readonly string[],
+  options: ForgetCommandOptions,
+): Promise<{ readonly removed: readonly Snapshot[]; readonly kept: readonly Snapshot[] }> {
+  const removed: Snapshot[] = [];
+  for (const id of ids) removed.push(await findSnapshot(repository, id));
+  const gone = new Set(removed.map(({ id }) => id));
+  const kept = (await listSnapshots(repository)).filter(({ id }) => !gone.has(id));
+  if (options.dryRun !== true)
+    await forgetSnapshots(repository, [...gone], { lockWaitMs: lockWait(options) });
+  return { removed, kept };
+}
+
+interface SharedReport extends Omit<WorkReport<never>, 'onProgress'> {
+  readonly onDone: (done: Done) => void;
+}
+
+/** Long work with progress and warnings; SIGINT and SIGTERM stop it in order. */
+async function working<T>(
+  output: Output,
+  what: string,
+  place: PlaceOptions,
+  run: (report: SharedReport) => Promise<T>,
+): Promise<T> {
+  const line = new ProgressLine(what, output);
+  let warnings = 0;
+  const onWarning = (path: string, text: string): void => {
+    warnings += 1;
+    if (warnings > WARNINGS_SHOWN) return;
+    line.end();
+    const name = JSON.stringify(Buffer.from(path, 'latin1').toString('utf8'));
+    output.progress(`warning: ${name} ${text}`);
+  };
+  try {
+    return await run({
+      onExpected: (expected) => line.expect(expected),
+      onDone: (done) => line.update(done),
+      onWarning,
+      signal: stopReason((signal) => `stopped by ${signal}; run it again to go on`),
+    });
+  } catch (error) {
+    throw explained(error, place, { isOpen: true });
+  } finally {
+    line.end();
+    if (warnings > WARNINGS_SHOWN)
+      output.progress(`warning: and ${warnings - WARNINGS_SHOWN} more like these`);
+  }
+}
