@@ -2,6 +2,7 @@ import { accessSync, constants, existsSync, mkdirSync, readFileSync, statSync } 
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { HoldfastError } from '@holdfast/protocol';
+import { LAUNCHER } from './context.ts';
 
 /** The keeper and the daemon that it keeps, of packages/fuse-mount. */
 const KEEPER = fileURLToPath(import.meta.resolve('@holdfast/fuse-mount/keeper'));
@@ -41,6 +42,8 @@ export function keeperArguments(
     mount.stateDirectory,
     '--data',
     resolve(options.dataDirectory),
+    '--renew-by',
+    LAUNCHER,
     ...(waitMs === undefined ? [] : ['--wait', String(waitMs)]),
     ...(metrics === undefined ? [] : ['--metrics', metrics]),
   ];

@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
 import { addBackup } from './commands/backup.ts';
+import { addCertificate } from './commands/certificate.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addInit } from './commands/init.ts';
 import { addJoin } from './commands/join.ts';
@@ -49,6 +50,7 @@ export function makeProgram(): Command {
     addSnapshot,
     addBackup,
     addToken,
+    addCertificate,
     addDoctor,
   ]) {
     add(program);

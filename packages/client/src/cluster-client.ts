@@ -11,6 +11,7 @@ import {
   type VolumeNumber,
 } from '@holdfast/protocol';
 import { SegmentCache } from './chunks/segment-cache.ts';
+import { CertificateWatch } from './cluster/certificate-watch.ts';
 import { Cluster } from './cluster/cluster.ts';
 import { type ClientIdentity, loadIdentity } from './cluster/identity.ts';
 import { ClusterFileSystem } from './file-system/cluster-file-system.ts';
@@ -45,6 +46,16 @@ export interface ClusterClientOptions {
   readonly onExpired?: () => void;
 }
 
+/** Options of {@link ClusterClient.watchCertificate}. */
+export interface CertificateOptions {
+  /**
+   * Gets a new certificate into the data directory by way of peers at these addresses (host:port of
+   * gRPC). Called only on a host that is a client: a peer renews that of its own host.
+   */
+  readonly renew: (addresses: readonly string[]) => Promise<void>;
+  readonly report: (event: string, fields: Readonly<Record<string, unknown>>) => void;
+}
+
 /** Bytes of chunks that are kept in memory. */
 const CACHE_BYTES_MAX = 128 * 2 ** 20;
 
@@ -57,6 +68,7 @@ export class ClusterClient {
   #session: Session | undefined;
   #fileSystem: ClusterFileSystem | undefined;
   #browsable: FileSystem | undefined;
+  #certificate: CertificateWatch | undefined;
   #snapshots: SnapshotNumbers | undefined;
 
   private constructor(cluster: Cluster, options: ClusterClientOptions) {
@@ -93,6 +105,28 @@ export class ClusterClient {
     });
     client = new ClusterClient(cluster, options);
     return client;
+  }
+
+  /** For processes that run for long: keeps the certificate in date until {@link close} or {@link abandon}. */
+  watchCertificate({ renew, report }: CertificateOptions): void {
+    const { tls, role } = this.cluster.identity;
+    const dataDirectory = requireDirectory(this.#options);
+    const renewHere = async (): Promise<void> => {
+      await this.cluster.ready();
+      const up = this.cluster.map.nodes.filter(({ state }) => state === 'up');
+      await renew(up.map(({ grpcAddress }) => grpcAddress));
+    };
+    this.#certificate ??= new CertificateWatch({
+      tls,
+      read: async () => (await loadIdentity(dataDirectory)).tls,
+      use: (fresh) => this.cluster.useCertificate(fresh),
+      ...(role === 'node' ? {} : { renew: renewHere }),
+      now: () => Date.now(),
+      random: () => Math.random(),
+      report,
+    });
+    void this.#certificate.look();
+    this.#certificate.start();
   }
 
   /** The namespace; made at the first call, with a session of its own. */
@@ -179,6 +213,7 @@ export class ClusterClient {
 
   /** Ends the session and every connection. */
   async close(): Promise<void> {
+    this.#certificate?.close();
     await this.#session?.close();
     this.#snapshots?.close();
     await this.cluster.close();
@@ -186,6 +221,7 @@ export class ClusterClient {
 
   /** Ends the connections but leaves the session to whoever continues its journal. */
   async abandon(): Promise<void> {
+    this.#certificate?.close();
     this.#session?.abandon();
     this.#snapshots?.close();
     await this.cluster.close();

@@ -13,10 +13,12 @@ describe('parseDaemonOptions', () => {
       addresses: [],
     });
     const most = ['--device', '7', '--address', 'a:1', '--address', '[::1]:2', '--wait', '0'];
+    most.push('--renew-by', '/bin/holdfast');
     expect(parseDaemonOptions([...NEEDED, ...most, '--metrics', '127.0.0.1:9000'])).toMatchObject({
       descriptor: 7,
       addresses: ['a:1', '[::1]:2'],
       operationWaitMs: 0,
+      renewBy: '/bin/holdfast',
       metrics: { host: '127.0.0.1', port: 9000 },
     });
   });
@@ -27,6 +29,7 @@ describe('parseDaemonOptions', () => {
     [['--mountpoint', 'mnt', '--state', '/s', '--data', '/d'], /not an absolute path/],
     [['--mountpoint', '/m', '--state', '/m/s', '--data', '/d'], /lies in the mount itself/],
     [['--mountpoint', '/m', '--state', '/m', '--data', '/d'], /lies in the mount itself/],
+    [[...NEEDED, '--renew-by', 'holdfast'], /--renew-by holdfast/],
     [[...NEEDED, '--wait', '1s'], /--wait 1s/],
     [[...NEEDED, '--wait', '86400001'], /--wait/],
     [[...NEEDED, '--device', '-1'], /--device/],

@@ -9,12 +9,14 @@ export interface DaemonOptions {
   readonly stateDirectory: string;
   readonly dataDirectory: string;
   readonly addresses: readonly string[];
+  /** Program that renews the certificate; none: it is only taken up when others have. */
+  readonly renewBy?: string;
   readonly operationWaitMs?: number;
   readonly metrics?: { readonly host: string; readonly port: number };
 }
 
 const USAGE =
-  'mount daemon: --mountpoint PATH --state DIR --data DIR [--device FD] [--address HOST:PORT]... [--wait MS] [--metrics HOST:PORT]';
+  'mount daemon: --mountpoint PATH --state DIR --data DIR [--device FD] [--address HOST:PORT]... [--wait MS] [--renew-by PROGRAM] [--metrics HOST:PORT]';
 
 const OPTIONS = {
   device: { type: 'string', default: '3' },
@@ -24,6 +26,7 @@ const OPTIONS = {
   address: { type: 'string', multiple: true, default: [] as string[] },
   wait: { type: 'string' },
   metrics: { type: 'string' },
+  'renew-by': { type: 'string' },
 } as const;
 
 /** Parses the command line. Throws BAD_REQUEST with one sentence and the usage. */
@@ -34,6 +37,7 @@ export function parseDaemonOptions(args: readonly string[]): DaemonOptions {
   if (isBelow(stateDirectory, mountpoint)) {
     throw bad(`--state ${stateDirectory} lies in the mount itself, where it would wait for itself`);
   }
+  const renewal = values['renew-by'];
   const wait = values.wait === undefined ? undefined : whole('--wait', values.wait, 86_400_000);
   return {
     descriptor: whole('--device', values.device, 1_048_576),
@@ -41,6 +45,7 @@ export function parseDaemonOptions(args: readonly string[]): DaemonOptions {
     stateDirectory,
     dataDirectory: absolute('--data', values.data),
     addresses: values.address.map((address) => hostPort('--address', address).text),
+    ...(renewal !== undefined && { renewBy: absolute('--renew-by', renewal) }),
     ...(wait !== undefined && { operationWaitMs: wait }),
     ...(values.metrics !== undefined && { metrics: hostPort('--metrics', values.metrics) }),
   };

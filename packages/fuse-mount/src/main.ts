@@ -12,6 +12,7 @@ import { setIoFlusher } from './device/native.ts';
 import type { MountObserver } from './dispatcher.ts';
 import { MountMetrics } from './metrics.ts';
 import { MountServer } from './mount-server.ts';
+import { renewBy } from './renewal.ts';
 import { clearState, loadInit, STATE_FILE } from './restart.ts';
 
 const EXIT_RESTART = 75;
@@ -74,6 +75,7 @@ async function run(options: DaemonOptions): Promise<number> {
     ...(options.operationWaitMs !== undefined && { operationWaitMs: options.operationWaitMs }),
     onExpired: () => log.error({ event: 'session.expired' }),
   });
+  watchCertificate(client, options);
   const metrics = new MountMetrics(() => server.openFiles);
   const server = MountServer.start({
     descriptor: options.descriptor,
@@ -96,6 +98,17 @@ async function run(options: DaemonOptions): Promise<number> {
   }
   await Promise.race([client.close(), new Promise((done) => setTimeout(done, CLOSE_MS_MAX))]);
   return 0;
+}
+
+function watchCertificate(client: ClusterClient, options: DaemonOptions): void {
+  client.watchCertificate({
+    renew: async () => {
+      const { renewBy: program, dataDirectory } = options;
+      if (program === undefined) throw new HoldfastError('BAD_CONFIG', 'no --renew-by was given');
+      await renewBy(program, dataDirectory);
+    },
+    report: (event, fields) => log.warn({ event, ...describe(fields) }),
+  });
 }
 
 /** Whether starting again cannot help: wrong arguments, no identity, an old kernel. */

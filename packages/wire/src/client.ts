@@ -5,6 +5,7 @@ import { peerIdentity, type TlsMaterial } from './identity.ts';
 
 /** Options of {@link WireClient}. */
 export interface WireClientOptions {
+  /** Read at every connect, so it may be a getter. */
   readonly tls: TlsMaterial;
   readonly clusterId: string;
   /** host:port. */

@@ -25,13 +25,20 @@ export function addVolumeDriver(program: Command): void {
     .option('--engine <path>', "the engine's socket, '' for none", '/run/docker.sock')
     .action(async (options: DriverOptions, command: Command) => {
       const { dataDirectory } = contextOf(command);
-      const { createLog, startVolumeDriver } = await import('@holdfast/node');
+      const { createLog, renewClient, startVolumeDriver } = await import('@holdfast/node');
+      const log = createLog('info').child({ part: 'volume-driver' });
       const client = await ClusterClient.create({ dataDirectory });
+      client.watchCertificate({
+        renew: async (addresses) => {
+          await renewClient(dataDirectory, addresses, Date.now());
+        },
+        report: (event, fields) => log.warn({ event, ...fields }),
+      });
       const driver = await startVolumeDriver({
         backend: new ClusterBackend(client),
         host: client.cluster.identity.name,
         stateDirectory: join(dataDirectory, 'volume-driver'),
-        log: createLog('info').child({ part: 'volume-driver' }),
+        log,
         mountRoot: options.mountPath,
         socketPath: options.socket,
         engineSocket: options.engine,

@@ -6,7 +6,7 @@ import {
   type NodeNumber,
   type ShardId,
 } from '@holdfast/protocol';
-import type { WireClient } from '@holdfast/wire';
+import type { TlsMaterial, WireClient } from '@holdfast/wire';
 import { Connections } from './connections.ts';
 import type { ClientIdentity } from './identity.ts';
 
@@ -37,12 +37,14 @@ export class Cluster {
   #map: ClusterMap | undefined;
   #refreshing: Promise<void> | undefined;
   readonly #leaders = new Map<ShardId, NodeNumber>();
+  #tls: TlsMaterial;
 
   constructor(options: ClusterOptions) {
     this.identity = options.identity;
+    this.#tls = options.identity.tls;
     this.operationWaitMs = options.operationWaitMs ?? LIMITS.operationWaitMs;
     this.connections = new Connections({
-      tls: options.identity.tls,
+      tls: () => this.#tls,
       clusterId: options.identity.clusterId,
       connectTimeoutMs: CONNECT_MS_MAX,
       addressOf: (node) => this.#map?.nodes.find((record) => record.number === node)?.wireAddress,
@@ -59,6 +61,11 @@ export class Cluster {
       throw new HoldfastError('UNREACHABLE', 'no peer of the cluster has been reached yet');
     }
     return this.#map;
+  }
+
+  /** Uses this certificate for connections to come; those that are open stay. */
+  useCertificate(tls: TlsMaterial): void {
+    this.#tls = tls;
   }
 
   /** Resolves once a map is known; tries every known address within the bounded wait. */

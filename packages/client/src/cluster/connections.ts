@@ -6,7 +6,8 @@ export type Lane = 'meta' | 'bulk';
 
 /** What {@link Connections} needs to know. */
 export interface ConnectionsOptions {
-  readonly tls: TlsMaterial;
+  /** Asked at every connect: certificates are renewed while we run. */
+  readonly tls: () => TlsMaterial;
   readonly clusterId: string;
   /** Present address (host:port) of a peer; undefined when it is in no map we know. */
   readonly addressOf: (node: NodeNumber) => string | undefined;
@@ -37,8 +38,11 @@ export class Connections {
       return known.client;
     }
     void known?.client.close();
+    const { tls } = this.#options;
     const client = new WireClient({
-      tls: this.#options.tls,
+      get tls() {
+        return tls();
+      },
       clusterId: this.#options.clusterId,
       address,
       connectTimeoutMs: this.#options.connectTimeoutMs,

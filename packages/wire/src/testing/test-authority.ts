@@ -25,7 +25,7 @@ export class TestAuthority {
   }
 
   /** A certificate with the URI of a role and name; of another cluster when asked. */
-  issue(role: string, name: string, clusterId = this.clusterId): TlsMaterial {
+  issue(role: string, name: string, clusterId = this.clusterId, days = 2): TlsMaterial {
     const path = (file: string): string => join(this.#directory, file);
     const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
     run([
@@ -41,7 +41,15 @@ export class TestAuthority {
     ]);
     const uri = `subjectAltName=URI:holdfast://${clusterId}/${role}/${name}\nextendedKeyUsage=serverAuth,clientAuth\n`;
     writeFileSync(path('extensions'), uri);
-    const by = ['-CA', path('ca.cert'), '-CAkey', path('ca.key'), '-CAcreateserial', '-days', '2'];
+    const by = [
+      '-CA',
+      path('ca.cert'),
+      '-CAkey',
+      path('ca.key'),
+      '-CAcreateserial',
+      '-days',
+      `${days}`,
+    ];
     run([
       'x509',
       '-req',
