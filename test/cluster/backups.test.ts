@@ -1,14 +1,34 @@
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DirectorySource } from '@holdfast/tree';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type LocalCluster, startLocalCluster } from '../demo/local-cluster.ts';
+import { type Fault, startTestS3, type TestS3 } from '../s3/server.ts';
 import { makeSampleTree } from '../trees/sample-tree.ts';
 import { seeTree } from '../trees/whole-tree.ts';
-import { type Ended, holdfast, runProgram } from './command-line.ts';
+import { type Ended, holdfast, LAUNCHER, runProgram } from './command-line.ts';
 
 const PASSWORD = 'pass word';
+const KEYS = { accessKeyId: 'AKIA', secretAccessKey: 'secret' };
+const MIB = 2 ** 20;
+
+const FAULTS: readonly Fault[] = [
+  { what: 'status', status: 503, code: 'SlowDown' },
+  { what: 'status', status: 500, code: 'InternalError' },
+  { what: 'cut-body' },
+];
 
 interface BackupFacts {
   readonly id: string;
@@ -29,19 +49,33 @@ function forRestic(tree: Awaited<ReturnType<typeof seeTree>>): Record<string, un
 
 describe('backups of volumes', () => {
   let cluster: LocalCluster;
+  let other: LocalCluster;
   let scratch: string;
   let repository: string;
   let env: Record<string, string>;
+  let s3: TestS3;
+  let bucket: string;
   beforeAll(async () => {
     scratch = mkdtempSync(join(tmpdir(), 'holdfast-backups-'));
     repository = join(scratch, 'repository');
-    env = { HOLDFAST_BACKUP_PASSWORD: PASSWORD, HOLDFAST_BACKUP_REPO: repository };
-    cluster = await startLocalCluster({ peers: 1 });
+    env = {
+      HOLDFAST_BACKUP_PASSWORD: PASSWORD,
+      HOLDFAST_BACKUP_REPO: repository,
+      AWS_ACCESS_KEY_ID: KEYS.accessKeyId,
+      AWS_SECRET_ACCESS_KEY: KEYS.secretAccessKey,
+    };
+    s3 = await startTestS3({ bucket: 'backups', ...KEYS });
+    bucket = `s3:http://127.0.0.1:${s3.port}/backups/ours`;
+    [cluster, other] = await Promise.all([
+      startLocalCluster({ peers: 1 }),
+      startLocalCluster({ peers: 1 }),
+    ]);
     await done('volume', 'create', 'original', '--size', '2G');
     makeSampleTree(mounted('original'));
   });
   afterAll(async () => {
-    await cluster?.close();
+    await s3?.close();
+    await Promise.all([cluster?.close(), other?.close()]);
     rmSync(scratch, { recursive: true, force: true });
   });
 
@@ -93,5 +127,130 @@ describe('backups of volumes', () => {
     expect(again).toMatchObject({ bytesRead: 0, bytesSent: 0, unchangedFiles: again.files });
     writeFileSync(join(mounted('original'), 'deep/new'), 'seven..');
     expect(await backUp('original')).toMatchObject({ bytesRead: 7 });
+  });
+
+  it('come from restic as well', async () => {
+    const source = join(scratch, 'directory');
+    const theirs = await restic('backup', '--json', source);
+    const id = /"snapshot_id":"(\w+)"/.exec(theirs)?.[1] ?? '';
+    await done('backup', 'restore', id, '--to', 'theirs');
+    expect(forRestic(await treeOf(mounted('theirs')))).toEqual(forRestic(await treeOf(source)));
+  });
+
+  it('are kept by rules, and give their space back', async () => {
+    const volume = ['--volume', 'original'];
+    const forgotten = JSON.parse(
+      await done('--json', 'backup', 'forget', '--keep-last', '1', ...volume, '--prune'),
+    ) as { removed: unknown[]; kept: { id: string }[]; pruned: { bytesFreed: number } };
+    expect(forgotten).toMatchObject({ removed: [{}, {}], kept: [{}] });
+    expect(await done('backup', 'verify', '--read-data')).toMatch(/2 backups .* 0 problems/);
+    expect(await restic('check', '--read-data')).toContain('no errors were found');
+    expect(await restic('list', 'locks')).toBe('');
+  });
+
+  it('say what is wrong and what to do', async () => {
+    const wrong = join(scratch, 'wrong');
+    writeFileSync(wrong, 'wrong\n');
+    const nowhere = `s3:http://127.0.0.1:${s3.port}/elsewhere`;
+    const refusals: [string[], number, RegExp][] = [
+      [['repo', 'init'], 5, /there is a repository at .* already/],
+      [['ls', '--password-file', wrong], 1, /the password fits none of the keys/],
+      [['ls', '--repo', join(scratch, 'none')], 4, /no repository .*holdfast backup repo init/],
+      [['repo', 'init', '--repo', nowhere], 4, /no bucket at/],
+      [['ls', '--repo', 'ftp:x'], 2, /is no place for a repository/],
+      [['create', 'nothing'], 4, /no volume 'nothing'/],
+      [['create', 'original@monday'], 4, /no snapshot 'monday'/],
+      [['restore', 'latest', '--to', 'x'], 2, /say which with --volume/],
+      [['restore', 'ffffff', '--to', 'x'], 4, /no backup ffffff/],
+      [['restore', 'latest', '--volume', 'original', '--to', 'copy'], 5, /not empty/],
+      [['restore', 'latest', '--volume', 'original', '--to', `${scratch}/`], 5, /--overwrite/],
+      [['restore', 'latest', '--volume', 'original', '--path', 'no', '--to', 'x'], 4, /has no/],
+      [['forget'], 2, /--keep-daily/],
+    ];
+    const refused = refusals.map(async ([args, status, text]) => {
+      const ended = await here('backup', ...args);
+      expect(ended.stderr).toMatch(text);
+      expect(ended.stderr).not.toMatch(/^\s+at /m);
+      expect([args.join(' '), ended.status]).toEqual([args.join(' '), status]);
+    });
+    await Promise.all(refused);
+    expect(existsSync(mounted('x'))).toBe(false);
+  });
+
+  const start = (data: string, ...args: string[]): ChildProcess =>
+    spawn(LAUNCHER, ['--data', data, 'backup', ...args, '--repo', bucket], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: { ...process.env, ...env },
+    });
+  const until = (what: () => boolean): Promise<void> =>
+    expect.poll(what, { timeout: 30_000, interval: 50 }).toBe(true);
+  /** Lets so many packs pass of what asks for them, and no more; resolves when one is held up. */
+  const holdUp = (method: string, passing: number): (() => Promise<void>) => {
+    let seen = 0;
+    s3.behaviour.fault = ({ method: asked, key }) =>
+      asked === method && key.startsWith('ours/data/') && ++seen > passing
+        ? { what: 'slow', ms: 20_000 }
+        : undefined;
+    return () => until(() => seen > passing);
+  };
+
+  it('that are stopped or killed leave nothing that the next does not use or remove', async () => {
+    await done('backup', 'repo', 'init', '--repo', bucket);
+    await done('volume', 'create', 'large');
+    mkdirSync(join(mounted('large'), 'd'));
+    for (const name of ['d/a', 'd/b', 'c'])
+      writeFileSync(join(mounted('large'), name), randomBytes(20 * MIB));
+    const data = cluster.peer(0).dataDirectory;
+    let isHeldUp = holdUp('PUT', 0);
+    const stopped = start(data, 'create', 'large');
+    const said = stopped.stderr?.setEncoding('utf8').toArray();
+    await isHeldUp();
+    const busy = await here('backup', 'prune', '--repo', bucket);
+    expect([busy.status, busy.stderr]).toEqual([5, expect.stringContaining(`${stopped.pid}`)]);
+    stopped.kill('SIGINT');
+    expect(await once(stopped, 'exit')).toEqual([1, null]);
+    expect((await said)?.join('')).toMatch(/stopped by SIGINT; run it again/);
+    expect(await snapshots('large')).toEqual([]);
+    isHeldUp = holdUp('PUT', 2);
+    const killed = start(data, 'create', 'large');
+    await isHeldUp();
+    killed.kill('SIGKILL');
+    await once(killed, 'exit');
+    expect(await snapshots('large')).toEqual([expect.stringMatching(/^holdfast-backup-/)]);
+    s3.behaviour.fault = () => undefined;
+    const again = await backUp('large', '--repo', bucket);
+    expect(again.bytesSent).toBeLessThan(40 * MIB);
+    expect(await done('backup', 'verify', '--read-data', '--repo', bucket)).toMatch(/0 problems/);
+  });
+
+  it('come back on another cluster, all or nothing, over a store that fails', async () => {
+    const { dataDirectory: data, mountPath } = other.peer(0);
+    const path = join(mountPath, 'large');
+    const isHeldUp = holdUp('GET', 3);
+    const killed = start(data, 'restore', 'latest', '--to', 'large');
+    await isHeldUp();
+    await until(() => existsSync(path) && readdirSync(path).length > 0);
+    killed.kill('SIGKILL');
+    await once(killed, 'exit');
+    expect(readdirSync(path)).toEqual([expect.stringMatching(/^\.holdfast-import-\w+$/)]);
+    let count = 0;
+    s3.behaviour.fault = () =>
+      ++count % 4 === 0 ? FAULTS[(count >> 2) % FAULTS.length] : undefined;
+    const again = (): Promise<Ended> =>
+      holdfast(
+        ['--data', data, 'backup', 'restore', 'latest', '--to', 'large', '--repo', bucket],
+        env,
+      );
+    await expect
+      .poll(async () => (await again()).stderr, { timeout: 60_000, interval: 1_000 })
+      .not.toMatch(/being filled/);
+    expect(await treeOf(path)).toEqual(await treeOf(mounted('large')));
+    s3.behaviour.fault = () => undefined;
+    // Until its session has ended, the killed one may be alive for all that the others know.
+    const left = async (): Promise<string[]> => {
+      expect(await backUp('large', '--repo', bucket)).toMatchObject({ bytesSent: 0 });
+      return snapshots('large');
+    };
+    await expect.poll(left, { timeout: 60_000, interval: 1_000 }).toEqual([]);
   });
 });

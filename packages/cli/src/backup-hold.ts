@@ -10,9 +10,11 @@ import {
   HoldfastError,
   type LockRequest,
   type NodeReference,
+  ROOT_INODE,
+  SNAPSHOTS_INODE,
   type Snapshot,
+  type VolumeRecord,
 } from '@holdfast/protocol';
-import { rootOf } from './volume-transfer.ts';
 
 /** Begins the names of these snapshots; ten hexadecimal digits follow. */
 const PREFIX = 'holdfast-backup-';
@@ -25,8 +27,6 @@ export interface HeldSnapshot {
   readonly snapshot: Snapshot;
   /** Its root. */
   readonly root: NodeReference;
-  /** The root of the volume itself. */
-  readonly volumeRoot: NodeReference;
 }
 
 function asRoot(): { uid: number; gid: number; pid: number; requestId: number } {
@@ -63,31 +63,35 @@ async function removeAbandoned(
   }
 }
 
+function presentOf({ number }: VolumeRecord): NodeReference {
+  return { volume: number, ino: ROOT_INODE };
+}
+
+/** The root of a snapshot, without a look at the present of its volume: who uses that is not disturbed. */
 async function rootAt(
   client: ClusterClient,
-  volumeRoot: NodeReference,
+  { volume }: NodeReference,
   name: string,
 ): Promise<NodeReference> {
-  const fileSystem = client.fileSystem();
-  const list = await fileSystem.lookup(volumeRoot, '.snapshots', asRoot());
   const text = Buffer.from(name, 'utf8').toString('latin1');
-  return (await fileSystem.lookup(list.node, text, asRoot())).node;
+  const list = { volume, ino: SNAPSHOTS_INODE };
+  return (await client.fileSystem().lookup(list, text, asRoot())).node;
 }
 
 /** Runs a task with a snapshot that exists. NOT_FOUND. */
 async function withNamed<T>(
   client: ClusterClient,
-  { volume, name }: { readonly volume: string; readonly name: string },
+  { volume, name }: { readonly volume: VolumeRecord; readonly name: string },
   task: (held: HeldSnapshot) => Promise<T>,
 ): Promise<T> {
-  const snapshot = (await client.snapshots.list(volume)).find((found) => found.name === name);
+  const all = await client.snapshots.list(volume.name);
+  const snapshot = all.find((found) => found.name === name);
   if (snapshot === undefined)
     throw new HoldfastError(
       'NOT_FOUND',
-      `volume '${volume}' has no snapshot '${name}'; see 'holdfast snapshot ls ${volume}'`,
+      `volume '${volume.name}' has no snapshot '${name}'; see 'holdfast snapshot ls ${volume.name}'`,
     );
-  const volumeRoot = await rootOf(client.fileSystem(), volume);
-  return task({ snapshot, volumeRoot, root: await rootAt(client, volumeRoot, name) });
+  return task({ snapshot, root: await rootAt(client, presentOf(volume), name) });
 }
 
 /**
@@ -96,22 +100,22 @@ async function withNamed<T>(
  */
 export async function withSnapshot<T>(
   client: ClusterClient,
-  { volume, name }: { readonly volume: string; readonly name?: string },
+  { volume, name }: { readonly volume: VolumeRecord; readonly name?: string },
   task: (held: HeldSnapshot) => Promise<T>,
 ): Promise<T> {
   if (name !== undefined) return withNamed(client, { volume, name }, task);
   const fileSystem = client.fileSystem();
-  const volumeRoot = await rootOf(fileSystem, volume);
-  await removeAbandoned(client, volume, volumeRoot);
+  const present = presentOf(volume);
+  await removeAbandoned(client, volume.name, present);
   const own = `${PREFIX}${randomBytes(5).toString('hex')}`;
   // Before the snapshot is there: nobody may find it without its lock.
-  await setLock(fileSystem, volumeRoot, { name: own, type: 'write' });
-  const snapshot = await client.snapshots.create(volume, own);
+  await setLock(fileSystem, present, { name: own, type: 'write' });
+  const snapshot = await client.snapshots.create(volume.name, own);
   try {
-    return await task({ snapshot, volumeRoot, root: await rootAt(client, volumeRoot, own) });
+    return await task({ snapshot, root: await rootAt(client, present, own) });
   } finally {
     // What cannot be removed now, the next backup removes.
-    await client.snapshots.remove(volume, own).catch(() => {});
-    await setLock(fileSystem, volumeRoot, { name: own, type: 'unlock' }).catch(() => {});
+    await client.snapshots.remove(volume.name, own).catch(() => {});
+    await setLock(fileSystem, present, { name: own, type: 'unlock' }).catch(() => {});
   }
 }

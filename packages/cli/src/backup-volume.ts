@@ -63,12 +63,12 @@ export async function backupVolume(
   const record = await client.volumes.get(volume);
   if (record === undefined) throw new HoldfastError('NOT_FOUND', `there is no volume '${volume}'`);
   const { clusterId } = client.cluster.map;
-  const of = name === undefined ? { volume } : { volume, name };
+  const of = { volume: record, ...(name === undefined ? {} : { name }) };
   try {
-    return await withSnapshot(client, of, async ({ snapshot, root, volumeRoot }) => {
+    return await withSnapshot(client, of, async ({ snapshot, root }) => {
       onExpected({ bytes: snapshot.usedBytes, files: snapshot.usedInodes });
       return backup(repository, {
-        source: new VolumeSource(client.fileSystem(), root, { signal, device: volumeRoot.volume }),
+        source: new VolumeSource(client.fileSystem(), root, { signal, device: record.number }),
         path: volumePath(volume),
         hostname: `holdfast-${clusterId.slice(0, 8)}`,
         tags: [`volume=${volume}`, ...(name === undefined ? [] : [`snapshot=${name}`]), ...tags],

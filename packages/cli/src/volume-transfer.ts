@@ -27,8 +27,7 @@ export interface TransferReport {
   readonly signal: AbortSignal;
 }
 
-/** The root of a volume. ENOENT. */
-export async function rootOf(fileSystem: FileSystem, name: string): Promise<NodeReference> {
+async function rootOf(fileSystem: FileSystem, name: string): Promise<NodeReference> {
   const list = { volume: ROOT_VOLUME, ino: ROOT_INODE };
   const text = Buffer.from(name, 'utf8').toString('latin1');
   const context = { uid: 0, gid: 0, pid: 0, requestId: 0 };
