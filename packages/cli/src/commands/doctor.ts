@@ -1,20 +1,24 @@
-import { accessSync, constants, existsSync, readFileSync, statfsSync } from 'node:fs';
+import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ClusterStatus } from '@holdfast/node';
 import { HoldfastError } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import { type Context, contextOf } from '../context.ts';
+import { checkCertificate } from '../doctor/certificate-check.ts';
+import { checkDriver } from '../doctor/driver-check.ts';
+import { type Finding, finding } from '../doctor/finding.ts';
+import { checkMount } from '../doctor/mount-check.ts';
+import { mountPoint } from '../mount-point.ts';
 import { bytesText } from '../output.ts';
 
 /** Bytes that a data directory should have free. */
 const FREE_BYTES_MIN = 5 * 2 ** 30;
 const NODE_MAJOR_MIN = 24;
 
-/** One thing looked at: fine, or what is wrong and the way out. */
-interface Finding {
-  readonly check: string;
-  readonly ok: boolean;
-  readonly message: string;
+interface DoctorOptions {
+  readonly mountPath: string;
+  readonly socket: string;
+  readonly engine: string;
 }
 
 /** `holdfast doctor` */
@@ -23,20 +27,22 @@ export function addDoctor(program: Command): void {
     .command('doctor')
     .description('look for what keeps Holdfast from working on this host')
     .option('--mount-path <path>', 'where the namespace is shown', '/mnt/cluster')
-    .action(async (options: { mountPath: string }, command: Command) => {
+    .option('--socket <path>', "the volume driver's socket", '/run/docker/plugins/holdfast.sock')
+    .option('--engine <path>', "the engine's socket", '/run/docker.sock')
+    .action(async (options: DoctorOptions, command: Command) => {
       const context = contextOf(command);
       const findings = [
         ...machine(),
         ...data(context.dataDirectory),
-        mount(options.mountPath),
+        ...(await checkCertificate(context.dataDirectory, Date.now())),
+        ...(await checkMount(mountPoint(options.mountPath))),
+        await checkDriver({ driver: options.socket, engine: options.engine }),
         await cluster(context),
       ];
       context.output.result(findings, () =>
-        findings.map(
-          (finding) => `${finding.ok ? 'ok  ' : 'FAIL'}  ${finding.check}: ${finding.message}`,
-        ),
+        findings.map(({ ok, check, message }) => `${ok ? 'ok  ' : 'FAIL'}  ${check}: ${message}`),
       );
-      const failed = findings.filter((finding) => !finding.ok).length;
+      const failed = findings.filter(({ ok }) => !ok).length;
       if (failed > 0)
         throw new HoldfastError('CONFLICT', `${failed} of ${findings.length} checks failed`);
     });
@@ -45,19 +51,19 @@ export function addDoctor(program: Command): void {
 function machine(): Finding[] {
   const major = Number(process.versions.node.split('.')[0]);
   return [
-    check(
+    finding(
       'Node.js',
       major >= NODE_MAJOR_MIN,
       process.version,
       `${process.version}; run 'npm run setup' for ${NODE_MAJOR_MIN}`,
     ),
-    check(
+    finding(
       'root',
       process.getuid?.() === 0,
       'running as root',
       'not root; mounting needs it: use sudo',
     ),
-    check(
+    finding(
       '/dev/fuse',
       usable('/dev/fuse'),
       'can be opened',
@@ -69,7 +75,7 @@ function machine(): Finding[] {
 function data(directory: string): Finding[] {
   const member = existsSync(join(directory, 'identity', 'identity.json'));
   const findings = [
-    check(
+    finding(
       'membership',
       member,
       `identity in ${directory}`,
@@ -80,7 +86,7 @@ function data(directory: string): Finding[] {
     const { bavail, bsize } = statfsSync(directory);
     const free = bavail * bsize;
     findings.push(
-      check(
+      finding(
         'room',
         free >= FREE_BYTES_MIN,
         `${bytesText(free)} free`,
@@ -91,23 +97,11 @@ function data(directory: string): Finding[] {
   return findings;
 }
 
-function mount(path: string): Finding {
-  const mounted = readFileSync('/proc/self/mounts', 'utf8')
-    .split('\n')
-    .some((line) => line.split(' ')[1] === path && (line.split(' ')[2] ?? '').startsWith('fuse'));
-  return check(
-    'mount',
-    mounted,
-    `${path} is mounted`,
-    `${path} is not mounted; run 'holdfast mount ${path}'`,
-  );
-}
-
 async function cluster(context: Context): Promise<Finding> {
   try {
     const status = await context.admin<ClusterStatus>('GET', '/v1/status');
     const reasons = status.reasons.map(({ message, fix }) => `${message} (${fix})`).join('; ');
-    return check(
+    return finding(
       'cluster',
       status.health !== 'error',
       `health ${status.health}${reasons === '' ? '' : `: ${reasons}`}`,
@@ -115,7 +109,7 @@ async function cluster(context: Context): Promise<Finding> {
     );
   } catch (error) {
     if (!(error instanceof HoldfastError)) throw error;
-    return check('cluster', false, '', error.message);
+    return finding('cluster', false, '', error.message);
   }
 }
 
@@ -126,8 +120,4 @@ function usable(path: string): boolean {
   } catch {
     return false;
   }
-}
-
-function check(name: string, ok: boolean, fine: string, wrong: string): Finding {
-  return { check: name, ok, message: ok ? fine : wrong };
 }

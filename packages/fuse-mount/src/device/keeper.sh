@@ -10,7 +10,7 @@
 #   78  it can never work like this (EX_CONFIG): unmount and end with 78
 #   *   start it again, at once at first, then at growing distances
 # Signals: TERM, INT: unmount and end. HUP: replace the daemon (upgrade).
-# Files in STATE_DIRECTORY: keeper.pid, daemon.pid, and what the daemon leaves to its successor.
+# Files in STATE_DIRECTORY: keeper.pid, daemon.pid, restarts, and what the daemon leaves to its successor.
 set -u
 
 if [ $# -lt 3 ]; then
@@ -28,7 +28,10 @@ linger_seconds=10
 
 daemon=
 stopping=
+replacing=
 failures=0
+# Times that the daemon ended without being asked to, for who looks after the host.
+restarts=0
 
 say() {
   echo "keeper: $*" >&2
@@ -80,7 +83,7 @@ mount_device() {
 
 # Another connection: whatever an earlier one left has no meaning.
 forget_state() {
-  rm -rf "$state/init.json" "$state/handles" "$state/locks" "$state/watermark" "$state/session"
+  rm -rf "$state/restarts" "$state/init.json" "$state/handles" "$state/locks" "$state/watermark" "$state/session"
 }
 
 start_daemon() {
@@ -130,6 +133,7 @@ on_term() {
 
 on_hup() {
   if [ -n "$daemon" ]; then
+    replacing=1
     kill -TERM "$daemon" 2>/dev/null
   fi
 }
@@ -173,6 +177,11 @@ while :; do
     failures=0
   fi
   failures=$((failures + 1))
+  if [ -z "$replacing" ]; then
+    restarts=$((restarts + 1))
+    echo "$restarts" >"$state/restarts"
+  fi
+  replacing=
   say "the mount daemon ended with status $status: starting it again"
   case $failures in
     1 | 2) ;;
