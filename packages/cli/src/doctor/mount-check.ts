@@ -16,7 +16,7 @@ export type Probe = (path: string) => Promise<'well' | 'silence' | { readonly er
  * Asks the file system, by statfs(2), which no kernel cache answers. In a process of its own: a call
  * into a mount that hangs would keep this one from ending.
  */
-export const probeMount: Probe = (path) => probeBy('stat', ['-f', path], ANSWER_MS);
+const probeMount: Probe = (path) => probeBy('stat', ['-f', path], ANSWER_MS);
 
 /** {@link probeMount} with another program and limit. */
 export function probeBy(
