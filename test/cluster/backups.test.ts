@@ -1,15 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DirectorySource } from '@holdfast/tree';
@@ -184,11 +176,11 @@ describe('backups of volumes', () => {
     });
   const until = (what: () => boolean): Promise<void> =>
     expect.poll(what, { timeout: 30_000, interval: 50 }).toBe(true);
-  /** Lets so many packs pass of what asks for them, and no more; resolves when one is held up. */
-  const holdUp = (method: string, passing: number): (() => Promise<void>) => {
+  /** Lets so many packs be put and no more; what it returns resolves when one is held up. */
+  const holdUpPuts = (passing: number): (() => Promise<void>) => {
     let seen = 0;
-    s3.behaviour.fault = ({ method: asked, key }) =>
-      asked === method && key.startsWith('ours/data/') && ++seen > passing
+    s3.behaviour.fault = ({ method, key }) =>
+      method === 'PUT' && key.startsWith('ours/data/') && ++seen > passing
         ? { what: 'slow', ms: 20_000 }
         : undefined;
     return () => until(() => seen > passing);
@@ -196,12 +188,12 @@ describe('backups of volumes', () => {
 
   it('that are stopped or killed leave nothing that the next does not use or remove', async () => {
     await done('backup', 'repo', 'init', '--repo', bucket);
+    await backUp('original', '--repo', bucket);
     await done('volume', 'create', 'large');
-    mkdirSync(join(mounted('large'), 'd'));
-    for (const name of ['d/a', 'd/b', 'c'])
-      writeFileSync(join(mounted('large'), name), randomBytes(20 * MIB));
+    for (const name of ['a', 'b', 'c'])
+      writeFileSync(join(mounted('large'), name), randomBytes(16 * MIB));
     const data = cluster.peer(0).dataDirectory;
-    let isHeldUp = holdUp('PUT', 0);
+    let isHeldUp = holdUpPuts(0);
     const stopped = start(data, 'create', 'large');
     const said = stopped.stderr?.setEncoding('utf8').toArray();
     await isHeldUp();
@@ -211,42 +203,49 @@ describe('backups of volumes', () => {
     expect(await once(stopped, 'exit')).toEqual([1, null]);
     expect((await said)?.join('')).toMatch(/stopped by SIGINT; run it again/);
     expect(await snapshots('large')).toEqual([]);
-    isHeldUp = holdUp('PUT', 2);
+    isHeldUp = holdUpPuts(1);
     const killed = start(data, 'create', 'large');
     await isHeldUp();
     killed.kill('SIGKILL');
     await once(killed, 'exit');
     expect(await snapshots('large')).toEqual([expect.stringMatching(/^holdfast-backup-/)]);
+    await killRestore();
     s3.behaviour.fault = () => undefined;
     const again = await backUp('large', '--repo', bucket);
     expect(again.bytesSent).toBeLessThan(40 * MIB);
     expect(await done('backup', 'verify', '--read-data', '--repo', bucket)).toMatch(/0 problems/);
   });
 
-  it('come back on another cluster, all or nothing, over a store that fails', async () => {
-    const { dataDirectory: data, mountPath } = other.peer(0);
-    const path = join(mountPath, 'large');
-    const isHeldUp = holdUp('GET', 3);
-    const killed = start(data, 'restore', 'latest', '--to', 'large');
-    await isHeldUp();
-    await until(() => existsSync(path) && readdirSync(path).length > 0);
+  const moved = (): string => join(other.peer(0).mountPath, 'moved');
+  const toOther = ['restore', 'latest', '--volume', 'original', '--to', 'moved'];
+  /** Kills a restore to another cluster after it has made its volume and before it has any file. */
+  const killRestore = async (): Promise<void> => {
+    const isMade = (): boolean => existsSync(moved()) && readdirSync(moved()).length > 0;
+    let isHeld = false;
+    s3.behaviour.fault = ({ method, key }) => {
+      if (method !== 'GET' || !key.startsWith('ours/data/') || !isMade()) return undefined;
+      isHeld = true;
+      return { what: 'slow', ms: 20_000 };
+    };
+    const killed = start(other.peer(0).dataDirectory, ...toOther);
+    await until(() => isHeld);
     killed.kill('SIGKILL');
     await once(killed, 'exit');
-    expect(readdirSync(path)).toEqual([expect.stringMatching(/^\.holdfast-import-\w+$/)]);
+    expect(readdirSync(moved())).toEqual([expect.stringMatching(/^\.holdfast-import-\w+$/)]);
+  };
+
+  it('come back on another cluster, all or nothing, over a store that fails', async () => {
     let count = 0;
     s3.behaviour.fault = () =>
       ++count % 4 === 0 ? FAULTS[(count >> 2) % FAULTS.length] : undefined;
-    const again = (): Promise<Ended> =>
-      holdfast(
-        ['--data', data, 'backup', 'restore', 'latest', '--to', 'large', '--repo', bucket],
-        env,
-      );
-    await expect
-      .poll(async () => (await again()).stderr, { timeout: 60_000, interval: 1_000 })
-      .not.toMatch(/being filled/);
-    expect(await treeOf(path)).toEqual(await treeOf(mounted('large')));
-    s3.behaviour.fault = () => undefined;
+    const { dataDirectory: data } = other.peer(0);
     // Until its session has ended, the killed one may be alive for all that the others know.
+    const again = async (): Promise<string> =>
+      (await holdfast(['--data', data, 'backup', ...toOther, '--repo', bucket], env)).stderr;
+    await expect.poll(again, { timeout: 60_000, interval: 1_000 }).not.toMatch(/being filled/);
+    expect(await treeOf(moved())).toEqual(await treeOf(mounted('original')));
+    expect(count).toBeGreaterThan(8);
+    s3.behaviour.fault = () => undefined;
     const left = async (): Promise<string[]> => {
       expect(await backUp('large', '--repo', bucket)).toMatchObject({ bytesSent: 0 });
       return snapshots('large');
