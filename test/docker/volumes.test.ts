@@ -127,6 +127,36 @@ describe('Docker volumes on three hosts', () => {
     expect((await host(3).docker(['volume', 'ls', '-q'])).stdout.split('\n')).not.toContain('busy');
   });
 
+  it('fills an empty volume from the image, and takes and gives files by docker cp', async () => {
+    const docker = async (...command: string[]): Promise<string> =>
+      (await host(1).docker(command)).stdout;
+    const seed =
+      'mkdir /data; echo seed >/data/a; ln -s a /data/l; chmod 640 /data/a; chown 7:8 /data/a';
+    await docker('run', '--name', 'seed', BASE, 'sh', '-c', seed);
+    await docker('commit', 'seed', 'seeded:1');
+    await docker('volume', 'create', '-d', 'holdfast', 'copied');
+    await docker('run', '-d', '--name', 'copier', '-v', 'copied:/data', 'seeded:1', 'sleep', '600');
+    expect((await inContainer(host(2), 'cat /data/l', 'copied')).stdout).toBe('seed\n');
+    const kept = await host(2).exec(['stat', '-c', '%a %u %g', '/mnt/cluster/copied/a']);
+    expect(kept.stdout).toBe('640 7 8\n');
+    // The engine mounts a second time under the running container's id, and unmounts once.
+    await host(1).exec(['sh', '-c', 'echo in >/tmp/in']);
+    await docker('cp', '/tmp/in', 'copier:/data/in');
+    await docker('cp', 'copier:/data/a', '/tmp/out');
+    expect((await host(1).exec(['cat', '/tmp/out'])).stdout).toBe('seed\n');
+    expect(await docker('exec', 'copier', 'cat', '/data/in')).toBe('in\n');
+    for (const [number, words] of [
+      [1, /in use/],
+      [2, /in use on h1/],
+    ] as const) {
+      const refused = await host(number).docker(['volume', 'rm', 'copied'], { check: false });
+      expect(refused.status).not.toBe(0);
+      expect(refused.stderr).toMatch(words);
+    }
+    await docker('rm', '-f', 'copier', 'seed');
+    await host(2).docker(['volume', 'rm', 'copied']);
+  });
+
   it('keeps a running container working when the peer and the mount daemon are killed', async () => {
     const loop =
       'i=0; while :; do i=$((i+1)); echo $i >>/data/ticks || exit 1; sync /data/ticks; done';
