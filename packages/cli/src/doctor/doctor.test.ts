@@ -1,8 +1,8 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { TestAuthority } from '@holdfast/wire/testing';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { checkCertificate } from './certificate-check.ts';
 import { checkDriver } from './driver-check.ts';
@@ -120,15 +120,14 @@ describe('the doctor on the volume driver', () => {
 });
 
 describe('the doctor on the certificate', () => {
-  const authority = new TestAuthority('c0ffee');
-  afterEach(() => authority.close());
-
   it('counts the days, warns of the end, and sees the end and a wrong clock', async () => {
-    const { ca, cert, key } = authority.issue('client', 'h1', undefined, 365);
     const directory = join(folder, 'identity');
     mkdirSync(directory);
-    const files = { 'ca.pem': ca, 'cert.pem': cert, 'key.pem': key };
-    for (const [name, text] of Object.entries(files)) writeFileSync(join(directory, name), text);
+    const [cert, key, ca] = ['cert', 'key', 'ca'].map((name) => join(directory, `${name}.pem`));
+    const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+    const files = ['-keyout', `${key}`, '-out', `${cert}`, '-days', '365', '-subj', '/CN=h1'];
+    execFileSync('openssl', ['req', '-x509', ...curve, ...files], { stdio: 'ignore' });
+    writeFileSync(`${ca}`, 'not looked at');
     expect(await checkCertificate(folder, Date.now())).toEqual([]);
     const identity = { clusterId: 'c0ffee', name: 'h1', role: 'client' };
     writeFileSync(join(directory, 'identity.json'), JSON.stringify(identity));
@@ -151,7 +150,7 @@ describe('the doctor on the certificate', () => {
       ok: false,
       message: expect.stringMatching(/set the clock/),
     });
-    writeFileSync(join(directory, 'cert.pem'), 'x');
+    writeFileSync(`${cert}`, 'x');
     expect(await after(0)).toMatchObject({
       ok: false,
       message: expect.stringMatching(/malformed/),
