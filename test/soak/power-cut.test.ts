@@ -8,7 +8,7 @@ import { Acknowledger } from '../applications/processes.ts';
 import { type LocalCluster, startLocalCluster, until } from '../demo/local-cluster.ts';
 
 const run = promisify(execFile);
-const WRITER = fileURLToPath(new URL('./acknowledged-writer.ts', import.meta.url));
+const WRITER = fileURLToPath(new URL('../cluster/acknowledged-writer.ts', import.meta.url));
 const CUT = fileURLToPath(new URL('../lab/power-cut.pl', import.meta.url));
 const DISK_BYTES = '4G';
 const HOSTS = [0, 1, 2];
