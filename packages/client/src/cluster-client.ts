@@ -1,4 +1,4 @@
-import { hostname } from 'node:os';
+import { hostname, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { ChunkReader, ChunkWriter } from '@holdfast/chunks';
 import {
@@ -56,8 +56,10 @@ export interface CertificateOptions {
   readonly report: (event: string, fields: Readonly<Record<string, unknown>>) => void;
 }
 
-/** Bytes of chunks that are kept in memory. */
-const CACHE_BYTES_MAX = 128 * 2 ** 20;
+/** Bytes of chunks that are kept in memory: a part of what the host has, within bounds. */
+const CACHE_BYTES_MIN = 128 * 2 ** 20;
+const CACHE_BYTES_MAX = 512 * 2 ** 20;
+const CACHE_MEMORY_PART = 1 / 16;
 
 /** A program's door to a cluster. */
 export class ClusterClient {
@@ -156,7 +158,7 @@ export class ClusterClient {
     const session = this.#beginSession();
     const chunks = {
       sink: new ChunkWriter(this.cluster),
-      source: new SegmentCache(new ChunkReader(this.cluster), CACHE_BYTES_MAX),
+      source: new SegmentCache(new ChunkReader(this.cluster), cacheBytesMax()),
     };
     const isHeld = (volume: VolumeNumber): boolean => this.#fileSystem?.isHeld(volume) === true;
     this.#fileSystem = new ClusterFileSystem({
@@ -231,6 +233,11 @@ export class ClusterClient {
 interface Space {
   readonly totalBytes: number;
   readonly freeBytes: number;
+}
+
+function cacheBytesMax(): number {
+  const part = Math.floor(totalmem() * CACHE_MEMORY_PART);
+  return Math.min(CACHE_BYTES_MAX, Math.max(CACHE_BYTES_MIN, part));
 }
 
 function requireDirectory(options: ClusterClientOptions): string {

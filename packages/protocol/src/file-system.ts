@@ -112,13 +112,13 @@ export interface FileSystem {
   /** After a restart of the daemon: counts an open that the kernel still holds, without asking the cluster. */
   reopen(node: NodeReference, options: { write: boolean }): void;
   release(node: NodeReference, options: { write: boolean }): Promise<void>;
-  /** Up to `length` bytes (<= LIMITS.ioBytesMax) from `offset`; shorter only at the end of file. The caller owns the bytes. */
+  /** Up to `length` bytes (<= LIMITS.ioBytesMax) from `offset`; fewer only at the end of file; in pieces, one behind the other, that may be shared: do not change them. */
   read(
     node: NodeReference,
     offset: number,
     length: number,
     context: RequestContext,
-  ): Promise<Uint8Array>;
+  ): Promise<readonly Uint8Array[]>;
   /** All bytes or an error; `append` writes at the end of file, atomically across hosts. The buffer may be reused once this resolves. */
   write(
     node: NodeReference,

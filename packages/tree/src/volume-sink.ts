@@ -98,10 +98,12 @@ class VolumeFile implements SinkFile {
     while (done < into.length) {
       const length = Math.min(into.length - done, LIMITS.ioBytesMax);
       const { fileSystem } = this.#door;
-      const bytes = await fileSystem.read(this.#node, offset + done, length, this.#door.context());
-      into.set(bytes, done);
-      done += bytes.length;
-      if (bytes.length < length) break;
+      const at = offset + done;
+      for (const piece of await fileSystem.read(this.#node, at, length, this.#door.context())) {
+        into.set(piece, done);
+        done += piece.length;
+      }
+      if (offset + done < at + length) break;
     }
     return done;
   }

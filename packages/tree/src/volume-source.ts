@@ -74,10 +74,12 @@ class VolumeFile implements SourceFile {
     let done = 0;
     while (done < into.length) {
       const length = Math.min(into.length - done, LIMITS.ioBytesMax);
-      const bytes = await this.#fileSystem.read(this.#node, offset + done, length, this.#context);
-      into.set(bytes, done);
-      done += bytes.length;
-      if (bytes.length < length) break;
+      const at = offset + done;
+      for (const piece of await this.#fileSystem.read(this.#node, at, length, this.#context)) {
+        into.set(piece, done);
+        done += piece.length;
+      }
+      if (offset + done < at + length) break;
     }
     return done;
   }

@@ -2,10 +2,18 @@ import type { ChunkId } from '@holdfast/protocol';
 
 /** Bytes that are read and kept together: several checksum blocks, and little beside a 4 KiB read. */
 const SEGMENT_BYTES = 256 * 1024;
+/** Bytes that may be on their way because a reader will probably want them. */
+const AHEAD_BYTES_MAX = 32 * 2 ** 20;
 
 /** Reads bytes of a chunk from where it is stored. */
 export interface ChunkOrigin {
   read(chunk: ChunkId, offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array>;
+}
+
+/** Bytes that are here, or on their way. */
+interface Segment {
+  readonly length: number;
+  readonly arrival: Promise<Uint8Array>;
 }
 
 /**
@@ -16,8 +24,9 @@ export class SegmentCache {
   readonly #origin: ChunkOrigin;
   readonly #bytesMax: number;
   /** In order of last use. */
-  readonly #segments = new Map<string, Promise<Uint8Array>>();
+  readonly #segments = new Map<string, Segment>();
   #bytes = 0;
+  #aheadBytes = 0;
 
   constructor(origin: ChunkOrigin, bytesMax: number) {
     this.#origin = origin;
@@ -29,34 +38,41 @@ export class SegmentCache {
     return this.#bytes;
   }
 
-  /** Bytes [offset, offset + length) of a chunk of `chunkLength`. The result may be shared: do not change it. */
+  /**
+   * Bytes [offset, offset + length) of a chunk of `chunkLength`, in pieces one behind the other. They
+   * are what is kept itself: do not change them.
+   */
   async read(
     chunk: ChunkId,
     chunkLength: number,
     offset: number,
     length: number,
-  ): Promise<Uint8Array> {
-    const first = Math.floor(offset / SEGMENT_BYTES);
-    const last = Math.floor((offset + length - 1) / SEGMENT_BYTES);
-    if (first === last) {
-      const segment = await this.#segment(chunk, chunkLength, first);
-      return segment.subarray(
-        offset - first * SEGMENT_BYTES,
-        offset - first * SEGMENT_BYTES + length,
-      );
+  ): Promise<readonly Uint8Array[]> {
+    const end = offset + length;
+    const arrivals: Promise<Uint8Array>[] = [];
+    for (let at = firstIndex(offset); at * SEGMENT_BYTES < end; at++) {
+      arrivals.push(this.#segment(chunk, chunkLength, at));
     }
-    const bytes = new Uint8Array(length);
-    const indexes = Array.from({ length: last - first + 1 }, (_, i) => first + i);
-    await Promise.all(
-      indexes.map(async (index) => {
-        const segment = await this.#segment(chunk, chunkLength, index);
-        const start = index * SEGMENT_BYTES;
-        const from = Math.max(offset, start);
-        const to = Math.min(offset + length, start + segment.length);
-        bytes.set(segment.subarray(from - start, to - start), from - offset);
-      }),
-    );
-    return bytes;
+    const segments = await Promise.all(arrivals);
+    let start = firstIndex(offset) * SEGMENT_BYTES;
+    return segments.map((segment) => {
+      const piece = segment.subarray(Math.max(0, offset - start), end - start);
+      start += SEGMENT_BYTES;
+      return piece;
+    });
+  }
+
+  /** Has bytes brought here that will probably be read soon; nobody is told of a failure. */
+  ahead(chunk: ChunkId, chunkLength: number, offset: number, length: number): void {
+    for (let at = firstIndex(offset); at * SEGMENT_BYTES < offset + length; at++) {
+      if (this.#segments.has(`${chunk}/${at}`)) continue;
+      if (this.#aheadBytes >= AHEAD_BYTES_MAX) return;
+      this.#aheadBytes += SEGMENT_BYTES;
+      const arrived = (): void => {
+        this.#aheadBytes -= SEGMENT_BYTES;
+      };
+      this.#segment(chunk, chunkLength, at).then(arrived, arrived);
+    }
   }
 
   #segment(chunk: ChunkId, chunkLength: number, index: number): Promise<Uint8Array> {
@@ -65,28 +81,35 @@ export class SegmentCache {
     if (known !== undefined) {
       this.#segments.delete(key);
       this.#segments.set(key, known);
-      return known;
+      return known.arrival;
     }
     const offset = index * SEGMENT_BYTES;
     const length = Math.min(SEGMENT_BYTES, chunkLength - offset);
     // Shared by all that wait for it, so that one of them giving up must not fail the others.
-    const read = this.#origin.read(chunk, offset, length);
-    this.#segments.set(key, read);
+    const segment = { length, arrival: this.#origin.read(chunk, offset, length) };
+    this.#segments.set(key, segment);
     this.#bytes += length;
-    read.catch(() => this.#drop(key, length));
+    segment.arrival.catch(() => {
+      if (this.#segments.get(key) === segment) this.#drop(key, segment);
+    });
     this.#trim(key);
-    return read;
+    return segment.arrival;
   }
 
   #trim(newest: string): void {
-    for (const key of this.#segments.keys()) {
+    for (const [key, segment] of this.#segments) {
       if (this.#bytes <= this.#bytesMax || key === newest) return;
-      this.#drop(key, SEGMENT_BYTES);
+      this.#drop(key, segment);
     }
   }
 
-  #drop(key: string, length: number): void {
-    if (!this.#segments.delete(key)) return;
-    this.#bytes = Math.max(0, this.#bytes - length);
+  #drop(key: string, { length }: Segment): void {
+    this.#segments.delete(key);
+    this.#bytes -= length;
   }
+}
+
+/** The segment in which an offset lies. */
+function firstIndex(offset: number): number {
+  return Math.floor(offset / SEGMENT_BYTES);
 }

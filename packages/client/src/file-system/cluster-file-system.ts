@@ -228,7 +228,7 @@ export class ClusterFileSystem implements FileSystem {
     offset: number,
     length: number,
     context: RequestContext,
-  ): Promise<Uint8Array> {
+  ): Promise<readonly Uint8Array[]> {
     return this.#data.read(
       await this.#metadata.volume(node, context),
       node,

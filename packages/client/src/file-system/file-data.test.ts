@@ -37,13 +37,14 @@ function fileIn(first: ChunkId) {
       read: (chunk, _chunkLength, offset, length) => {
         const text = world.chunks.get(chunk);
         if (text === undefined) return Promise.reject(new HoldfastError('CHUNK_MISSING'));
-        return Promise.resolve(Buffer.from(text).subarray(offset, offset + length));
+        return Promise.resolve([Buffer.from(text).subarray(offset, offset + length)]);
       },
+      ahead: notUsed,
     },
     isHeld: () => true,
   });
   const read = async (): Promise<string> =>
-    Buffer.from(await data.read(VOLUME, NODE, 0, 10, CONTEXT)).toString();
+    Buffer.concat(await data.read(VOLUME, NODE, 0, 10, CONTEXT)).toString();
   return { world, read };
 }
 

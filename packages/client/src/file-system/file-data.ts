@@ -1,6 +1,5 @@
 import {
   type ChunkId,
-  type Extent,
   type ExtentWrite,
   HoldfastError,
   LIMITS,
@@ -12,7 +11,9 @@ import {
   type VolumeRecord,
 } from '@holdfast/protocol';
 import type { Session, VolumeAddress } from '../session/session.ts';
+import { bringAhead, bytesBetween, type ChunkSource } from './extent-bytes.ts';
 import { ExtentCache, WINDOW_BYTES, type Window } from './extent-cache.ts';
+import { Readers, type Stretch } from './readers.ts';
 
 /** Stores bytes as one chunk, durable on enough replicas when it resolves. */
 export interface ChunkSink {
@@ -21,11 +22,6 @@ export interface ChunkSink {
     policy: { replicas: number; minReplicas: number },
     signal?: AbortSignal,
   ): Promise<{ chunk: ChunkId; chunkLength: number }>;
-}
-
-/** Reads verified bytes of a chunk, from memory or from whichever replica has them. */
-export interface ChunkSource {
-  read(chunk: ChunkId, chunkLength: number, offset: number, length: number): Promise<Uint8Array>;
 }
 
 /** What {@link FileData} works with. */
@@ -37,11 +33,6 @@ export interface FileDataOptions {
   readonly isHeld: (volume: VolumeNumber) => boolean;
 }
 
-/** Bytes that are fetched ahead of a reader who reads on where it stopped. */
-const READ_AHEAD_BYTES = 1024 * 1024;
-/** Files whose last read is remembered. */
-const READERS_MAX = 1_024;
-
 /**
  * Contents of files, written through: when a write resolves its bytes are durable and its extent is
  * committed, so that every host sees it at once and fsync has nothing left to do.
@@ -52,8 +43,7 @@ export class FileData {
   readonly #source: ChunkSource;
   readonly #isHeld: (volume: VolumeNumber) => boolean;
   readonly #extents = new ExtentCache();
-  /** Where the last read of a file ended. */
-  readonly #readers = new Map<string, number>();
+  readonly #readers = new Readers();
 
   constructor(options: FileDataOptions) {
     this.#session = options.session;
@@ -72,26 +62,26 @@ export class FileData {
     this.#extents.forget(volume);
   }
 
-  /** Up to `length` bytes from `offset`; shorter only at the end of file. */
+  /** Up to `length` bytes from `offset`, in pieces that may be shared; fewer only at the end of file. */
   async read(
     volume: VolumeRecord,
     node: NodeReference,
     offset: number,
     length: number,
     context: RequestContext,
-  ): Promise<Uint8Array> {
+  ): Promise<readonly Uint8Array[]> {
     if (!this.#isHeld(node.volume)) return this.#readOnce(volume, node, offset, length, context);
-    const parts: Uint8Array[] = [];
+    const pieces: Uint8Array[] = [];
     for (let at = offset; at < offset + length; ) {
-      const end = Math.min(offset + length, (Math.floor(at / WINDOW_BYTES) + 1) * WINDOW_BYTES);
+      const end = Math.min(offset + length, windowEnd(at));
       const part = await this.#readWindow(volume, node, at, end - at, context);
-      parts.push(part);
-      if (part.length < end - at) break; // the end of the file
+      pieces.push(...part);
+      if (lengthOf(part) < end - at) return pieces; // the end of the file
       at = end;
     }
-    this.#readAhead(node, offset, length);
-    const [only] = parts;
-    return parts.length === 1 && only !== undefined ? only : Buffer.concat(parts);
+    const ahead = this.#readers.read(node, offset, length);
+    if (ahead !== undefined) void this.#bringAhead(volume, node, ahead);
+    return pieces;
   }
 
   /** Asks the shard where the bytes are, every time. */
@@ -101,14 +91,15 @@ export class FileData {
     offset: number,
     length: number,
     context: RequestContext,
-  ): Promise<Uint8Array> {
+  ): Promise<readonly Uint8Array[]> {
     const view = { view: 'extents', ino: node.ino, offset, length } as const;
     const { extents, attributes } = await this.#session.view(
       addressOf(volume),
       view,
       context.signal,
     );
-    return this.#assemble(extents, offset, Math.max(0, Math.min(length, attributes.size - offset)));
+    const end = Math.min(offset + length, attributes.size);
+    return bytesBetween(this.#source, extents, offset, end);
   }
 
   /** Reads within one window, whose extents are kept. */
@@ -117,19 +108,19 @@ export class FileData {
     node: NodeReference,
     offset: number,
     length: number,
-    context: RequestContext,
-  ): Promise<Uint8Array> {
-    const show = ({ size, extents }: Window): Promise<Uint8Array> =>
-      this.#assemble(extents, offset, Math.max(0, Math.min(length, size - offset)));
+    { signal }: RequestContext,
+  ): Promise<readonly Uint8Array[]> {
+    const show = ({ size, extents }: Window): Promise<readonly Uint8Array[]> =>
+      bytesBetween(this.#source, extents, offset, Math.min(offset + length, size));
     const known = this.#extents.get(node, offset);
-    if (known === undefined) return show(await this.#fetchWindow(volume, node, offset, context));
+    if (known === undefined) return show(await this.#fetchWindow(volume, node, offset, signal));
     try {
       return await show(known);
     } catch (error) {
       if (!isUnreadable(error)) throw error;
       // The same bytes may be in another chunk by now, and the one that was learned of gone.
       this.#extents.outdate(node);
-      return show(await this.#fetchWindow(volume, node, offset, context));
+      return show(await this.#fetchWindow(volume, node, offset, signal));
     }
   }
 
@@ -137,69 +128,32 @@ export class FileData {
     volume: VolumeRecord,
     node: NodeReference,
     offset: number,
-    context: RequestContext,
+    signal: AbortSignal | undefined,
   ): Promise<Window> {
-    const start = Math.floor(offset / WINDOW_BYTES) * WINDOW_BYTES;
+    const start = windowEnd(offset) - WINDOW_BYTES;
     return this.#extents.fetch(node, offset, async () => {
       const view = { view: 'extents', ino: node.ino, offset: start, length: WINDOW_BYTES } as const;
-      const { extents, attributes } = await this.#session.view(
-        addressOf(volume),
-        view,
-        context.signal,
-      );
+      const { extents, attributes } = await this.#session.view(addressOf(volume), view, signal);
       return { size: attributes.size, extents };
     });
   }
 
-  /** Has the next bytes brought into memory when a reader reads on where it stopped. */
-  #readAhead(node: NodeReference, offset: number, length: number): void {
-    const key = `${node.volume}/${node.ino}`;
-    const end = offset + length;
-    const isSequential = this.#readers.get(key) === offset || offset === 0;
-    this.#readers.delete(key);
-    this.#readers.set(key, end);
-    for (const oldest of this.#readers.keys()) {
-      if (this.#readers.size <= READERS_MAX) break;
-      this.#readers.delete(oldest);
+  /** Has bytes brought into memory. Whoever reads them later is told of a failure; nobody waits now. */
+  async #bringAhead(
+    volume: VolumeRecord,
+    node: NodeReference,
+    { from, to }: Stretch,
+  ): Promise<void> {
+    try {
+      for (let at = from; at < to && this.#isHeld(node.volume); at = windowEnd(at)) {
+        const known = this.#extents.get(node, at);
+        const { size, extents } = known ?? (await this.#fetchWindow(volume, node, at, undefined));
+        if (at >= size) return;
+        bringAhead(this.#source, extents, at, to);
+      }
+    } catch (error) {
+      if (!(error instanceof HoldfastError)) throw error;
     }
-    const window = this.#extents.get(node, end);
-    if (!isSequential || window === undefined) return;
-    const ahead = Math.min(
-      READ_AHEAD_BYTES,
-      window.size - end,
-      WINDOW_BYTES - (end % WINDOW_BYTES),
-    );
-    // Whoever reads these bytes next is told of a failure; nobody waits for them now.
-    if (ahead > 0) this.#assemble(window.extents, end, ahead).catch(() => undefined);
-  }
-
-  /** Bytes [offset, offset + length) of the extents that cover them. */
-  async #assemble(extents: readonly Extent[], offset: number, length: number): Promise<Uint8Array> {
-    const pieces = extents
-      .map((extent) => cut(extent, offset, offset + length))
-      .filter((piece) => piece !== undefined);
-    const [only] = pieces;
-    if (pieces.length === 1 && only !== undefined && only.length === length)
-      return this.#extentBytes(only);
-    const bytes = new Uint8Array(length);
-    await Promise.all(
-      pieces.map(async (piece) => {
-        if (piece.source.kind !== 'zero')
-          bytes.set(await this.#extentBytes(piece), piece.offset - offset);
-      }),
-    );
-    return bytes;
-  }
-
-  async #extentBytes({ source, length }: Extent): Promise<Uint8Array> {
-    if (source.kind === 'zero') return new Uint8Array(length);
-    if (source.kind === 'inline') return source.bytes;
-    const { chunk, chunkLength, chunkOffset } = source;
-    const bytes = await this.#source.read(chunk, chunkLength, chunkOffset, length);
-    if (bytes.length !== length) {
-      throw new HoldfastError('CORRUPT', `chunk ${chunk} is shorter than its extent`);
-    }
-    return bytes;
   }
 
   /** Writes all bytes at an offset, or at the end of file, and has `commit` tell the shard; small ones ride in the log. */
@@ -267,23 +221,13 @@ function isUnreadable(error: unknown): boolean {
   return error.kind === 'damage' || error.code === 'NO_REPLICA';
 }
 
-/** The part of an extent that lies in [from, to); undefined when none does. */
-function cut(extent: Extent, from: number, to: number): Extent | undefined {
-  const start = Math.max(from, extent.offset);
-  const end = Math.min(to, extent.offset + extent.length);
-  if (start >= end) return undefined;
-  const skipped = start - extent.offset;
-  if (skipped === 0 && end - start === extent.length) return extent;
-  const { source } = extent;
-  const range = { offset: start, length: end - start };
-  if (source.kind === 'zero') return { ...range, source };
-  if (source.kind === 'inline') {
-    return {
-      ...range,
-      source: { kind: 'inline', bytes: source.bytes.subarray(skipped, skipped + end - start) },
-    };
-  }
-  return { ...range, source: { ...source, chunkOffset: source.chunkOffset + skipped } };
+/** Where the window of a file ends that holds an offset. */
+function windowEnd(offset: number): number {
+  return (Math.floor(offset / WINDOW_BYTES) + 1) * WINDOW_BYTES;
+}
+
+function lengthOf(pieces: readonly Uint8Array[]): number {
+  return pieces.reduce((sum, piece) => sum + piece.length, 0);
 }
 
 /** Where a volume's metadata is. */

@@ -12,7 +12,7 @@ const DRAIN_MAX = 32;
 const NOTIFICATIONS_MAX = 2;
 
 /** A reply: encoded bytes with room for the header in front, or file data to follow a header. */
-export type Reply = Buffer | { readonly data: Uint8Array };
+export type Reply = Buffer | { readonly data: readonly Uint8Array[] };
 
 /** A request's identity, all that a reply needs of it. */
 type RequestId = Pick<RequestHeader, 'requestId' | 'isResent'>;
@@ -88,9 +88,9 @@ export class Channel {
       return this.#send(request, () => writeSync(this.#descriptor, reply));
     }
     const header = emptyReply(0);
-    const length = REPLY_HEADER_BYTES + reply.data.length;
+    const length = reply.data.reduce((sum, { length }) => sum + length, REPLY_HEADER_BYTES);
     finishReply(header, request, { errno: 0, length });
-    return this.#send(request, () => writevSync(this.#descriptor, [header, reply.data]));
+    return this.#send(request, () => writevSync(this.#descriptor, [header, ...reply.data]));
   }
 
   /** Answers a request with a positive errno; returns as {@link reply}. */

@@ -8,7 +8,7 @@ type Files = 'open' | 'create' | 'read' | 'write' | 'flush' | 'fsync' | 'release
 
 /** In place of a lock owner: nothing to give up. */
 const NO_LOCKS = '';
-const EMPTY = { data: new Uint8Array(0) } as const;
+const EMPTY = { data: [] } as const;
 
 /** Handlers of open files. */
 export const FILE_HANDLERS: HandlerTable<Files> = {

@@ -14,7 +14,7 @@ export const XATTR_HANDLERS: HandlerTable<Xattrs> = {
     const data = await fileSystem.getXattr(request.node, name, request);
     if (length === 0) return encodeLength(data.length);
     if (data.length > length) throw new HoldfastError('ERANGE');
-    return { data };
+    return { data: [data] };
   },
 
   setxattr: async ({ name, value, flags }, request, { fileSystem }) => {

@@ -195,7 +195,7 @@ export class BrowsableFileSystem implements FileSystem {
     offset: number,
     length: number,
     context: RequestContext,
-  ): Promise<Uint8Array> {
+  ): Promise<readonly Uint8Array[]> {
     return (this.#past(node) ?? this.#live).read(node, offset, length, context);
   }
 

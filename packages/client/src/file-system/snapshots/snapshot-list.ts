@@ -117,7 +117,7 @@ export class SnapshotList implements ReadOnlyPlace {
     return Promise.reject(new HoldfastError('EISDIR'));
   }
 
-  read(): Promise<Uint8Array> {
+  read(): Promise<readonly Uint8Array[]> {
     return Promise.reject(new HoldfastError('EISDIR'));
   }
 

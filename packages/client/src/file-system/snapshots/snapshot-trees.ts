@@ -92,7 +92,7 @@ export class SnapshotTrees implements ReadOnlyPlace {
     offset: number,
     length: number,
     context: RequestContext,
-  ): Promise<Uint8Array> {
+  ): Promise<readonly Uint8Array[]> {
     await this.confirm(node, context);
     const record = await this.#views.record(node.volume, context.signal);
     return this.#data.read(record, node, offset, length, context);

@@ -63,7 +63,7 @@ export class World {
     });
     const chunks = {
       sink: { write: this.#write },
-      source: { read: this.#read },
+      source: { read: this.#read, ahead: () => {} },
     };
     const { session } = this;
     const live = new ClusterFileSystem({
@@ -100,7 +100,7 @@ export class World {
   }
 
   async read(node: NodeReference, length = 10): Promise<string> {
-    return Buffer.from(await this.fileSystem.read(node, 0, length, CONTEXT)).toString();
+    return Buffer.concat(await this.fileSystem.read(node, 0, length, CONTEXT)).toString();
   }
 
   /** The node at a path below `.snapshots`. */
@@ -139,9 +139,9 @@ export class World {
     _whole: number,
     offset: number,
     length: number,
-  ): Promise<Uint8Array> => {
+  ): Promise<readonly Uint8Array[]> => {
     const bytes = this.chunks.get(chunk);
     if (bytes === undefined) return Promise.reject(new HoldfastError('CHUNK_MISSING'));
-    return Promise.resolve(bytes.subarray(offset, offset + length));
+    return Promise.resolve([bytes.subarray(offset, offset + length)]);
   };
 }
