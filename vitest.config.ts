@@ -32,16 +32,6 @@ export default defineConfig({
         },
       },
       {
-        // Not part of the whole check: see docs/testing.md.
-        test: {
-          name: 'soak',
-          include: ['test/soak/**/*.test.ts'],
-          testTimeout: 420_000,
-          ...oneAtATime,
-          retry: 0,
-        },
-      },
-      {
         test: {
           name: 'docker',
           include: ['test/docker/**/*.test.ts'],

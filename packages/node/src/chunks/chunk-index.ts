@@ -1,7 +1,8 @@
-import { readdir, statfs } from 'node:fs/promises';
+import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { type ChunkId, decode, encode, HoldfastError, type PartitionId } from '@holdfast/protocol';
-import { Level } from 'level';
+import type { Level } from 'level';
+import { failureText, openDurableLevel } from '../durable-level.ts';
 import { CHUNK_STORE_LIMITS } from './limits.ts';
 
 /** Where a chunk's record is. */
@@ -80,15 +81,14 @@ export class ChunkIndex {
 
   /** Throws DIRECTORY_IN_USE too. */
   static async open(directory: string): Promise<ChunkIndex> {
-    // Level would begin an empty index over the remains, and take old changes in from them.
-    if (await hasLostItsHead(directory)) throw indexFailure(new Error('CURRENT is missing'));
-    const level = new Level<string, Uint8Array>(directory, { valueEncoding: 'view' });
     try {
-      await level.open();
+      const level = await openDurableLevel<string, Uint8Array>(directory, {
+        valueEncoding: 'view',
+      });
+      return new ChunkIndex(directory, level);
     } catch (cause) {
       throw await failure(directory, cause);
     }
-    return new ChunkIndex(directory, level);
   }
 
   /** Throws OVERLOADED while it is opened again. */
@@ -322,7 +322,7 @@ export function isIndexFailure(error: unknown): boolean {
 function indexFailure(cause: unknown): HoldfastError {
   return new HoldfastError(
     'DISK_FAILED',
-    `the chunk index failed: ${textOf(cause)}; start the peer again, and it is made anew`,
+    `the chunk index failed: ${failureText(cause)}; start the peer again, and it is made anew`,
     { cause, detail: { part: 'index' } },
   );
 }
@@ -342,30 +342,13 @@ async function failure(directory: string, cause: unknown): Promise<HoldfastError
   const { code } = ((cause as Error).cause ?? cause) as { code?: string };
   if (code === 'LEVEL_LOCKED')
     return new HoldfastError('DIRECTORY_IN_USE', `${directory} is in use by another process`);
-  const text = textOf(cause);
+  const text = failureText(cause);
   if (/input\/output error/i.test(text)) return indexFailure(cause);
   const isFull = /no space left|quota exceeded/i.test(text) || !(await hasRoom(directory));
   return isFull ? noRoom(cause) : indexFailure(cause);
 }
 
-/** Whether there are files of an index, and not the one that says which of them count. */
-async function hasLostItsHead(directory: string): Promise<boolean> {
-  try {
-    const names = await readdir(directory);
-    return !names.includes('CURRENT') && names.some((name) => /^MANIFEST-|\.(ldb|log)$/.test(name));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
-    throw error;
-  }
-}
-
 async function hasRoom(directory: string): Promise<boolean> {
   const { bavail, bsize } = await statfs(dirname(directory));
   return bavail * bsize >= CHUNK_STORE_LIMITS.indexRoomBytes;
-}
-
-/** level wraps what its storage says. */
-function textOf(error: unknown): string {
-  const { message, cause } = error as Error;
-  return cause instanceof Error ? `${message}: ${cause.message}` : message;
 }

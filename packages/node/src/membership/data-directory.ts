@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HoldfastError } from '@holdfast/protocol';
-import { Level } from 'level';
+import { isUnfinishedLevel, openDurableLevel } from '../durable-level.ts';
 import { makeDirectory, readIfPresent, writeDurably } from './durable-files.ts';
 
 /** Version of the layout of a data directory; a newer one is not touched. */
@@ -33,7 +33,7 @@ export async function inspectDirectory(path: string): Promise<'absent' | 'empty'
   const version = await readIfPresent(join(path, DATA_NAMES.version));
   if (version === undefined) {
     // A file system's own directory does not make a fresh disk foreign.
-    const foreign = names.filter((name) => name !== 'lost+found' && name !== DATA_NAMES.lock);
+    const foreign = names.filter((name) => name !== 'lost+found' && !isOfLock(name));
     if (foreign.length === 0) return 'empty';
     throw new HoldfastError(
       'CONFLICT',
@@ -54,6 +54,10 @@ export async function inspectDirectory(path: string): Promise<'absent' | 'empty'
     );
   }
   return 'ours';
+}
+
+function isOfLock(name: string): boolean {
+  return name === DATA_NAMES.lock || isUnfinishedLevel(name, DATA_NAMES.lock);
 }
 
 async function namesIn(path: string): Promise<string[] | undefined> {
@@ -113,12 +117,13 @@ export interface DirectoryLock {
  * after a crash and between containers.
  */
 export async function lockDirectory(path: string): Promise<DirectoryLock> {
-  const database = new Level(join(path, DATA_NAMES.lock));
+  const lock = join(path, DATA_NAMES.lock);
   try {
-    await database.open();
+    const database = await openDurableLevel(lock);
+    return { release: () => database.close() };
   } catch (cause) {
-    const reason = (cause as Error).cause as { code?: string } | undefined;
-    if (reason?.code === 'LEVEL_LOCKED') {
+    const reason = ((cause as Error).cause ?? cause) as { code?: string };
+    if (reason.code === 'LEVEL_LOCKED') {
       throw new HoldfastError(
         'DIRECTORY_IN_USE',
         `another process uses ${path}; stop it ('holdfast status' tells whether a peer runs) or name another with --data`,
@@ -127,9 +132,8 @@ export async function lockDirectory(path: string): Promise<DirectoryLock> {
     }
     throw new HoldfastError(
       'EACCES',
-      `cannot lock ${path} (${reason?.code ?? 'unknown'}); run as root or name another with --data`,
+      `cannot lock ${path} (${reason.code ?? 'unknown'}); run as root or name another with --data`,
       { cause },
     );
   }
-  return { release: () => database.close() };
 }

@@ -11,9 +11,9 @@
  * it starts a new log file without flushing the old, so that after a power cut later batches may be
  * there and earlier ones not. After a crash the Raft log is applied again from the index found.
  */
-import { mkdir } from 'node:fs/promises';
 import { decode, encode, HoldfastError, type ShardId } from '@holdfast/protocol';
-import { Level } from 'level';
+import type { Level } from 'level';
+import { failureText, openDurableLevel } from '../durable-level.ts';
 import { DiskRoom, hadNoRoom } from './disk-room.ts';
 import { bytesOf, type Head, headKey, prefixOf, textOf } from './level-keys.ts';
 import { StagedChanges } from './staged-changes.ts';
@@ -66,24 +66,22 @@ export class LevelStore {
 
   /** Opens or makes the database at `path`. Throws CORRUPT when it cannot be read. */
   static async open(path: string, options: LevelStoreOptions = {}): Promise<LevelStore> {
-    await mkdir(path, { recursive: true, mode: 0o700 });
-    const database: Database = new Level(path, {
-      keyEncoding: 'view',
-      valueEncoding: 'view',
-      writeBufferSize: 16 * 1024 * 1024,
-      cacheSize: 32 * 1024 * 1024,
-    });
     try {
-      await database.open();
+      const database: Database = await openDurableLevel(path, {
+        keyEncoding: 'view',
+        valueEncoding: 'view',
+        writeBufferSize: 16 * 1024 * 1024,
+        cacheSize: 32 * 1024 * 1024,
+      });
+      return new LevelStore(path, database, options);
     } catch (cause) {
       throw new HoldfastError(
         'CORRUPT',
-        `the metadata in ${path} cannot be opened. If a majority of the peers is healthy, move this ` +
+        `the metadata in ${path} cannot be opened (${failureText(cause)}). If a majority of the peers is healthy, move this ` +
           `peer's data directory away and run 'holdfast join' with a new token: it is rebuilt from them`,
         { cause },
       );
     }
-    return new LevelStore(path, database, options);
   }
 
   /** What is here of a shard; the applied index of one that never was is 0. See LevelState.open. */

@@ -6,7 +6,8 @@ import {
   type RegistryResult,
 } from '@holdfast/placement';
 import { decode, encode, HoldfastError } from '@holdfast/protocol';
-import { Level } from 'level';
+import type { Level } from 'level';
+import { failureText, openDurableLevel } from '../durable-level.ts';
 import { DiskRoom, hadNoRoom } from './disk-room.ts';
 import { packFrames, unpackFrames } from './frames.ts';
 
@@ -56,9 +57,8 @@ export class SystemShard {
 
   /** Opens or makes the state at `path`. Throws CORRUPT when it cannot be read. */
   static async open(path: string): Promise<SystemShard> {
-    const store: Store = new Level(path, { valueEncoding: 'view' });
     try {
-      await store.open();
+      const store: Store = await openDurableLevel(path, { valueEncoding: 'view' });
       const state = new ClusterState();
       let applied = 0;
       for await (const [key, value] of store.iterator()) {
@@ -67,7 +67,7 @@ export class SystemShard {
       }
       return new SystemShard(path, store, { state, applied });
     } catch (cause) {
-      const message = `the state of the system shard in ${path} cannot be read; move the data directory away and join the cluster again`;
+      const message = `the state of the system shard in ${path} cannot be read (${failureText(cause)}); move the data directory away and join the cluster again`;
       throw new HoldfastError('CORRUPT', message, { cause });
     }
   }

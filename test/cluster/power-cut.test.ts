@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -8,27 +9,61 @@ import { Acknowledger } from '../applications/processes.ts';
 import { type LocalCluster, startLocalCluster, until } from '../demo/local-cluster.ts';
 
 const run = promisify(execFile);
-const WRITER = fileURLToPath(new URL('../cluster/acknowledged-writer.ts', import.meta.url));
+const WRITER = fileURLToPath(new URL('./acknowledged-writer.ts', import.meta.url));
+const FIRST_SECONDS = fileURLToPath(new URL('first-seconds.ts', import.meta.url));
 const CUT = fileURLToPath(new URL('../lab/power-cut.pl', import.meta.url));
 const DISK_BYTES = '4G';
 const HOSTS = [0, 1, 2];
+
+/** Makes an ext4 file system in a file and mounts it. */
+async function makeDisk(image: string, directory: string): Promise<void> {
+  mkdirSync(directory, { recursive: true });
+  await run('truncate', ['-s', DISK_BYTES, image]);
+  const lazy = ['-E', 'lazy_itable_init=1,lazy_journal_init=1'];
+  await run('mkfs.ext4', ['-q', '-F', ...lazy, image]);
+  await plugIn(image, directory);
+  await run('rmdir', [join(directory, 'lost+found')]);
+}
+
+const plugIn = (image: string, directory: string): Promise<unknown> =>
+  run('mount', ['-o', 'loop', image, directory]);
+
+describe('a power cut right after the first start', () => {
+  const root = mkdtempSync(join(tmpdir(), 'holdfast-first-seconds-'));
+  const [image, disk] = [join(root, 'image'), join(root, 'disk')];
+  beforeAll(() => makeDisk(image, disk));
+  afterAll(async () => {
+    await run('umount', [disk]);
+    rmSync(root, { recursive: true });
+  });
+
+  it('leaves databases that open', async () => {
+    for (const name of ['first', 'second']) {
+      // The directory itself is durable, as `holdfast init` makes it; what is in it is new.
+      mkdirSync(join(disk, name));
+      await run('sync', ['-f', disk]);
+      const peer = new Acknowledger(process.execPath, [FIRST_SECONDS, join(disk, name)]);
+      await peer.atLeast(1);
+      await run('perl', [CUT, disk]);
+      await peer.kill();
+      await run('umount', [disk]);
+      await plugIn(image, disk);
+      const again = new Acknowledger(process.execPath, [FIRST_SECONDS, join(disk, name)]);
+      await again.atLeast(1);
+      await again.kill();
+    }
+  });
+});
 
 describe('a power cut of all hosts at once', () => {
   let cluster: LocalCluster;
   const disk = (host: number): string => join(cluster.root, `h${host + 1}`, 'data');
   const image = (host: number): string => join(cluster.root, `h${host + 1}`, 'disk');
-  const plugIn = (host: number): Promise<unknown> =>
-    run('mount', ['-o', 'loop', image(host), disk(host)]);
 
   beforeAll(async () => {
     cluster = await startLocalCluster({ peers: 0 });
     for (const host of HOSTS) {
-      mkdirSync(disk(host), { recursive: true });
-      await run('truncate', ['-s', DISK_BYTES, image(host)]);
-      const lazy = ['-E', 'lazy_itable_init=1,lazy_journal_init=1'];
-      await run('mkfs.ext4', ['-q', '-F', ...lazy, image(host)]);
-      await plugIn(host);
-      await run('rmdir', [join(disk(host), 'lost+found')]);
+      await makeDisk(image(host), disk(host));
       await cluster.addPeer();
     }
     await cluster.volume('v');
@@ -47,7 +82,7 @@ describe('a power cut of all hosts at once', () => {
   }
 
   async function powerIsBack(): Promise<void> {
-    for (const host of HOSTS) await plugIn(host);
+    for (const host of HOSTS) await plugIn(image(host), disk(host));
     for (const peer of cluster.peers) peer.startNode();
     await Promise.all(cluster.peers.map((peer) => peer.ready()));
     await until('the namespace', () =>
