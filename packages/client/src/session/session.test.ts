@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { apply, MemoryState } from '@holdfast/metadata';
+import { apply, MemoryState, type ViewRequest, view } from '@holdfast/metadata';
 import {
   type Command,
   type CommandResult,
@@ -52,6 +52,10 @@ class Shard {
     method: string,
     header: unknown,
   ): Promise<CallOutcome<T>> => {
+    if (method === 'meta.view') {
+      const answer = await view(this.state, header as ViewRequest);
+      return { header: answer as T, retried: false };
+    }
     if (method !== 'meta.execute') return { header: {} as T, retried: false };
     const { command } = header as { command: Command };
     if (command.operation.op !== 'open-session') {
@@ -190,6 +194,17 @@ describe('Session', () => {
     };
     const both = [4, 6].map((id) => session.execute(ADDRESS, create(`f${id}`), request(id)));
     expect(await Promise.all(both)).toMatchObject([{ created: true }, { created: true }]);
+    expect(expired).toBe(1);
+  });
+
+  it('looks again in the new session when the old one has ended', async () => {
+    const session = begin(new MemoryJournal());
+    const look = { view: 'lookup', parent: ROOT_INODE, name: 'f' } as const;
+    await session.execute(ADDRESS, create('f'), request(2));
+    const old = session.id;
+    shard.expire(old);
+    expect(await session.view(ADDRESS, look)).toMatchObject({ attributes: { kind: 'file' } });
+    expect(session.id).not.toBe(old);
     expect(expired).toBe(1);
   });
 

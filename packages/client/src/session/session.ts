@@ -162,15 +162,22 @@ export class Session {
     view: V,
     signal?: AbortSignal,
   ): Promise<ViewAnswers[V['view']]> {
-    while (!(await this.#isOpen(address.shard)));
-    const { cluster } = this.#options;
-    const outcome = await cluster.callLeader<ViewAnswers[V['view']]>(
-      address.shard,
-      'meta.view',
-      { shard: address.shard, session: this.#id, volume: address.volume, view },
-      signal,
-    );
-    return outcome.header;
+    for (;;) {
+      if (!(await this.#isOpen(address.shard))) continue;
+      const session = this.#id;
+      try {
+        const { header } = await this.#options.cluster.callLeader<ViewAnswers[V['view']]>(
+          address.shard,
+          'meta.view',
+          { shard: address.shard, session, volume: address.volume, view },
+          signal,
+        );
+        return header;
+      } catch (error) {
+        if (!(error instanceof HoldfastError) || error.code !== 'SESSION_EXPIRED') throw error;
+        this.#fenced(session);
+      }
+    }
   }
 
   /** Makes the session known to a shard; false: it was found to have ended, and a new one has begun. */
