@@ -11,13 +11,14 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   raft: ['protocol'],
   metadata: ['protocol'],
   placement: ['protocol'],
+  schedule: ['protocol'],
   client: ['chunks', 'metadata', 'placement', 'protocol', 'wire'],
-  node: ['chunks', 'metadata', 'placement', 'protocol', 'raft', 'wire'],
+  node: ['chunks', 'metadata', 'placement', 'protocol', 'raft', 'schedule', 'wire'],
   'fuse-mount': ['client', 'protocol'],
   tree: ['protocol'],
   archive: ['protocol', 'tree'],
-  backup: ['protocol', 'tree'],
-  cli: ['archive', 'backup', 'client', 'fuse-mount', 'node', 'protocol', 'tree'],
+  backup: ['protocol', 'schedule', 'tree'],
+  cli: ['archive', 'backup', 'client', 'fuse-mount', 'node', 'protocol', 'schedule', 'tree'],
 };
 
 /** A process of its own that happens to live in the node's package: it is a user of volumes. */

@@ -1,3 +1,4 @@
+export type { RetentionPolicy } from '@holdfast/schedule';
 export {
   type BackupCounts,
   type BackupOptions,
@@ -17,11 +18,6 @@ export {
   type Repository,
   type RepositoryOptions,
 } from './repository/repository.ts';
-export {
-  applyRetention,
-  type RetentionDecision,
-  type RetentionPolicy,
-} from './repository/retention.ts';
 export { findSnapshot, listSnapshots, readSnapshot } from './repository/snapshots.ts';
 export { ownSurroundings, type Surroundings } from './repository/surroundings.ts';
 export { type VerifyOptions, type VerifyResult, verify } from './repository/verify.ts';

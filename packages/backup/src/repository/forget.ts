@@ -1,9 +1,9 @@
 /** Removing snapshots by a policy; their blobs go with the next prune. */
+import { applyRetention, type RetentionPolicy } from '@holdfast/schedule';
 import type { StorageId } from '../format/ids.ts';
 import type { Snapshot } from '../format/snapshot.ts';
 import { withLock } from './locks.ts';
 import type { Repository } from './repository.ts';
-import { applyRetention, type RetentionPolicy } from './retention.ts';
 import { listSnapshots } from './snapshots.ts';
 
 /** Which snapshots a policy is applied to. */

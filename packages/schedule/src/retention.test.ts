@@ -1,20 +1,14 @@
 import { describe, expect, it } from 'vitest';
-import type { Snapshot } from '../format/snapshot.ts';
 import { applyRetention, type RetentionPolicy } from './retention.ts';
 
-function at(time: string, tags: readonly string[] = []): Snapshot {
-  const timeNs = BigInt(Date.parse(time)) * 1_000_000n;
-  return {
-    id: time,
-    timeNs,
-    tree: '',
-    paths: ['/v'],
-    hostname: 'h',
-    username: '',
-    uid: 0,
-    gid: 0,
-    tags,
-  };
+interface Taken {
+  readonly id: string;
+  readonly timeNs: bigint;
+  readonly tags: readonly string[];
+}
+
+function at(time: string, tags: readonly string[] = []): Taken {
+  return { id: time, timeNs: BigInt(Date.parse(time)) * 1_000_000n, tags };
 }
 
 function kept(times: readonly string[], policy: RetentionPolicy): string[] {

@@ -1,6 +1,5 @@
 /** Which snapshots stay: restic's `--keep-*` rules. Pure. Calendars are read in UTC. */
 import { HoldfastError } from '@holdfast/protocol';
-import type { Snapshot } from '../format/snapshot.ts';
 
 /** Rules; a snapshot stays when one of them keeps it. Counts: -1 is all, 0 or absent none. */
 export interface RetentionPolicy {
@@ -16,15 +15,21 @@ export interface RetentionPolicy {
   readonly keepTags?: readonly (readonly string[])[];
 }
 
+/** Anything that was taken at a time, nanoseconds since the epoch. */
+export interface TimedSnapshot {
+  readonly timeNs: bigint;
+  readonly tags?: readonly string[];
+}
+
 /** What a policy decides. */
-export interface RetentionDecision {
-  readonly keep: readonly Snapshot[];
-  readonly remove: readonly Snapshot[];
+export interface RetentionDecision<S> {
+  readonly keep: readonly S[];
+  readonly remove: readonly S[];
 }
 
 const DAY_MS = 86_400_000;
 
-function dateOf(snapshot: Snapshot): Date {
+function dateOf(snapshot: TimedSnapshot): Date {
   return new Date(Number(snapshot.timeNs / 1_000_000n));
 }
 
@@ -82,23 +87,23 @@ function checked(policy: RetentionPolicy): [Period, number][] {
  * Applies a policy to the snapshots of one group (a host and a path). As in restic, each rule keeps
  * the newest snapshot of each of its periods, and the oldest of all while its count is not used up.
  */
-export function applyRetention(
-  snapshots: readonly Snapshot[],
+export function applyRetention<S extends TimedSnapshot>(
+  snapshots: readonly S[],
   policy: RetentionPolicy,
-): RetentionDecision {
+): RetentionDecision<S> {
   const rules = checked(policy).map(([period, count]) => ({ period, left: count, last: '' }));
   const newestFirst = snapshots.toSorted((a, b) => Number(b.timeNs - a.timeNs));
   const newest = newestFirst[0];
   if (newest === undefined) return { keep: [], remove: [] };
   const within =
     policy.keepWithin === undefined ? undefined : withinLimit(policy.keepWithin, dateOf(newest));
-  const keep: Snapshot[] = [];
-  const remove: Snapshot[] = [];
+  const keep: S[] = [];
+  const remove: S[] = [];
   for (const [position, snapshot] of newestFirst.entries()) {
     const date = dateOf(snapshot);
     const isOldest = position === newestFirst.length - 1;
     let isKept =
-      (policy.keepTags ?? []).some((tags) => tags.every((tag) => snapshot.tags.includes(tag))) ||
+      (policy.keepTags ?? []).some((tags) => tags.every((tag) => snapshot.tags?.includes(tag))) ||
       (within !== undefined && date > within);
     for (const rule of rules) {
       if (rule.left === 0) continue;
