@@ -14,6 +14,7 @@ const LABELS: Readonly<Record<string, string>> = {
   reason: 'why a chunk was copied',
   result: 'what became of a command',
   op: 'operation of the kernel, such as `read`, `write`, `fsync`',
+  volume: 'name of a volume; of those with a snapshot schedule 1,000 at most, late ones first',
   call: 'call of the volume plugin protocol, such as `Mount`',
   outcome: '`ok` or an error code of [errors.md](errors.md)',
 };

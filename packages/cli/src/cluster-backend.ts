@@ -46,6 +46,11 @@ function describe(volume: VolumeRecord): VolumeInfo {
       replicas: policy.replicas,
       minReplicas: policy.minReplicas,
       quotaBytes: policy.quotaBytes,
+      ...(policy.snapshotSchedule !== undefined && {
+        snapshotSchedule: policy.snapshotSchedule,
+        snapshotKeep: policy.snapshotKeep,
+        lastSnapshot: volume.snapshotRuns?.made ?? '',
+      }),
       attachedTo: volume.attachedTo,
     },
     inUseBy: volume.attachedTo,

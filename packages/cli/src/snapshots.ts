@@ -11,6 +11,8 @@ export interface ShownSnapshot {
   readonly generation: number;
   /** ISO 8601. */
   readonly createdAt: string;
+  /** A schedule's go by its rule of what to keep. */
+  readonly madeBy: 'user' | 'schedule';
   readonly clones: number;
   readonly usedBytes: number;
   readonly usedInodes: number;
@@ -69,10 +71,10 @@ async function measure(
 
 /** One line of `holdfast snapshot ls`. */
 export function snapshotRow(snapshot: ShownSnapshot): string[] {
-  const { name, createdAt, usedBytes, chunkBytes, inlineBytes, clones } = snapshot;
+  const { name, createdAt, madeBy, usedBytes, chunkBytes, inlineBytes, clones } = snapshot;
   const own =
     chunkBytes === undefined || inlineBytes === undefined
       ? '-'
       : bytesText(chunkBytes + inlineBytes);
-  return [name, createdAt, bytesText(usedBytes), own, String(clones)];
+  return [name, createdAt, madeBy, bytesText(usedBytes), own, String(clones)];
 }

@@ -26,6 +26,7 @@ import { hasStarted, markStarted, type PeerSettings, readIdentity } from './memb
 import { factsOf } from './membership/join.ts';
 import { Liveness } from './membership/liveness.ts';
 import { renewPeer } from './membership/renewal.ts';
+import { SnapshotSchedules } from './membership/snapshot-schedules.ts';
 import {
   answerHere,
   type ClusterStatus,
@@ -168,10 +169,12 @@ async function serve(core: Core): Promise<void> {
   });
   serveMembership(rpc, { clusterId, clusterName, authority, registry, map, liveness });
   const { store, repair } = await openChunks(core);
+  const schedules = new SnapshotSchedules({ ...core, now: Date.now });
   const source = {
     repair: () => repair.status(),
     space: () => store.space(),
     silences: () => liveness.silences(),
+    schedules: () => schedules.status(),
   };
   const status = (): Promise<ClusterStatus> => clusterStatus(core, source);
   serveShards(rpc, core.shardCalls, () => answerHere(core, source));
@@ -195,6 +198,8 @@ async function serve(core: Core): Promise<void> {
   });
   controller.start();
   teardown.add('controller', () => controller.close());
+  schedules.start();
+  teardown.add('schedules', () => schedules.close());
   const operations = adminOperations(core, { heartbeat, status });
   observeNode(core.metrics, {
     map: () => map.current,

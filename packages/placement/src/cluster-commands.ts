@@ -92,6 +92,17 @@ export type RegistryChange =
       readonly force: boolean;
     }
   | { readonly op: 'set-policy'; readonly name: string; readonly policy: Partial<VolumePolicy> }
+  /**
+   * The snapshot that was due at `due` (ISO 8601) is made; `schedule` is the one that asked for it.
+   * No change when the volume has another by now, or a later run is done.
+   */
+  | {
+      readonly op: 'note-snapshot-run';
+      readonly volume: VolumeNumber;
+      readonly schedule: string;
+      readonly due: string;
+      readonly snapshot: string;
+    }
   | { readonly op: 'create-token'; readonly token: Omit<TokenRecord, 'revoked' | 'createdAt'> }
   | { readonly op: 'revoke-token'; readonly id: string }
   /** Serial in hexadecimal. */

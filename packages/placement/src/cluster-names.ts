@@ -21,6 +21,11 @@ export const DEFAULT_POLICY: VolumePolicy = {
   mode: 0o755,
 };
 
+/** Which scheduled snapshots stay when nothing else is asked for. */
+export const DEFAULT_SNAPSHOT_KEEP = 'hourly=24,daily=7,weekly=4,monthly=12';
+/** Characters of a schedule, and of what to keep. */
+const SCHEDULE_TEXT_MAX = 256;
+
 /** What is wrong with a volume's name, as a sentence; undefined when it is right. */
 export function checkVolumeName(name: string): string | undefined {
   if (name.length === 0) return 'a volume needs a name';
@@ -76,7 +81,10 @@ export function completePolicy(
   const kept = asked.replicas === undefined ? base.minReplicas : undefined;
   const minReplicas = asked.minReplicas ?? kept ?? Math.floor(replicas / 2) + 1;
   const { quotaBytes, quotaInodes, uid, gid, mode } = { ...base, ...asked };
-  const policy: VolumePolicy = { replicas, minReplicas, quotaBytes, quotaInodes, uid, gid, mode };
+  const snapshots = completeSchedule(asked, base);
+  if (typeof snapshots === 'string') return snapshots;
+  const counts = { replicas, minReplicas, quotaBytes, quotaInodes, uid, gid, mode };
+  const policy: VolumePolicy = { ...counts, ...snapshots };
   return (
     range('replicas', replicas, 1, REPLICAS_MAX) ??
     range('min-replicas', minReplicas, 1, replicas) ??
@@ -89,9 +97,36 @@ export function completePolicy(
   );
 }
 
+type SnapshotPolicy = Pick<VolumePolicy, 'snapshotSchedule' | 'snapshotKeep'>;
+
+/** '' as a schedule takes it away. What the texts mean is checked where they are given. */
+function completeSchedule(
+  asked: Partial<VolumePolicy>,
+  base: VolumePolicy,
+): SnapshotPolicy | string {
+  const schedule = asked.snapshotSchedule ?? base.snapshotSchedule ?? '';
+  if (schedule === '' && (asked.snapshotKeep ?? '') !== '')
+    return 'what snapshots to keep is said together with a snapshot schedule; give that too';
+  if (schedule === '') return {};
+  const keep = asked.snapshotKeep ?? base.snapshotKeep ?? DEFAULT_SNAPSHOT_KEEP;
+  if (keep === '')
+    return 'a snapshot schedule keeps something; give a rule such as hourly=24,daily=7';
+  const isText = [schedule, keep].every(
+    (text) => typeof text === 'string' && text.length <= SCHEDULE_TEXT_MAX,
+  );
+  if (!isText) return `a snapshot schedule is a text of at most ${SCHEDULE_TEXT_MAX} characters`;
+  return { snapshotSchedule: schedule, snapshotKeep: keep };
+}
+
 /** Whether two policies say the same. */
 export function samePolicy(a: VolumePolicy, b: VolumePolicy): boolean {
-  return (Object.keys(DEFAULT_POLICY) as (keyof VolumePolicy)[]).every((key) => a[key] === b[key]);
+  const keys = Object.keys(DEFAULT_POLICY) as (keyof VolumePolicy)[];
+  return keys.every((key) => a[key] === b[key]) && sameSchedule(a, b);
+}
+
+/** Whether they make and keep the same snapshots. */
+function sameSchedule(a: VolumePolicy, b: VolumePolicy): boolean {
+  return a.snapshotSchedule === b.snapshotSchedule && a.snapshotKeep === b.snapshotKeep;
 }
 
 function range(what: string, value: number, low: number, high: number): string | undefined {

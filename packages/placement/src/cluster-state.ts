@@ -142,7 +142,9 @@ export class ClusterState {
       case 'release':
         return release(records, change);
       case 'set-policy':
-        return this.#afterPolicy(volumes.setPolicy(records, change));
+        return this.#afterPolicy(volumes.setPolicy(records, change, time));
+      case 'note-snapshot-run':
+        return volumes.noteSnapshotRun(records, change, time);
       case 'create-token':
         return this.#createToken(change.token, time);
       case 'revoke-token':

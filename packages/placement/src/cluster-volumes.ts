@@ -1,13 +1,20 @@
 /** Operations of the registry on volumes. */
 import {
   type ShardId,
+  type SnapshotRuns,
   SYSTEM_SHARD,
   type VolumeNumber,
   type VolumePolicy,
   type VolumeRecord,
 } from '@holdfast/protocol';
 import { REGISTRY_LIMITS, type RegistryResult } from './cluster-commands.ts';
-import { checkNodeName, checkVolumeName, completePolicy, samePolicy } from './cluster-names.ts';
+import {
+  checkNodeName,
+  checkVolumeName,
+  completePolicy,
+  DEFAULT_POLICY,
+  samePolicy,
+} from './cluster-names.ts';
 import type { ChangeOf } from './cluster-nodes.ts';
 import type { ClusterRecords, StoredVolume } from './cluster-records.ts';
 import { changed, done, refuse, unchanged } from './registry-results.ts';
@@ -23,7 +30,7 @@ export function createVolume(
   const policy = completePolicy(change.policy);
   if (typeof policy === 'string') return refuse('BAD_REQUEST', policy);
   const existing = records.volumeNamed(change.name);
-  if (existing !== undefined) return createAgain(existing, policy);
+  if (existing !== undefined) return createAgain(existing, change.policy);
   const { nextVolume } = records.present;
   if (records.volumes.size >= REGISTRY_LIMITS.volumesMax) {
     return refuse('CONFLICT', `a cluster has at most ${REGISTRY_LIMITS.volumesMax} volumes`);
@@ -36,6 +43,7 @@ export function createVolume(
     state: 'creating',
     createdAt: time,
     attachedTo: [],
+    ...(policy.snapshotSchedule !== undefined && { snapshotRuns: { since: time } }),
   };
   records.setCluster({ nextVolume: (nextVolume + 1) as VolumeNumber });
   records.putVolume({ record });
@@ -46,14 +54,23 @@ function nameCode(name: string): 'ENAMETOOLONG' | 'EINVAL' {
   return name.length > 255 ? 'ENAMETOOLONG' : 'EINVAL';
 }
 
-function createAgain(existing: StoredVolume, policy: VolumePolicy): RegistryResult {
-  const { name } = existing.record;
+/** A schedule is changed in a volume's life: only one that is asked for must be the one it has. */
+function createAgain(existing: StoredVolume, asked: Partial<VolumePolicy>): RegistryResult {
+  const { name, policy: present } = existing.record;
+  const { snapshotSchedule, snapshotKeep } = present;
+  const base = {
+    ...DEFAULT_POLICY,
+    ...(snapshotSchedule !== undefined && { snapshotSchedule }),
+    ...(snapshotKeep !== undefined && { snapshotKeep }),
+  };
+  const policy = completePolicy(asked, base);
+  if (typeof policy === 'string') return refuse('BAD_REQUEST', policy);
   if (existing.removal !== undefined) {
     return refuse('CONFLICT', `volume '${name}' is being removed; try again when it is gone`);
   }
-  if (samePolicy(existing.record.policy, policy)) return unchanged({ volume: existing.record });
+  if (samePolicy(present, policy)) return unchanged({ volume: existing.record });
   return refuse('CONFLICT', `volume '${name}' exists with other options`, {
-    policy: existing.record.policy,
+    policy: present,
   });
 }
 
@@ -170,13 +187,50 @@ export function detach(records: ClusterRecords, change: ChangeOf<'detach'>): Reg
   });
 }
 
-export function setPolicy(records: ClusterRecords, change: ChangeOf<'set-policy'>): RegistryResult {
+export function setPolicy(
+  records: ClusterRecords,
+  change: ChangeOf<'set-policy'>,
+  time: string,
+): RegistryResult {
   const volume = records.volumeNamed(change.name);
   if (volume === undefined) return noVolume(`'${change.name}'`);
   const policy = completePolicy(change.policy, volume.record.policy);
   if (typeof policy === 'string') return refuse('BAD_REQUEST', policy);
   if (samePolicy(policy, volume.record.policy)) return unchanged({ volume: volume.record });
-  return replace(records, volume, { policy });
+  const { snapshotRuns: runs, ...rest } = volume.record;
+  const isSame = policy.snapshotSchedule === rest.policy.snapshotSchedule;
+  const snapshotRuns = isSame ? runs : runsAnew(policy, runs, time);
+  const record = { ...rest, policy, ...(snapshotRuns !== undefined && { snapshotRuns }) };
+  records.putVolume({ ...volume, record });
+  return done({ volume: record });
+}
+
+/** Another schedule begins now; what the one before made is still the last that was made. */
+function runsAnew(
+  policy: VolumePolicy,
+  before: SnapshotRuns | undefined,
+  since: string,
+): SnapshotRuns | undefined {
+  if (policy.snapshotSchedule === undefined) return undefined;
+  const { due: _, ...last } = before ?? { since };
+  return { ...last, since };
+}
+
+export function noteSnapshotRun(
+  records: ClusterRecords,
+  change: ChangeOf<'note-snapshot-run'>,
+  time: string,
+): RegistryResult {
+  const volume = records.volumes.get(change.volume);
+  if (volume === undefined) return noVolume(`number ${change.volume}`);
+  const { policy, snapshotRuns } = volume.record;
+  const isStill = snapshotRuns !== undefined && policy.snapshotSchedule === change.schedule;
+  const { due, snapshot } = change;
+  if (!isStill || due <= (snapshotRuns.due ?? snapshotRuns.since))
+    return unchanged({ volume: volume.record });
+  return replace(records, volume, {
+    snapshotRuns: { ...snapshotRuns, due, made: snapshot, madeAt: time },
+  });
 }
 
 function replace(

@@ -6,6 +6,7 @@ export {
   checkVolumeName,
   completePolicy,
   DEFAULT_POLICY,
+  DEFAULT_SNAPSHOT_KEEP,
   REPLICAS_MAX,
 } from './cluster-names.ts';
 export type { ClusterRecord, RecordChange, StoredVolume } from './cluster-records.ts';

@@ -42,6 +42,22 @@ export interface VolumePolicy {
   readonly uid: number;
   readonly gid: number;
   readonly mode: number;
+  /** When snapshots are made: cron's five fields, in UTC. Absent: never. */
+  readonly snapshotSchedule?: string;
+  /** Which of those snapshots stay, such as `hourly=24,daily=7`; there with a schedule only. */
+  readonly snapshotKeep?: string;
+}
+
+/** How far a volume's snapshot schedule is. Times are ISO 8601. */
+export interface SnapshotRuns {
+  /** When the schedule was set: what was due before is not made up. */
+  readonly since: string;
+  /** The newest time that was due whose snapshot is made; absent before the first. */
+  readonly due?: string;
+  /** When the last scheduled snapshot was made, by an earlier schedule of the volume too. */
+  readonly madeAt?: string;
+  /** Its name. */
+  readonly made?: string;
 }
 
 /** creating: its shard does not have it yet; ready; removing: its shard is giving its space back. */
@@ -57,6 +73,8 @@ export interface VolumeRecord {
   readonly createdAt: string;
   /** Hosts whose container engine has it mounted. */
   readonly attachedTo: readonly string[];
+  /** Present while the volume has a snapshot schedule. */
+  readonly snapshotRuns?: SnapshotRuns;
 }
 
 /** Replicas of a partition, the first is preferred for nothing: all are equal. */

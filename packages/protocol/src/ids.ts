@@ -45,6 +45,11 @@ export const SNAPSHOT_NUMBERS_FROM = 2 ** 22;
 export const SNAPSHOT_NUMBERS = 2 ** 22;
 /** The directory `.snapshots` of a volume, in the nodes of a mount: no inode of a volume has it. */
 export const SNAPSHOTS_INODE = (2 ** 40 - 1) as InodeNumber;
+/**
+ * Who reads a snapshot and wants no schedule to remove it holds a read lock on the volume's root, of
+ * the byte at this place plus the snapshot's generation: beyond what any program locks.
+ */
+export const SNAPSHOT_HOLDS_AT = 2 ** 51;
 export const PARTITION_COUNT = 16_384;
 
 const CHUNK_ID_PATTERN = /^[0-3][0-9a-f]{31}$/;

@@ -5,16 +5,20 @@ import { contextOf } from '../context.ts';
 import { bytesText, table } from '../output.ts';
 import { differenceLines, differenceValues } from '../snapshot-differences.ts';
 import { listSnapshots, parseSnapshotName, snapshotRow } from '../snapshots.ts';
+import { addSchedule } from './snapshot-schedule.ts';
 
 /** `holdfast snapshot …` */
 export function addSnapshot(program: Command): void {
   const snapshot = program
     .command('snapshot')
-    .description('create, list, compare and remove snapshots of volumes');
+    .description(
+      'create, list, compare and remove snapshots of volumes, and have them made by a schedule',
+    );
   addCreate(snapshot);
   addList(snapshot);
   addRemove(snapshot);
   addDiff(snapshot);
+  addSchedule(snapshot);
 }
 
 function addCreate(snapshot: Command): void {
@@ -46,7 +50,7 @@ function addList(snapshot: Command): void {
         onProgress: (line) => output.progress(line),
       });
       output.result(found, () =>
-        table(['NAME', 'CREATED', 'VOLUME', 'OWN', 'CLONES'], found.map(snapshotRow)),
+        table(['NAME', 'CREATED', 'BY', 'VOLUME', 'OWN', 'CLONES'], found.map(snapshotRow)),
       );
     });
 }

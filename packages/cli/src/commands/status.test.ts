@@ -42,9 +42,26 @@ const status: ClusterStatus = {
   ],
   partitions: { settled: 16_384, moving: 0 },
   volumes: 4,
+  schedules: [],
 };
 
 describe('holdfast status', () => {
+  it('shows the last scheduled snapshot of each volume, and those that are late', () => {
+    const due = { schedule: '0 * * * *', keep: 'hourly=24' };
+    const made = { made: 'auto-2026-11-23T20-00Z', madeAt: '2026-11-23T20:00:01.000Z' };
+    const schedules = [
+      { volume: 'new', ...due, isLate: true },
+      { volume: 'db', ...due, ...made, isLate: false, nextAt: '2026-11-23T21:00:00.000Z' },
+    ];
+    expect(statusLines({ ...status, schedules }).slice(-3)).toEqual([
+      'VOLUME  SCHEDULE   LAST SNAPSHOT           MADE                      NEXT',
+      'new     0 * * * *  none yet                -                         late',
+      'db      0 * * * *  auto-2026-11-23T20-00Z  2026-11-23T20:00:01.000Z  2026-11-23T21:00:00.000Z',
+    ]);
+    const many = Array.from({ length: 30 }, () => ({ volume: 'v', ...due, isLate: false }));
+    expect(statusLines({ ...status, schedules: many }).at(-1)).toMatch(/and 10 more/);
+  });
+
   it('says what is wrong, each with what to do next, and the room and repair of each peer', () => {
     expect(statusLines(status)).toEqual([
       'cluster c: warning, map epoch 7, 4 volumes, all partitions in place',

@@ -54,6 +54,29 @@ export function statusLines(status: ClusterStatus): string[] {
         String(shard.applied),
       ]),
     ),
+    ...scheduleLines(status),
+  ];
+}
+
+/** Schedules shown to people; programs see up to 256. */
+const SCHEDULES_SHOWN = 20;
+
+function scheduleLines({ schedules }: ClusterStatus): string[] {
+  if (schedules.length === 0) return [];
+  const rows = schedules
+    .slice(0, SCHEDULES_SHOWN)
+    .map(({ volume, schedule, made = 'none yet', madeAt = '-', nextAt = '-', isLate }) => [
+      volume,
+      schedule,
+      made,
+      madeAt,
+      isLate ? 'late' : nextAt,
+    ]);
+  const rest = schedules.length - rows.length;
+  return [
+    '',
+    ...table(['VOLUME', 'SCHEDULE', 'LAST SNAPSHOT', 'MADE', 'NEXT'], rows),
+    ...(rest > 0 ? [`and ${rest} more; see 'holdfast --json status'`] : []),
   ];
 }
 

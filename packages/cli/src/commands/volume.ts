@@ -5,6 +5,7 @@ import { bytesText, table } from '../output.ts';
 import { parseCount, parseMode, parseSize } from '../sizes.ts';
 import { listSnapshots } from '../snapshots.ts';
 import { snapshotLines } from './snapshot.ts';
+import { scheduleText } from './snapshot-schedule.ts';
 import { addVolumeArchive } from './volume-archive.ts';
 import { addVolumeRelease } from './volume-release.ts';
 
@@ -16,6 +17,8 @@ interface CreateOptions {
   readonly uid?: number;
   readonly gid?: number;
   readonly mode?: number;
+  readonly snapshotSchedule?: string;
+  readonly snapshotKeep?: string;
 }
 
 /** `holdfast volume …` */
@@ -84,6 +87,14 @@ function addCreate(volume: Command): void {
     .option('--uid <id>', "owner of the volume's root", parseCount('--uid', 0, 2 ** 32 - 2))
     .option('--gid <id>', "group of the volume's root", parseCount('--gid', 0, 2 ** 32 - 2))
     .option('--mode <octal>', "mode of the volume's root (default 0755)", parseMode)
+    .option(
+      '--snapshot-schedule <cron>',
+      "when snapshots are made: cron's five fields in UTC, such as '0 * * * *', or @hourly, @daily, @weekly, @monthly",
+    )
+    .option(
+      '--snapshot-keep <rule>',
+      'which of those stay (default hourly=24,daily=7,weekly=4,monthly=12)',
+    )
     .action(async (name: string, options: CreateOptions, command: Command) => {
       const { admin, output } = contextOf(command);
       const { volume: made } = await admin<{ volume: VolumeRecord }>('POST', '/v1/volumes', {
@@ -97,7 +108,7 @@ function addCreate(volume: Command): void {
 }
 
 function policyOf(options: CreateOptions): Partial<VolumePolicy> {
-  const policy: Record<string, number | undefined> = {
+  const policy: Record<string, number | string | undefined> = {
     quotaBytes: options.size,
     quotaInodes: options.inodes,
     replicas: options.replicas,
@@ -105,19 +116,14 @@ function policyOf(options: CreateOptions): Partial<VolumePolicy> {
     uid: options.uid,
     gid: options.gid,
     mode: options.mode,
+    snapshotSchedule: options.snapshotSchedule,
+    snapshotKeep: options.snapshotKeep,
   };
   return Object.fromEntries(Object.entries(policy).filter(([, value]) => value !== undefined));
 }
 
-function describe({
-  name,
-  number,
-  shard,
-  state,
-  createdAt,
-  attachedTo,
-  policy,
-}: VolumeRecord): string[] {
+function describe(volume: VolumeRecord): string[] {
+  const { name, number, shard, state, createdAt, attachedTo, policy } = volume;
   const facts = {
     name,
     number: String(number),
@@ -129,6 +135,7 @@ function describe({
     'size limit': bytesText(policy.quotaBytes, 'none'),
     'inode limit': policy.quotaInodes === 0 ? 'none' : String(policy.quotaInodes),
     root: `uid ${policy.uid}, gid ${policy.gid}, mode 0${policy.mode.toString(8)}`,
+    schedule: scheduleText(volume),
   };
   return Object.entries(facts).map(([fact, value]) => `${`${fact}:`.padEnd(13)}${value}`);
 }

@@ -46,6 +46,12 @@ const POLICY = z
     uid: COUNT,
     gid: COUNT,
     mode: z.int().min(0).max(0o7777),
+    snapshotSchedule: z
+      .string()
+      .describe(
+        "cron's five fields in UTC, or @hourly, @daily, @weekly, @monthly; '' takes it away",
+      ),
+    snapshotKeep: z.string().describe('which scheduled snapshots stay, such as hourly=24,daily=7'),
   })
   .partial();
 const ROLE = z.enum(['node', 'client', 'admin']);
@@ -125,6 +131,21 @@ export const STATUS = z
     shards: z.array(SHARD_STATUS).readonly(),
     partitions: z.object({ settled: COUNT, moving: COUNT }),
     volumes: COUNT,
+    schedules: z
+      .array(
+        z.object({
+          volume: z.string(),
+          schedule: z.string().describe('five fields of cron in UTC'),
+          keep: z.string(),
+          nextAt: z.string().optional().describe('when the next run is due'),
+          made: z.string().optional().describe('name of the last snapshot made'),
+          madeAt: z.string().optional(),
+          isLate: z.boolean().describe('two runs were due and are not done'),
+          failure: z.string().optional().describe('why the last try made none'),
+        }),
+      )
+      .readonly()
+      .describe('snapshot schedules, late ones first, at most 256; empty while nobody leads'),
   })
   .meta({ id: 'Status' });
 
@@ -166,7 +187,18 @@ const VOLUME = z
       uid: COUNT,
       gid: COUNT,
       mode: COUNT,
+      snapshotSchedule: z.string().optional().describe('five fields of cron in UTC'),
+      snapshotKeep: z.string().optional(),
     }),
+    snapshotRuns: z
+      .object({
+        since: z.string().describe('when the schedule was set'),
+        due: z.string().optional().describe('the newest time that was due and is done'),
+        madeAt: z.string().optional(),
+        made: z.string().optional().describe('name of the last snapshot made'),
+      })
+      .optional()
+      .describe('how far the snapshot schedule is; times in ISO 8601'),
     state: z.enum(['creating', 'ready', 'removing']),
     createdAt: z.string(),
     attachedTo: z.array(z.string()).readonly().describe('hosts whose engine has it mounted'),

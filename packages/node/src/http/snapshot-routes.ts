@@ -1,5 +1,6 @@
 /** Routes of the admin API for the snapshots of volumes. */
 import type { Snapshot } from '@holdfast/protocol';
+import { scheduledTime } from '@holdfast/schedule';
 import { z } from 'zod';
 import type { VolumeSnapshots } from '../membership/snapshots.ts';
 import type { Api } from './routes.ts';
@@ -10,6 +11,7 @@ const FIELDS = {
   name: z.string(),
   generation: z.int().describe('its number in the volume, growing, never used again'),
   createdAt: z.string().describe('ISO 8601'),
+  madeBy: z.enum(['user', 'schedule']).describe("a schedule's go by its rule of what to keep"),
   clones: COUNT.describe('volumes that were cloned from it and exist'),
   usedBytes: COUNT.describe('what the volume used then'),
   usedInodes: COUNT,
@@ -31,7 +33,11 @@ const NEW = z.strictObject({
 /** What the API shows of a snapshot. */
 function shown(snapshot: Snapshot): z.infer<typeof SNAPSHOT> {
   const { timeNs, ...facts } = snapshot;
-  return { ...facts, createdAt: new Date(Number(timeNs / 1_000_000n)).toISOString() };
+  return {
+    ...facts,
+    createdAt: new Date(Number(timeNs / 1_000_000n)).toISOString(),
+    madeBy: scheduledTime(facts.name) === undefined ? 'user' : 'schedule',
+  };
 }
 
 /** Adds the routes under /v1/volumes/:name/snapshots. */

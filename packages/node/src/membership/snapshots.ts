@@ -2,10 +2,14 @@
 import { randomInt } from 'node:crypto';
 import {
   HoldfastError,
+  type LockRequest,
+  ROOT_INODE,
+  SNAPSHOT_HOLDS_AT,
   type Snapshot,
   type ViewAnswers,
   type VolumeRecord,
 } from '@holdfast/protocol';
+import { scheduledName, scheduledTime } from '@holdfast/schedule';
 import type { LookInShard } from '../rpc/shard-service.ts';
 import type { Registry } from './registry.ts';
 import type { RunInShard } from './volumes.ts';
@@ -34,10 +38,16 @@ export class VolumeSnapshots {
   /**
    * Pins a volume as it is at one moment between call and answer: all that was acknowledged to anyone
    * before the call is in it. `name`: its time by default. `timeNs` tells one request from another:
-   * again with the same one is success, else a name that is taken is EEXIST. Throws NOT_FOUND, EINVAL,
-   * ENAMETOOLONG, ENOSPC, or an outage.
+   * again with the same one is success, else a name that is taken is EEXIST. Throws NOT_FOUND, EINVAL
+   * (also for the names that schedules give), ENAMETOOLONG, ENOSPC, or an outage.
    */
   async create(volume: string, name?: string, timeNs: bigint = nowNs()): Promise<Snapshot> {
+    if (name !== undefined && scheduledTime(name) !== undefined) {
+      throw new HoldfastError(
+        'EINVAL',
+        `snapshots named like '${name}' are made, and removed, by snapshot schedules: choose another name`,
+      );
+    }
     const record = await this.#volume(volume);
     const wanted = name ?? nameOf(timeNs);
     try {
@@ -55,6 +65,17 @@ export class VolumeSnapshots {
         `volume '${volume}' has a snapshot '${wanted}' already: choose another name, or remove it first`,
         { cause: error, detail: { volume, snapshot: wanted } },
       );
+    }
+  }
+
+  /** The snapshot of a schedule that is due then, in milliseconds; success when it is there. ENOSPC, or an outage. */
+  async createScheduled({ shard, number }: VolumeRecord, dueMs: number): Promise<void> {
+    const operation = { op: 'create-snapshot', name: scheduledName(dueMs) } as const;
+    try {
+      await this.#options.run(shard, number, operation, nowNs());
+    } catch (error) {
+      // Nobody else gives this name: an earlier try, or another leader, has made it.
+      if (!(error instanceof HoldfastError) || error.code !== 'EEXIST') throw error;
     }
   }
 
@@ -88,6 +109,20 @@ export class VolumeSnapshots {
       if (!(error instanceof HoldfastError) || error.code !== 'ENOENT') throw error;
     }
     return snapshot;
+  }
+
+  /**
+   * Whether someone reads the snapshot and wants it to stay: told by a lock on the volume's root, at
+   * the byte {@link SNAPSHOT_HOLDS_AT} and its generation. NOT_FOUND.
+   */
+  async isHeld(volume: string, name: string): Promise<boolean> {
+    const record = await this.#volume(volume);
+    const { generation } = await this.#get(record, name);
+    const start = SNAPSHOT_HOLDS_AT + generation;
+    const wanted = { family: 'posix', type: 'write', start, end: start + 1, owner: '0', pid: 0 };
+    const lock = wanted as LockRequest;
+    const view = { view: 'test-lock', ino: ROOT_INODE, lock } as const;
+    return (await this.#options.look(record.shard, record.number, view)).conflict !== undefined;
   }
 
   async #volume(name: string): Promise<VolumeRecord> {

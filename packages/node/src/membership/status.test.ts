@@ -1,5 +1,6 @@
 import type { ClusterMap, Epoch, NodeNumber, NodeState } from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
+import type { ScheduleStatus } from './snapshot-schedules.ts';
 import { type ClusterStatus, describeCluster, type PeerStatus } from './status.ts';
 
 const GIB = 2 ** 30;
@@ -23,6 +24,13 @@ function peer(number: number, more: Partial<PeerStatus> & { state?: NodeState } 
 }
 
 function look(...nodes: readonly PeerStatus[]): ClusterStatus {
+  return lookWith([], ...nodes);
+}
+
+function lookWith(
+  schedules: readonly ScheduleStatus[],
+  ...nodes: readonly PeerStatus[]
+): ClusterStatus {
   const map: ClusterMap = {
     clusterId: 'c',
     epoch: 1 as Epoch,
@@ -38,6 +46,7 @@ function look(...nodes: readonly PeerStatus[]): ClusterStatus {
     nodes,
     shards: [],
     volumes: 0,
+    schedules,
   });
 }
 
@@ -72,6 +81,29 @@ describe('the health of a cluster', () => {
       health: 'warning',
       reasons: [{ code, fix: expect.stringMatching(fix) }],
     });
+  });
+
+  it('is a warning while a schedule of snapshots is late, with why', () => {
+    const one = { volume: 'db', schedule: '0 * * * *', keep: 'last=1', isLate: true };
+    const madeAt = '2026-11-23T20:00:00.000Z';
+    const late = { ...one, madeAt, failure: 'no room' };
+    const peers = [peer(1), peer(2), peer(3)];
+    expect(lookWith([late, { ...one, isLate: false }], ...peers)).toMatchObject({
+      health: 'warning',
+      reasons: [
+        {
+          code: 'schedule.late',
+          message: expect.stringMatching(/'db' .* since 2026-11-23T20.* two were due: no room/),
+          fix: expect.stringMatching(/snapshot ls db/),
+        },
+      ],
+    });
+    const { reasons } = lookWith(
+      Array.from({ length: 10 }, () => one),
+      ...peers,
+    );
+    expect(reasons.map(({ message }) => message)).toHaveLength(9);
+    expect(reasons.at(-1)?.message).toBe('and 2 more volumes');
   });
 
   it('says nothing of a peer that told nothing but that it is down', () => {

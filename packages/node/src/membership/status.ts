@@ -7,6 +7,7 @@ import type { Core } from '../core.ts';
 import type { RepairStatus } from '../repair/metrics.ts';
 import { RPC } from '../rpc/messages.ts';
 import type { PeerSilence } from './liveness.ts';
+import type { ScheduleStatus } from './snapshot-schedules.ts';
 
 /** A shard as some member of it sees it; `leader` 0 when there is none. */
 export interface ShardStatus {
@@ -57,6 +58,8 @@ export interface ClusterStatus {
   readonly shards: readonly ShardStatus[];
   readonly partitions: { readonly settled: number; readonly moving: number };
   readonly volumes: number;
+  /** Snapshot schedules, late ones first, the first of them; none while nobody leads. */
+  readonly schedules: readonly ScheduleStatus[];
 }
 
 /** What {@link describeCluster} looks at. */
@@ -67,6 +70,7 @@ interface StatusInput {
   readonly nodes: readonly PeerStatus[];
   readonly shards: readonly ShardStatus[];
   readonly volumes: number;
+  readonly schedules: readonly ScheduleStatus[];
 }
 
 /** Makes the answer. */
@@ -80,6 +84,7 @@ export function describeCluster(input: StatusInput): ClusterStatus {
     ...movingReasons(moving),
     ...thin(map),
     ...nodes.flatMap((node) => [...unrepaired(node), ...crowded(node)]),
+    ...overdue(input.schedules),
   ];
   return {
     clusterId: map.clusterId,
@@ -92,6 +97,7 @@ export function describeCluster(input: StatusInput): ClusterStatus {
     shards,
     partitions: { settled: map.partitions.length - moving, moving },
     volumes: input.volumes,
+    schedules: input.schedules,
   };
 }
 
@@ -189,6 +195,23 @@ function crowded({ number, name, space }: PeerStatus): StatusReason[] {
   ];
 }
 
+/** Late schedules that are told one by one. */
+const LATE_SHOWN = 8;
+
+/** Schedules of which two runs were due and are not done. */
+function overdue(schedules: readonly ScheduleStatus[]): StatusReason[] {
+  const late = schedules.filter(({ isLate }) => isLate);
+  const code = 'schedule.late';
+  const reasons = late.slice(0, LATE_SHOWN).map(({ volume, madeAt, failure }) => ({
+    code,
+    message: `volume '${volume}' has had no scheduled snapshot ${madeAt === undefined ? 'at all' : `since ${madeAt}`} though two were due${failure === undefined ? '' : `: ${failure}`}`,
+    fix: `see that its shard has a leader and its disks have room, then 'holdfast snapshot ls ${volume}'; it is tried again by itself`,
+  }));
+  if (late.length <= LATE_SHOWN) return reasons;
+  const message = `and ${late.length - LATE_SHOWN} more volumes`;
+  return [...reasons, { code, message, fix: "see 'holdfast --json status'" }];
+}
+
 /** The shards with a replica here, as this replica sees them. */
 export function shardStatuses({ host }: Pick<Core, 'host'>): readonly ShardStatus[] {
   return host.shards().flatMap((shard) => {
@@ -216,6 +239,8 @@ export interface PeerAnswer {
   readonly condition?: PeerCondition;
   /** From the leader of the system shard only. */
   readonly silences?: readonly PeerSilence[];
+  /** Likewise. */
+  readonly schedules?: readonly ScheduleStatus[];
 }
 
 /** Where a peer's condition comes from. */
@@ -223,7 +248,11 @@ export interface ConditionSource {
   readonly repair: () => RepairStatus;
   readonly space: () => Promise<StoreSpace>;
   readonly silences: () => readonly PeerSilence[];
+  readonly schedules: () => readonly ScheduleStatus[];
 }
+
+/** Schedules told in one answer. */
+const SCHEDULES_MAX = 256;
 
 /** {@link PeerAnswer} of this peer. */
 export async function answerHere(
@@ -237,7 +266,12 @@ export async function answerHere(
     shards: shardStatuses(core),
     ...(volumes === undefined ? {} : { volumes }),
     ...(space === undefined ? {} : { condition: { epoch, repair: source.repair(), space } }),
-    ...(core.registry.isLeader ? { silences: source.silences() } : {}),
+    ...(core.registry.isLeader
+      ? {
+          silences: source.silences(),
+          schedules: source.schedules().slice(0, SCHEDULES_MAX),
+        }
+      : {}),
   };
 }
 
@@ -274,6 +308,7 @@ export async function clusterStatus(core: Seen, source: ConditionSource): Promis
     nodes: peerStatuses(map, answers),
     shards: [...known.values()].sort((a, b) => a.shard - b.shard),
     volumes: told.find((answer) => answer.volumes !== undefined)?.volumes ?? 0,
+    schedules: told.find((answer) => answer.schedules !== undefined)?.schedules ?? [],
   });
 }
 

@@ -9,6 +9,7 @@ import {
   type VolumePolicy,
   type VolumeRecord,
 } from '@holdfast/protocol';
+import { parseKeep, Schedule } from '@holdfast/schedule';
 import type { Registry } from './registry.ts';
 
 /**
@@ -35,9 +36,11 @@ export class VolumeLifecycle {
     this.#run = run;
   }
 
-  /** Makes a volume; it is ready when this resolves. Success when it exists with the same policy, else CONFLICT. */
+  /** Makes a volume; it is ready when this resolves. Success when it exists with the same policy, else CONFLICT; BAD_REQUEST. */
   async create(name: string, policy: Partial<VolumePolicy>): Promise<VolumeRecord> {
-    const made = recordOf(await this.#registry.execute({ op: 'create-volume', name, policy }));
+    const asked = withSchedule(policy);
+    const change = { op: 'create-volume', name, policy: asked } as const;
+    const made = recordOf(await this.#registry.execute(change));
     return made.state === 'creating' ? this.#finishCreate(made) : made;
   }
 
@@ -87,7 +90,8 @@ export class VolumeLifecycle {
 
   /** Changes a volume's policy; quota holds from now on, replicas for what is written from now on. */
   async update(name: string, policy: Partial<VolumePolicy>): Promise<VolumeRecord> {
-    const volume = recordOf(await this.#registry.execute({ op: 'set-policy', name, policy }));
+    const change = { op: 'set-policy', name, policy: withSchedule(policy) } as const;
+    const volume = recordOf(await this.#registry.execute(change));
     const { quotaBytes, quotaInodes } = volume.policy;
     await this.#run(volume.shard, volume.number, { op: 'set-quota', quotaBytes, quotaInodes });
     return volume;
@@ -111,6 +115,16 @@ export class VolumeLifecycle {
       if (!(error instanceof HoldfastError) || error.code !== 'ENOTEMPTY') throw error;
     }
   }
+}
+
+/** With its schedule and what to keep as they are written down. BAD_REQUEST when they are not understood. */
+function withSchedule(policy: Partial<VolumePolicy>): Partial<VolumePolicy> {
+  const { snapshotSchedule: schedule = '', snapshotKeep: keep = '' } = policy;
+  return {
+    ...policy,
+    ...(schedule !== '' && { snapshotSchedule: Schedule.parse(schedule).text }),
+    ...(keep !== '' && { snapshotKeep: parseKeep(keep).text }),
+  };
 }
 
 function recordOf(answer: RegistryAnswer): VolumeRecord {

@@ -33,6 +33,8 @@ const POLICY = z
     uid: z.number(),
     gid: z.number(),
     mode: z.number(),
+    snapshotSchedule: z.string(),
+    snapshotKeep: z.string(),
   })
   .partial();
 const NAMED = z.object({ name: z.string() });

@@ -2,6 +2,7 @@
 import { type Metric, Registry } from 'prom-client';
 import { ChunkMetrics } from '../chunks/metrics.ts';
 import { ConsensusMetrics } from '../consensus/metrics.ts';
+import { ScheduleMetrics } from '../membership/schedule-metrics.ts';
 import { RepairMetrics } from '../repair/metrics.ts';
 import { InlineMetrics } from '../shards/inline/metrics.ts';
 import { DriverMetrics } from '../volume-driver/metrics.ts';
@@ -38,6 +39,7 @@ export function peerMetricFacts(): readonly MetricFacts[] {
   });
   new RepairMetrics(registry, () => ({ behindPartitions: 0, missingChunks: 0 }));
   new InlineMetrics(registry);
+  new ScheduleMetrics(registry, () => []);
   return metricFacts(registry).filter(({ name }) => name.startsWith('holdfast_'));
 }
 

@@ -14,6 +14,17 @@ describe('parseVolumeOptions', () => {
     expect(parseVolumeOptions({})).toEqual({});
   });
 
+  it('takes a schedule of snapshots and which of them to keep', () => {
+    const options = { 'snapshot-schedule': '@hourly', 'snapshot-keep': 'daily=7,hourly=24' };
+    expect(parseVolumeOptions(options)).toEqual({
+      snapshotSchedule: '0 * * * *',
+      snapshotKeep: 'hourly=24,daily=7',
+    });
+    for (const wrong of ['', 'daily=12:00', '60 * * * *'])
+      expect(() => parseVolumeOptions({ snap_schedule: wrong })).toThrow(/in UTC, such as/);
+    expect(() => parseVolumeOptions({ 'snapshot-keep': '7' })).toThrow(/such as hourly=24/);
+  });
+
   it('knows the names that users of other drivers know, in any case', () => {
     expect(parseVolumeOptions({ capacity: '1M', repl: '1' })).toEqual({
       quotaBytes: 2 ** 20,
@@ -36,7 +47,7 @@ describe('parseVolumeOptions', () => {
     expect(() => parseVolumeOptions({ size: '1G', quota: '1G' })).toThrow("'size' and 'quota'");
   });
 
-  it.each(['class', 'access', 'snapshot-schedule', 'backup', 'from', 'encrypt'])(
+  it.each(['class', 'access', 'backup', 'from', 'encrypt'])(
     'says that %s is not available yet',
     (key) => {
       expect(() => parseVolumeOptions({ [key]: 'x' })).toThrow('not available yet');

@@ -1,4 +1,5 @@
 import { HoldfastError, LIMITS, type VolumePolicy } from '@holdfast/protocol';
+import { parseKeep, Schedule } from '@holdfast/schedule';
 
 /** One option of `docker volume create -o`. */
 interface VolumeOption {
@@ -29,8 +30,16 @@ const OPTIONS: readonly VolumeOption[] = [
   { name: 'mode', aliases: [], parse: (value) => ({ mode: parseMode(value) }) },
   { name: 'class', aliases: ['tier', 'io_priority', 'priority_io', 'diskSelector'] },
   { name: 'access', aliases: ['shared', 'sharedv4'] },
-  { name: 'snapshot-schedule', aliases: ['snap', 'snap_schedule', 'periodic'] },
-  { name: 'snapshot-keep', aliases: ['snap_keep'] },
+  {
+    name: 'snapshot-schedule',
+    aliases: ['snap', 'snap_schedule', 'periodic'],
+    parse: (value) => ({ snapshotSchedule: Schedule.parse(value).text }),
+  },
+  {
+    name: 'snapshot-keep',
+    aliases: ['snap_keep'],
+    parse: (value) => ({ snapshotKeep: parseKeep(value).text }),
+  },
   { name: 'backup', aliases: ['backup_target'] },
   { name: 'from', aliases: ['from_backup', 'fromBackup', 'parent'] },
   { name: 'encrypt', aliases: ['encrypted', 'secure', 'secret_key'] },

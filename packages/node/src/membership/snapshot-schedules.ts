@@ -1,0 +1,237 @@
+/** Scheduled snapshots: made, and removed by their rule, by whoever leads the system shard. */
+import type { StoredVolume } from '@holdfast/placement';
+import { HoldfastError, type VolumeRecord } from '@holdfast/protocol';
+import {
+  dueRun,
+  isLate,
+  parseKeep,
+  planRun,
+  type RetentionPolicy,
+  type RunPlan,
+  Schedule,
+  type ScheduleProgress,
+  scheduledName,
+} from '@holdfast/schedule';
+import type { Registry as MetricsRegistry } from 'prom-client';
+import { Rounds } from '../shards/rounds.ts';
+import type { Log } from '../telemetry/log.ts';
+import type { Registry } from './registry.ts';
+import { ScheduleMetrics } from './schedule-metrics.ts';
+import type { VolumeSnapshots } from './snapshots.ts';
+
+/** Milliseconds between looks at what is due. */
+const LOOK_MS = 1_000;
+/** Milliseconds after which a run that failed is tried again. */
+const RETRY_MS = 30_000;
+/** Volumes worked on at once. */
+const RUNS_MAX = 8;
+
+/** What {@link SnapshotSchedules} works with. */
+export interface SnapshotSchedulesOptions {
+  readonly registry: Pick<Registry, 'isLeader' | 'applied' | 'read' | 'execute'>;
+  readonly snapshots: Pick<VolumeSnapshots, 'list' | 'createScheduled' | 'remove' | 'isHeld'>;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** Where metrics are registered. */
+  readonly metrics: MetricsRegistry;
+  readonly log: Log;
+  /** Milliseconds between looks at what is due; 1000. */
+  readonly lookMs?: number;
+}
+
+/** A schedule as `holdfast status` shows it. Times are ISO 8601. */
+export interface ScheduleStatus {
+  readonly volume: string;
+  readonly schedule: string;
+  readonly keep: string;
+  readonly nextAt?: string;
+  /** The last snapshot made. */
+  readonly made?: string;
+  readonly madeAt?: string;
+  /** Two runs were due and are not done. */
+  readonly isLate: boolean;
+  /** Why the last try made none, while this peer leads. */
+  readonly failure?: string;
+}
+
+interface Failure {
+  readonly message: string;
+  readonly atMs: number;
+}
+
+/** A volume's schedule, read. */
+interface Scheduled {
+  readonly record: VolumeRecord;
+  readonly progress: ScheduleProgress & { readonly keep: RetentionPolicy };
+}
+
+/**
+ * Runs on every peer; acts only where the system shard is led. A run is done when the registry has
+ * noted it: until then whoever leads does it again, to the same effect.
+ */
+export class SnapshotSchedules {
+  readonly #options: SnapshotSchedulesOptions;
+  readonly #rounds = new Rounds(() => this.#round());
+  /** By volume number. */
+  readonly #failures = new Map<number, Failure>();
+  readonly #parsed = new Map<string, Schedule>();
+  readonly #metrics: ScheduleMetrics;
+
+  constructor(options: SnapshotSchedulesOptions) {
+    this.#options = options;
+    this.#metrics = new ScheduleMetrics(options.metrics, () => this.status());
+  }
+
+  start(): void {
+    this.#rounds.start();
+  }
+
+  /** Resolves when what is under way has ended. */
+  async close(): Promise<void> {
+    await this.#rounds.stop();
+  }
+
+  /** All schedules where they are run, late ones first; none elsewhere. */
+  status(): readonly ScheduleStatus[] {
+    const { registry, now } = this.#options;
+    if (!registry.isLeader) return [];
+    const nowMs = now();
+    const all = this.#scheduled(registry.applied().volumes).map((one) => this.#shown(one, nowMs));
+    return all.sort((a, b) => Number(b.isLate) - Number(a.isLate));
+  }
+
+  #shown({ record, progress }: Scheduled, nowMs: number): ScheduleStatus {
+    const { policy, snapshotRuns, name, number } = record;
+    const { made, madeAt } = snapshotRuns ?? {};
+    const nextMs = progress.schedule.next(nowMs);
+    const failure = this.#failures.get(number)?.message;
+    return {
+      volume: name,
+      schedule: progress.schedule.text,
+      keep: policy.snapshotKeep ?? '',
+      ...(nextMs !== undefined && { nextAt: new Date(nextMs).toISOString() }),
+      ...(made !== undefined && { made }),
+      ...(madeAt !== undefined && { madeAt }),
+      isLate: isLate(progress, nowMs),
+      ...(failure !== undefined && { failure }),
+    };
+  }
+
+  async #round(): Promise<number> {
+    try {
+      if (this.#options.registry.isLeader) await this.#runDue();
+      else this.#failures.clear();
+    } catch (error) {
+      // Lost leadership or quorum: the next round, or the next leader, does it.
+      this.#options.log.debug({ event: 'schedules.round.failed', error });
+    }
+    return this.#options.lookMs ?? LOOK_MS;
+  }
+
+  async #runDue(): Promise<void> {
+    const { registry } = this.#options;
+    if (this.#due(registry.applied().volumes).length === 0) return;
+    // Who was led away long ago and does not know it yet must not act on what it last saw.
+    const due = this.#due((await registry.read()).volumes);
+    for (let first = 0; first < due.length; first += RUNS_MAX)
+      await Promise.all(due.slice(first, first + RUNS_MAX).map((one) => this.#run(one)));
+  }
+
+  #due(volumes: Iterable<StoredVolume>): readonly Scheduled[] {
+    const nowMs = this.#options.now();
+    return this.#scheduled(volumes).filter(({ record, progress }) => {
+      const failedMs = this.#failures.get(record.number)?.atMs;
+      // A clock that was put back must not hold a volume up.
+      const isWaiting = failedMs !== undefined && Math.abs(nowMs - failedMs) < RETRY_MS;
+      return !isWaiting && dueRun(progress, nowMs) !== undefined;
+    });
+  }
+
+  #scheduled(volumes: Iterable<StoredVolume>): readonly Scheduled[] {
+    return [...volumes].flatMap(({ record, removal }) => {
+      const isThere = record.state === 'ready' && removal === undefined;
+      const progress = isThere ? this.#progressOf(record) : undefined;
+      return progress === undefined ? [] : [{ record, progress }];
+    });
+  }
+
+  #progressOf({ policy, snapshotRuns, name }: VolumeRecord): Scheduled['progress'] | undefined {
+    const { snapshotSchedule: text, snapshotKeep = 'last=all' } = policy;
+    if (text === undefined || snapshotRuns === undefined) return undefined;
+    try {
+      const schedule = this.#parsed.get(text) ?? Schedule.parse(text);
+      this.#parsed.set(text, schedule);
+      const { since, due } = snapshotRuns;
+      const doneMs = due === undefined ? {} : { doneMs: Date.parse(due) };
+      const keep = parseKeep(snapshotKeep).policy;
+      return { schedule, sinceMs: Date.parse(since), ...doneMs, keep };
+    } catch (error) {
+      // Written by a newer version: whoever understands it runs it.
+      this.#options.log.warn({ event: 'schedule.unreadable', volume: name, error });
+      return undefined;
+    }
+  }
+
+  async #run({ record, progress }: Scheduled): Promise<void> {
+    const { registry, now, log } = this.#options;
+    const { name, number } = record;
+    try {
+      const plan = await this.#make({ record, progress });
+      this.#failures.delete(number);
+      if (plan !== undefined) await this.#removeAll(name, plan);
+    } catch (error) {
+      // Another leads: it does the run, and tells of it.
+      if (!registry.isLeader) return;
+      this.#metrics.failures.inc();
+      const message =
+        error instanceof HoldfastError ? error.message : 'an internal error; see the log';
+      this.#failures.set(number, { message, atMs: now() });
+      log.warn({ event: 'schedule.failed', volume: name, error });
+    }
+  }
+
+  /** Makes the snapshot that is due and notes it. */
+  async #make({ record, progress }: Scheduled): Promise<RunPlan | undefined> {
+    const { snapshots, registry, now, log } = this.#options;
+    const present = await snapshots.list(record.name);
+    const plan = planRun(
+      progress,
+      now(),
+      present.map(({ name, clones }) => ({ name, isHeld: clones > 0 })),
+    );
+    if (plan === undefined) return undefined;
+    if (plan.create !== undefined) {
+      await snapshots.createScheduled(record, plan.dueMs);
+      this.#metrics.made.inc();
+    }
+    const snapshot = scheduledName(plan.dueMs);
+    await registry.execute({
+      op: 'note-snapshot-run',
+      volume: record.number,
+      schedule: progress.schedule.text,
+      due: new Date(plan.dueMs).toISOString(),
+      snapshot,
+    });
+    log.info({ event: 'schedule.run', volume: record.name, snapshot });
+    return plan;
+  }
+
+  /** What cannot be removed now goes with a later run: the snapshot of this one is made. */
+  async #removeAll(volume: string, { remove, held }: RunPlan): Promise<void> {
+    const { snapshots, log } = this.#options;
+    this.#metrics.held.inc(held.length);
+    for (const name of remove) {
+      try {
+        if (await snapshots.isHeld(volume, name)) {
+          this.#metrics.held.inc();
+          continue;
+        }
+        await snapshots.remove(volume, name);
+        this.#metrics.removed.inc();
+      } catch (error) {
+        const isGone = error instanceof HoldfastError && error.code === 'NOT_FOUND';
+        if (!isGone) log.warn({ event: 'schedule.unremoved', volume, snapshot: name, error });
+      }
+    }
+  }
+}

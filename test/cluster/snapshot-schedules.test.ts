@@ -1,0 +1,138 @@
+import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  type LocalCluster,
+  type LocalPeer,
+  startLocalCluster,
+  until,
+} from '../demo/local-cluster.ts';
+
+const CLOCK = fileURLToPath(new URL('./movable-clock.ts', import.meta.url));
+const HOUR_MS = 3_600_000;
+
+interface Listed {
+  readonly name: string;
+  readonly generation: number;
+  readonly madeBy: string;
+}
+
+/** The wall clock of all programs that are started meanwhile. */
+class Clock {
+  readonly #directory = mkdtempSync(join(tmpdir(), 'holdfast-clock-'));
+  readonly #path = join(this.#directory, 'ahead');
+  readonly #before = process.env['NODE_OPTIONS'] ?? '';
+  #aheadMs = 0;
+
+  constructor() {
+    this.#write();
+    process.env['TEST_CLOCK_FILE'] = this.#path;
+    process.env['NODE_OPTIONS'] = `${this.#before} --import ${CLOCK}`;
+  }
+
+  get nowMs(): number {
+    return Date.now() + this.#aheadMs;
+  }
+
+  /** It goes on from this time. */
+  moveTo(timeMs: number): void {
+    this.#aheadMs = timeMs - Date.now();
+    this.#write();
+  }
+
+  #write(): void {
+    writeFileSync(`${this.#path}.new`, String(this.#aheadMs));
+    renameSync(`${this.#path}.new`, this.#path);
+  }
+
+  close(): void {
+    process.env['NODE_OPTIONS'] = this.#before;
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}
+
+describe('snapshots on a schedule', () => {
+  let cluster: LocalCluster;
+  let clock: Clock;
+  beforeAll(async () => {
+    clock = new Clock();
+    cluster = await startLocalCluster({ peers: 3, mounts: false });
+  });
+  afterAll(async () => {
+    await cluster?.close();
+    clock?.close();
+  });
+
+  const ask = async <T>(peer: LocalPeer, ...args: string[]): Promise<T> =>
+    JSON.parse(await peer.holdfast('--json', ...args)) as T;
+  const listed = (peer: LocalPeer): Promise<Listed[]> =>
+    ask(peer, 'snapshot', 'ls', 'v', '--no-space');
+  const nameOf = (timeMs: number): string =>
+    `auto-${new Date(timeMs).toISOString().slice(0, 13)}-00Z`;
+  const leader = async (): Promise<LocalPeer> => {
+    let number = 0;
+    await until('a leader of the system shard', async () => {
+      const { shards } = await ask<{ shards: { leader: number }[] }>(cluster.peer(0), 'status');
+      number = shards[0]?.leader ?? 0;
+      return number > 0;
+    });
+    return cluster.peer(number - 1);
+  };
+  const isDone = async (peer: LocalPeer, dueMs: number): Promise<boolean> => {
+    const { due } = await ask<{ due?: string }>(peer, 'snapshot', 'schedule', 'show', 'v');
+    return due === new Date(dueMs).toISOString();
+  };
+
+  it('are made once each, whenever the leader is killed, and only the newest is made up', async () => {
+    const args = ['--snapshot-schedule', '@hourly', '--snapshot-keep', 'last=2'];
+    await cluster.peer(0).holdfast('volume', 'create', 'v', ...args);
+    await cluster.peer(0).holdfast('snapshot', 'create', 'v@mine');
+    const hour = Math.ceil(clock.nowMs / HOUR_MS) * HOUR_MS;
+
+    // It is due, and a moment later nobody leads.
+    const first = await leader();
+    clock.moveTo(hour);
+    await first.killNode();
+    const [others] = cluster.peers.filter((peer) => peer !== first);
+    if (others === undefined) throw new Error('three peers were started');
+    await until('the first run', () => isDone(others, hour));
+    first.startNode();
+    await first.ready();
+
+    // It was seen, and at once nobody leads: whether the run was noted is open.
+    const second = await leader();
+    const [witness] = cluster.peers.filter((peer) => peer !== second);
+    if (witness === undefined) throw new Error('three peers were started');
+    clock.moveTo(hour + HOUR_MS);
+    await until('the second snapshot', async () => (await listed(witness)).length === 3);
+    await second.killNode();
+    await until('the second run', () => isDone(witness, hour + HOUR_MS));
+
+    // Nobody looked for hours.
+    clock.moveTo(hour + 9 * HOUR_MS);
+    await until('the run made up', () => isDone(witness, hour + 9 * HOUR_MS));
+    await until('the removal of the first', async () => (await listed(witness)).length === 3);
+    expect(await listed(witness)).toMatchObject([
+      { name: 'mine', generation: 1, madeBy: 'user' },
+      // Each took one generation: none was made, removed and made again.
+      { name: nameOf(hour + HOUR_MS), generation: 3, madeBy: 'schedule' },
+      { name: nameOf(hour + 9 * HOUR_MS), generation: 4, madeBy: 'schedule' },
+    ]);
+    const { schedules } = await ask<{ schedules: object[] }>(witness, 'status');
+    expect(schedules).toMatchObject([
+      { volume: 'v', keep: 'last=2', made: nameOf(hour + 9 * HOUR_MS), isLate: false },
+    ]);
+  });
+
+  it('refuse in one sentence what is no schedule', async () => {
+    const peer = cluster.peers.find(({ nodePid }) => nodePid !== undefined);
+    const set = (...args: string[]): Promise<unknown> | undefined =>
+      peer?.holdfast('snapshot', 'schedule', 'set', 'v', ...args);
+    await expect(set('61 * * * *')).rejects.toThrow(/'61 \* \* \* \*' is not understood; give min/);
+    await expect(set('@daily', '--keep', 'daily')).rejects.toThrow(/such as hourly=24,daily=7/);
+    const create = peer?.holdfast('snapshot', 'create', 'v@auto-2026-11-23T20-00Z');
+    await expect(create).rejects.toThrow(/choose another name/);
+  });
+});
