@@ -11,10 +11,12 @@ import {
   type LockRequest,
   type NodeReference,
   ROOT_INODE,
+  SNAPSHOT_HOLDS_AT,
   SNAPSHOTS_INODE,
   type Snapshot,
   type VolumeRecord,
 } from '@holdfast/protocol';
+import { scheduledTime } from '@holdfast/schedule';
 
 /** Begins the names of these snapshots; ten hexadecimal digits follow. */
 const PREFIX = 'holdfast-backup-';
@@ -36,11 +38,15 @@ function asRoot(): { uid: number; gid: number; pid: number; requestId: number } 
 async function setLock(
   fileSystem: FileSystem,
   root: NodeReference,
-  { name, type }: { readonly name: string; readonly type: LockRequest['type'] },
+  { start, type }: { readonly start: number; readonly type: LockRequest['type'] },
 ): Promise<void> {
-  const start = LOCK_BASE + Number.parseInt(NAME.exec(name)?.[1] ?? '0', 16);
   const lock = { family: 'posix', type, start, end: start + 1, owner: '1', pid: 0 } as const;
   await fileSystem.setLock(root, lock, { wait: false }, asRoot());
+}
+
+/** The byte that stands for a snapshot of a backup's own. */
+function byteOf(name: string): number {
+  return LOCK_BASE + Number.parseInt(NAME.exec(name)?.[1] ?? '0', 16);
 }
 
 /** Removes what dead backups of the volume left; who is alive has a lock. The names removed. */
@@ -52,10 +58,11 @@ async function removeAbandoned(
   const fileSystem = client.fileSystem();
   for (const { name } of await client.snapshots.list(volume)) {
     if (!NAME.test(name)) continue;
+    const start = byteOf(name);
     try {
-      await setLock(fileSystem, root, { name, type: 'write' });
+      await setLock(fileSystem, root, { start, type: 'write' });
       await client.snapshots.remove(volume, name);
-      await setLock(fileSystem, root, { name, type: 'unlock' });
+      await setLock(fileSystem, root, { start, type: 'unlock' });
     } catch (error) {
       const code = error instanceof HoldfastError ? error.code : '';
       if (!['EAGAIN', 'NOT_FOUND', 'ENOENT'].includes(code)) throw error;
@@ -78,20 +85,42 @@ async function rootAt(
   return (await client.fileSystem().lookup(list, text, asRoot())).node;
 }
 
-/** Runs a task with a snapshot that exists. NOT_FOUND. */
-async function withNamed<T>(
-  client: ClusterClient,
-  { volume, name }: { readonly volume: VolumeRecord; readonly name: string },
-  task: (held: HeldSnapshot) => Promise<T>,
-): Promise<T> {
+interface Named {
+  readonly volume: VolumeRecord;
+  readonly name: string;
+}
+
+async function findNamed(client: ClusterClient, { volume, name }: Named): Promise<Snapshot> {
   const all = await client.snapshots.list(volume.name);
   const snapshot = all.find((found) => found.name === name);
-  if (snapshot === undefined)
-    throw new HoldfastError(
-      'NOT_FOUND',
-      `volume '${volume.name}' has no snapshot '${name}'; see 'holdfast snapshot ls ${volume.name}'`,
-    );
-  return task({ snapshot, root: await rootAt(client, presentOf(volume), name) });
+  if (snapshot !== undefined) return snapshot;
+  throw new HoldfastError(
+    'NOT_FOUND',
+    `volume '${volume.name}' has no snapshot '${name}'; see 'holdfast snapshot ls ${volume.name}'`,
+  );
+}
+
+/** Runs a task with a snapshot that exists; one of a schedule is not removed meanwhile. NOT_FOUND. */
+async function withNamed<T>(
+  client: ClusterClient,
+  named: Named,
+  task: (held: HeldSnapshot) => Promise<T>,
+): Promise<T> {
+  const present = presentOf(named.volume);
+  const snapshot = await findNamed(client, named);
+  const run = async (): Promise<T> =>
+    task({ snapshot, root: await rootAt(client, present, named.name) });
+  // Nobody else removes what a user made, and a lock takes the volume from who has it alone.
+  if (scheduledTime(named.name) === undefined) return run();
+  const start = SNAPSHOT_HOLDS_AT + snapshot.generation;
+  const fileSystem = client.fileSystem();
+  await setLock(fileSystem, present, { start, type: 'read' });
+  try {
+    await findNamed(client, named); // it may have gone before the lock was there
+    return await run();
+  } finally {
+    await setLock(fileSystem, present, { start, type: 'unlock' }).catch(() => {});
+  }
 }
 
 /**
@@ -109,13 +138,14 @@ export async function withSnapshot<T>(
   await removeAbandoned(client, volume.name, present);
   const own = `${PREFIX}${randomBytes(5).toString('hex')}`;
   // Before the snapshot is there: nobody may find it without its lock.
-  await setLock(fileSystem, present, { name: own, type: 'write' });
+  const start = byteOf(own);
+  await setLock(fileSystem, present, { start, type: 'write' });
   const snapshot = await client.snapshots.create(volume.name, own);
   try {
     return await task({ snapshot, root: await rootAt(client, present, own) });
   } finally {
     // What cannot be removed now, the next backup removes.
     await client.snapshots.remove(volume.name, own).catch(() => {});
-    await setLock(fileSystem, present, { name: own, type: 'unlock' }).catch(() => {});
+    await setLock(fileSystem, present, { start, type: 'unlock' }).catch(() => {});
   }
 }

@@ -20,6 +20,15 @@ describe('the record of a volume in its backup', () => {
     expect(encodeRecord({ name: 'db', policy: { ...policy } }, used)).toEqual(bytes);
   });
 
+  it('has the schedule of snapshots with it, unless that is not understood', () => {
+    const schedule = { snapshotSchedule: '0 * * * *', snapshotKeep: 'hourly=24' };
+    const read = (more: object): object =>
+      decodeRecord(encodeRecord({ name: 'db', policy: { ...policy, ...more } }, used)).policy;
+    expect(read(schedule)).toEqual({ ...policy, ...schedule });
+    expect(read({ ...schedule, snapshotSchedule: 'at night' })).toEqual(policy);
+    expect(read({ snapshotSchedule: '0 * * * *' })).toEqual(policy);
+  });
+
   it('is read without what is odd in it', () => {
     const odd = {
       name: 7,

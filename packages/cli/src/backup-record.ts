@@ -1,5 +1,6 @@
 /** What a backup says of its volume, `.holdfast/volume.json` in the root of the snapshot. */
 import { HoldfastError, type VolumePolicy, type VolumeRecord } from '@holdfast/protocol';
+import { parseKeep, Schedule } from '@holdfast/schedule';
 
 /** Where it lies. */
 export const RECORD_PATH = '.holdfast/volume.json';
@@ -34,6 +35,19 @@ export function encodeRecord(
   return Buffer.from(`${JSON.stringify({ version: 1, name, policy, usedBytes, usedInodes })}\n`);
 }
 
+/** The schedule of snapshots and what it keeps: both, or neither when one is not understood. */
+function scheduleIn({
+  snapshotSchedule: schedule,
+  snapshotKeep: keep,
+}: Readonly<Record<string, unknown>>): Partial<VolumePolicy> {
+  if (typeof schedule !== 'string' || typeof keep !== 'string') return {};
+  try {
+    return { snapshotSchedule: Schedule.parse(schedule).text, snapshotKeep: parseKeep(keep).text };
+  } catch {
+    return {};
+  }
+}
+
 function countIn(fields: Readonly<Record<string, unknown>>, name: string): number | undefined {
   const value = fields[name];
   return Number.isSafeInteger(value) && (value as number) >= 0 ? (value as number) : undefined;
@@ -63,7 +77,7 @@ export function decodeRecord(bytes: Uint8Array): VolumeInBackup {
   const [usedBytes, usedInodes] = [countIn(fields, 'usedBytes'), countIn(fields, 'usedInodes')];
   return {
     name: typeof fields['name'] === 'string' ? fields['name'] : '',
-    policy,
+    policy: { ...policy, ...scheduleIn(policyFields) },
     ...(usedBytes === undefined ? {} : { usedBytes }),
     ...(usedInodes === undefined ? {} : { usedInodes }),
   };

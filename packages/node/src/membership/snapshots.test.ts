@@ -6,7 +6,10 @@ import {
   INTERNAL_SESSION,
   type Operation,
   type OperationAnswer,
+  ROOT_INODE,
+  type SessionId,
   type ShardId,
+  SNAPSHOT_HOLDS_AT,
   type View,
   type ViewAnswers,
   type VolumeNumber,
@@ -29,7 +32,7 @@ class LossyShard {
     this.do({ op: 'init-volume', name: 'v', mode: 0o755, uid: 0, gid: 0, ...quotas });
   }
 
-  do(operation: Operation, timeNs = 1n): OperationAnswer {
+  do(operation: Operation, timeNs = 1n, by: Partial<Command> = {}): OperationAnswer {
     const command: Command = {
       v: 1,
       session: INTERNAL_SESSION,
@@ -38,6 +41,7 @@ class LossyShard {
       timeNs,
       volume: V,
       operation,
+      ...by,
     };
     const result = apply(this.#state, command);
     if (result.ok) return result.answer;
@@ -92,5 +96,39 @@ describe('snapshots of a shard whose answers get lost', () => {
     shard.loseAnswer();
     await shard.snapshots.remove('v', 's');
     await expect(shard.snapshots.remove('v', 's')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  });
+});
+
+describe('snapshots of schedules', () => {
+  const dueMs = Date.parse('2026-11-23T20:00:00Z');
+
+  it('are made once for the time at which they are due, and by nobody else', async () => {
+    const shard = new LossyShard();
+    shard.loseAnswer();
+    await shard.snapshots.createScheduled(RECORD, dueMs);
+    await shard.snapshots.createScheduled(RECORD, dueMs);
+    const name = 'auto-2026-11-23T20-00Z';
+    expect(await shard.snapshots.list('v')).toMatchObject([{ name, generation: 1 }]);
+    await expect(shard.snapshots.create('v', 'auto-2026-11-24T20-00Z')).rejects.toMatchObject({
+      code: 'EINVAL',
+      message: expect.stringMatching(/made, and removed, by snapshot schedules/),
+    });
+    await shard.snapshots.create('v', 'auto-mine');
+  });
+
+  it('are held by a lock on the byte of their generation, and on no other', async () => {
+    const shard = new LossyShard();
+    await shard.snapshots.create('v', 'first');
+    await shard.snapshots.create('v', 'second');
+    const session = '00000000000000aa' as SessionId;
+    shard.do({ op: 'open-session', host: 'h' }, 1n, { session, volume: 0 as VolumeNumber });
+    const place = { start: SNAPSHOT_HOLDS_AT + 2, end: SNAPSHOT_HOLDS_AT + 3 };
+    const lock = { family: 'posix', type: 'read', ...place, owner: '1', pid: 0 } as const;
+    shard.do({ op: 'set-lock', ino: ROOT_INODE, lock }, 1n, { session, sequence: 2 });
+    expect(await shard.snapshots.isHeld('v', 'first')).toBe(false);
+    expect(await shard.snapshots.isHeld('v', 'second')).toBe(true);
+    const unlock = { ...lock, type: 'unlock' } as const;
+    shard.do({ op: 'set-lock', ino: ROOT_INODE, lock: unlock }, 1n, { session, sequence: 3 });
+    expect(await shard.snapshots.isHeld('v', 'second')).toBe(false);
   });
 });
