@@ -3,8 +3,11 @@ import { HoldfastError } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
 import { bytesText, table } from '../output.ts';
+import { parseCount } from '../sizes.ts';
 import { differenceLines, differenceValues } from '../snapshot-differences.ts';
 import { listSnapshots, parseSnapshotName, snapshotRow } from '../snapshots.ts';
+import { stopReason } from '../stop-signal.ts';
+import { surrounded } from '../surrounding-commands.ts';
 import { addSchedule } from './snapshot-schedule.ts';
 
 /** `holdfast snapshot …` */
@@ -27,15 +30,50 @@ function addCreate(snapshot: Command): void {
     .description(
       'snapshot a volume at once, whatever its size; without @NAME its time in UTC is its name',
     )
-    .action(async (text: string, _options: unknown, command: Command) => {
+    .option(
+      '--pre <command>',
+      'run this by sh on this host first, such as one that makes a database hold still; when it fails no snapshot is taken',
+    )
+    .option('--post <command>', 'run this afterwards, whatever happened before')
+    .option(
+      '--command-wait <seconds>',
+      'how long each of them may take (default 60)',
+      parseCount('--command-wait', 1, 3_600),
+    )
+    .action(async (text: string, options: CreateOptions, command: Command) => {
       const { admin, output } = contextOf(command);
       const { volume, name } = parseSnapshotName(text);
       const path = `/v1/volumes/${encodeURIComponent(volume)}/snapshots`;
-      const { snapshot: made } = await admin<{ snapshot: { name: string } }>('POST', path, {
-        ...(name !== undefined && { name }),
-      });
+      const take = (): Promise<{ snapshot: { name: string } }> =>
+        admin('POST', path, { ...(name !== undefined && { name }) });
+      const { snapshot: made } = await between(options, volume, take);
       output.result(made, () => [`snapshot ${volume}@${made.name} is taken`]);
     });
+}
+
+interface CreateOptions {
+  readonly pre?: string;
+  readonly post?: string;
+  readonly commandWait?: number;
+}
+
+const COMMAND_WAIT_S = 60;
+
+/** Takes a snapshot between the commands, if there are any. */
+async function between<T>(
+  { pre, post, commandWait = COMMAND_WAIT_S }: CreateOptions,
+  volume: string,
+  take: () => Promise<T>,
+): Promise<T> {
+  if (pre === undefined && post === undefined) return take();
+  const commands = {
+    ...(pre !== undefined && { pre }),
+    ...(post !== undefined && { post }),
+    waitMs: commandWait * 1_000,
+    environment: { HOLDFAST_VOLUME: volume },
+    signal: stopReason((signal) => `stopped by ${signal}; no snapshot is taken`),
+  };
+  return surrounded(commands, take);
 }
 
 function addList(snapshot: Command): void {
