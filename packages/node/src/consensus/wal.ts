@@ -79,8 +79,8 @@ export class Wal {
   #tail: Promise<void> = Promise.resolve();
   #running: Promise<void> | undefined;
   #failure: HoldfastError | undefined;
-  #rejectAll: (error: HoldfastError) => void = () => {};
-  #failed!: Promise<never>;
+  /** Those who wait for something to be durable. Not a promise raced by each: that would remember them all. */
+  readonly #waiting = new Set<(error: HoldfastError) => void>();
   #isClosed = false;
   /** Bytes that the last recovery found cut off and zeroed. */
   tornBytes = 0;
@@ -99,10 +99,6 @@ export class Wal {
       segmentBytes,
       disk,
     };
-    this.#failed = new Promise<never>((_, reject) => {
-      this.#rejectAll = reject;
-    });
-    this.#failed.catch(() => {});
   }
 
   /**
@@ -229,13 +225,14 @@ export class Wal {
     if (this.#isClosed) {
       return Promise.reject(new HoldfastError('SHUTTING_DOWN', 'the write-ahead log is closed'));
     }
-    let onDurable = () => {};
-    const durable = new Promise<void>((resolve) => {
-      onDurable = resolve;
-    });
     if (records.length === 0) return this.#tail;
-    this.#queue.push(records, onDurable);
-    this.#tail = Promise.race([durable, this.#failed]);
+    this.#tail = new Promise<void>((resolve, reject) => {
+      this.#waiting.add(reject);
+      this.#queue.push(records, () => {
+        this.#waiting.delete(reject);
+        resolve();
+      });
+    });
     this.#tail.catch(() => {});
     this.#running ??= this.#run();
     return this.#tail;
@@ -354,6 +351,11 @@ export class Wal {
       throw corrupt('an entry is damaged', { ...place });
     }
     return entryOf(record);
+  }
+
+  #rejectAll(error: HoldfastError): void {
+    for (const reject of this.#waiting) reject(error);
+    this.#waiting.clear();
   }
 
   #fail(error: unknown): void {
