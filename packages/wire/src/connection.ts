@@ -12,6 +12,7 @@ import { FrameReader } from './frame-reader.ts';
 import type { PeerIdentity } from './identity.ts';
 import { WIRE_LIMITS } from './limits.ts';
 import { Outbox } from './outbox.ts';
+import { bodyPassed } from './young-garbage.ts';
 
 /** One call as the serving side sees it. */
 export interface WireRequest {
@@ -278,6 +279,7 @@ export class WireConnection {
     arriving.filled += payloadBytes;
     if (arriving.filled < arriving.body.length) return;
     this.#arriving.delete(id);
+    bodyPassed(arriving.body.length);
     this.#complete(arriving.head, arriving.payload, arriving.body);
   }
 

@@ -1,6 +1,7 @@
 import type { TLSSocket } from 'node:tls';
 import { encodeHead, FRAME, type FrameType } from './frame.ts';
 import { WIRE_LIMITS } from './limits.ts';
+import { bodyPassed } from './young-garbage.ts';
 
 /** A body on its way: cut into segments, of which others' messages may pass in front. */
 interface Sending {
@@ -32,6 +33,7 @@ export class Outbox {
     const bodyBytes = parts.reduce((sum, part) => sum + part.length, 0);
     this.#write(encodeHead(type, id, payload, bodyBytes), payload);
     if (bodyBytes === 0) return Promise.resolve();
+    bodyPassed(bodyBytes);
     return new Promise((resolve) => {
       this.#bodies.push({
         id,
