@@ -63,6 +63,12 @@ describe('bad input', () => {
       [['volume', 'create', 'v', '--replicas', '9'], /from 1 to \d/],
       [['volume', 'create', 'v', '--replicas', 'x'], /from 1 to \d/],
       [['volume', 'create', 'v', '--mode', '999'], /octal/],
+      [
+        ['volume', 'create', 'v', '--snapshot-schedule', 'at night'],
+        /in UTC, such as '0 \* \* \* \*'/,
+      ],
+      [['volume', 'create', 'v', '--snapshot-keep', 'daily=7'], /give that too/],
+      [['snapshot', 'create', 'v', '--command-wait', '0'], /from 1 to 3600/],
       [['token', 'create', '--role', 'king'], /node, client, admin/],
     ])('refuses %j', async (args, text) => {
       expectRefusal(await here(...args), 2, text);

@@ -86,10 +86,12 @@ describe('snapshots on a schedule', () => {
   };
 
   it('are made once each, whenever the leader is killed, and only the newest is made up', async () => {
+    // Half past, so that no hour strikes while the volume is made.
+    const hour = (Math.ceil(clock.nowMs / HOUR_MS) + 1) * HOUR_MS;
+    clock.moveTo(hour - HOUR_MS / 2);
     const args = ['--snapshot-schedule', '@hourly', '--snapshot-keep', 'last=2'];
     await cluster.peer(0).holdfast('volume', 'create', 'v', ...args);
     await cluster.peer(0).holdfast('snapshot', 'create', 'v@mine');
-    const hour = Math.ceil(clock.nowMs / HOUR_MS) * HOUR_MS;
 
     // It is due, and a moment later nobody leads.
     const first = await leader();

@@ -82,6 +82,9 @@ describe('a run', () => {
   it('is late when two were due and none was done', () => {
     expect(isLate(progress, ms('2026-11-23T20:59:59Z'))).toBe(false);
     expect(isLate(progress, ms('2026-11-23T21:00:00Z'))).toBe(true);
+    // A clock that was ahead has done them.
+    expect(isLate({ ...progress, doneMs: ms('2026-11-23T20:00:00Z') }, START)).toBe(false);
+    expect(isLate({ ...progress, doneMs: ms('2026-11-23T21:00:00Z') }, START)).toBe(true);
     expect(isLate({ ...progress, doneMs: ms('2026-11-23T20:00:00Z') }, START + 2 * HOUR)).toBe(
       false,
     );

@@ -54,11 +54,19 @@ export function dueRun(progress: ScheduleProgress, nowMs: number): number | unde
   return latest !== undefined && latest > reached(progress) ? latest : undefined;
 }
 
-/** Whether two runs that were due have not been done. */
+/**
+ * Whether two runs that were due have not been done, or the next two will not be: a clock that was
+ * ahead has done them before their time.
+ */
 export function isLate(progress: ScheduleProgress, nowMs: number): boolean {
-  const first = progress.schedule.next(reached(progress));
-  const second = first === undefined ? undefined : progress.schedule.next(first);
-  return second !== undefined && nowMs >= second;
+  const { schedule } = progress;
+  const doneMs = reached(progress);
+  return nowMs >= secondAfter(schedule, doneMs) || doneMs >= secondAfter(schedule, nowMs);
+}
+
+function secondAfter(schedule: Schedule, timeMs: number): number {
+  const first = schedule.next(timeMs);
+  return (first === undefined ? undefined : schedule.next(first)) ?? Infinity;
 }
 
 function reached({ doneMs, sinceMs }: ScheduleProgress): number {

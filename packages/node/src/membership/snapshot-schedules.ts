@@ -1,12 +1,11 @@
 /** Scheduled snapshots: made, and removed by their rule, by whoever leads the system shard. */
 import type { StoredVolume } from '@holdfast/placement';
-import { HoldfastError, type VolumeRecord } from '@holdfast/protocol';
+import { HoldfastError, type VolumeNumber, type VolumeRecord } from '@holdfast/protocol';
 import {
   dueRun,
   isLate,
   parseKeep,
   planRun,
-  type RetentionPolicy,
   type RunPlan,
   Schedule,
   type ScheduleProgress,
@@ -23,6 +22,8 @@ import type { VolumeSnapshots } from './snapshots.ts';
 const LOOK_MS = 1_000;
 /** Milliseconds after which a run that failed is tried again. */
 const RETRY_MS = 30_000;
+/** Schedules kept as they were read; there are few different ones. */
+const PARSED_MAX = 1_024;
 /** Volumes worked on at once. */
 const RUNS_MAX = 8;
 
@@ -62,7 +63,7 @@ interface Failure {
 /** A volume's schedule, read. */
 interface Scheduled {
   readonly record: VolumeRecord;
-  readonly progress: ScheduleProgress & { readonly keep: RetentionPolicy };
+  readonly progress: ScheduleProgress;
 }
 
 /**
@@ -73,7 +74,7 @@ export class SnapshotSchedules {
   readonly #options: SnapshotSchedulesOptions;
   readonly #rounds = new Rounds(() => this.#round());
   /** By volume number. */
-  readonly #failures = new Map<number, Failure>();
+  readonly #failures = new Map<VolumeNumber, Failure>();
   readonly #parsed = new Map<string, Schedule>();
   readonly #metrics: ScheduleMetrics;
 
@@ -130,6 +131,8 @@ export class SnapshotSchedules {
 
   async #runDue(): Promise<void> {
     const { registry } = this.#options;
+    for (const number of this.#failures.keys())
+      if (registry.applied().volume(number) === undefined) this.#failures.delete(number);
     if (this.#due(registry.applied().volumes).length === 0) return;
     // Who was led away long ago and does not know it yet must not act on what it last saw.
     const due = this.#due((await registry.read()).volumes);
@@ -155,16 +158,16 @@ export class SnapshotSchedules {
     });
   }
 
-  #progressOf({ policy, snapshotRuns, name }: VolumeRecord): Scheduled['progress'] | undefined {
-    const { snapshotSchedule: text, snapshotKeep = 'last=all' } = policy;
+  #progressOf({ policy, snapshotRuns, name }: VolumeRecord): ScheduleProgress | undefined {
+    const { snapshotSchedule: text } = policy;
     if (text === undefined || snapshotRuns === undefined) return undefined;
     try {
       const schedule = this.#parsed.get(text) ?? Schedule.parse(text);
+      if (this.#parsed.size >= PARSED_MAX) this.#parsed.clear();
       this.#parsed.set(text, schedule);
       const { since, due } = snapshotRuns;
       const doneMs = due === undefined ? {} : { doneMs: Date.parse(due) };
-      const keep = parseKeep(snapshotKeep).policy;
-      return { schedule, sinceMs: Date.parse(since), ...doneMs, keep };
+      return { schedule, sinceMs: Date.parse(since), ...doneMs };
     } catch (error) {
       // Written by a newer version: whoever understands it runs it.
       this.#options.log.warn({ event: 'schedule.unreadable', volume: name, error });
@@ -194,8 +197,9 @@ export class SnapshotSchedules {
   async #make({ record, progress }: Scheduled): Promise<RunPlan | undefined> {
     const { snapshots, registry, now, log } = this.#options;
     const present = await snapshots.list(record.name);
+    const keep = parseKeep(record.policy.snapshotKeep ?? 'last=all').policy;
     const plan = planRun(
-      progress,
+      { ...progress, keep },
       now(),
       present.map(({ name, clones }) => ({ name, isHeld: clones > 0 })),
     );
