@@ -1,4 +1,6 @@
-import { mkdtempSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,6 +11,7 @@ import {
   startLocalCluster,
   until,
 } from '../demo/local-cluster.ts';
+import { LAUNCHER } from './command-line.ts';
 
 const CLOCK = fileURLToPath(new URL('./movable-clock.ts', import.meta.url));
 const HOUR_MS = 3_600_000;
@@ -17,6 +20,11 @@ interface Listed {
   readonly name: string;
   readonly generation: number;
   readonly madeBy: string;
+}
+
+interface Status {
+  readonly shards: readonly { readonly leader: number; readonly members: readonly number[] }[];
+  readonly schedules: readonly object[];
 }
 
 /** The wall clock of all programs that are started meanwhile. */
@@ -59,12 +67,22 @@ describe('snapshots on a schedule', () => {
   beforeAll(async () => {
     clock = new Clock();
     cluster = await startLocalCluster({ peers: 3, mounts: false });
+    // Before, one that dies may take the quorum with it.
+    await until('three members of each shard', async () => {
+      const { shards } = await ask<Status>(cluster.peer(0), 'status');
+      return shards.every(({ members }) => members.length === 3);
+    });
   });
   afterAll(async () => {
     await cluster?.close();
     clock?.close();
   });
 
+  const alive = (): LocalPeer => {
+    const peer = cluster.peers.find(({ nodePid }) => nodePid !== undefined);
+    if (peer === undefined) throw new Error('all peers were killed');
+    return peer;
+  };
   const ask = async <T>(peer: LocalPeer, ...args: string[]): Promise<T> =>
     JSON.parse(await peer.holdfast('--json', ...args)) as T;
   const listed = (peer: LocalPeer): Promise<Listed[]> =>
@@ -74,7 +92,7 @@ describe('snapshots on a schedule', () => {
   const leader = async (): Promise<LocalPeer> => {
     let number = 0;
     await until('a leader of the system shard', async () => {
-      const { shards } = await ask<{ shards: { leader: number }[] }>(cluster.peer(0), 'status');
+      const { shards } = await ask<Status>(cluster.peer(0), 'status');
       number = shards[0]?.leader ?? 0;
       return number > 0;
     });
@@ -122,19 +140,57 @@ describe('snapshots on a schedule', () => {
       { name: nameOf(hour + HOUR_MS), generation: 3, madeBy: 'schedule' },
       { name: nameOf(hour + 9 * HOUR_MS), generation: 4, madeBy: 'schedule' },
     ]);
-    const { schedules } = await ask<{ schedules: object[] }>(witness, 'status');
+    const { schedules } = await ask<Status>(witness, 'status');
     expect(schedules).toMatchObject([
       { volume: 'v', keep: 'last=2', made: nameOf(hour + 9 * HOUR_MS), isLate: false },
     ]);
   });
 
+  it('stay while a backup is taken from them, and go when it has ended', async () => {
+    const peer = alive();
+    const repository = mkdtempSync(join(tmpdir(), 'holdfast-held-'));
+    const env = {
+      ...process.env,
+      HOLDFAST_BACKUP_REPO: repository,
+      HOLDFAST_BACKUP_PASSWORD: 'secret',
+    };
+    const run = (...args: string[]): ChildProcess =>
+      spawn(LAUNCHER, ['--data', peer.dataDirectory, ...args], { env, stdio: 'ignore' });
+    expect(await once(run('backup', 'repo', 'init'), 'exit')).toEqual([0, null]);
+    await peer.holdfast('snapshot', 'schedule', 'set', 'v', '@hourly', '--keep', 'last=1');
+    const names = async (): Promise<string[]> => (await listed(peer)).map(({ name }) => name);
+    const [, , held = ''] = await names();
+    const backup = run('backup', 'create', `v@${held}`, '--limit-upload', '1');
+    try {
+      // It locks the repository when it has the snapshot, and then sends a byte a second.
+      const locks = join(repository, 'locks');
+      await until('the backup', () => existsSync(locks) && readdirSync(locks).length > 0);
+      const hour = Math.ceil(clock.nowMs / HOUR_MS) * HOUR_MS;
+      clock.moveTo(hour);
+      await until('a removal', async () => (await names()).length === 3 && isDone(peer, hour));
+      expect(await names()).toEqual(['mine', held, nameOf(hour)]);
+      backup.kill('SIGTERM');
+      await once(backup, 'exit');
+      clock.moveTo(hour + HOUR_MS);
+      const isLeft = async (): Promise<boolean> => (await names()).length === 2;
+      await until(
+        'the removal of both',
+        async () => (await isDone(peer, hour + HOUR_MS)) && isLeft(),
+      );
+      expect(await names()).toEqual(['mine', nameOf(hour + HOUR_MS)]);
+    } finally {
+      backup.kill('SIGKILL');
+      rmSync(repository, { recursive: true, force: true });
+    }
+  });
+
   it('refuse in one sentence what is no schedule', async () => {
-    const peer = cluster.peers.find(({ nodePid }) => nodePid !== undefined);
-    const set = (...args: string[]): Promise<unknown> | undefined =>
-      peer?.holdfast('snapshot', 'schedule', 'set', 'v', ...args);
+    const peer = alive();
+    const set = (...args: string[]): Promise<unknown> =>
+      peer.holdfast('snapshot', 'schedule', 'set', 'v', ...args);
     await expect(set('61 * * * *')).rejects.toThrow(/'61 \* \* \* \*' is not understood; give min/);
     await expect(set('@daily', '--keep', 'daily')).rejects.toThrow(/such as hourly=24,daily=7/);
-    const create = peer?.holdfast('snapshot', 'create', 'v@auto-2026-11-23T20-00Z');
+    const create = peer.holdfast('snapshot', 'create', 'v@auto-2026-11-23T20-00Z');
     await expect(create).rejects.toThrow(/choose another name/);
   });
 });
