@@ -78,11 +78,21 @@ export function putHead<T extends HeadRecord>(
   transaction.write(type, head.key, { ...record, birth } as unknown as T);
 }
 
-/** In a clone: keeps what its snapshot has from showing again. */
-function whiteOut(transaction: Transaction, { volume, key }: Head, birth: number): void {
+/**
+ * In a clone: keeps what its snapshot has from showing again, since it came out of sight. What the
+ * clone made itself leaves nothing behind.
+ */
+function whiteOut<T extends HeadRecord>(
+  transaction: Transaction,
+  type: RecordType<T>,
+  { volume, key, death }: Head,
+  present: number,
+): void {
   if (transaction.read(VOLUME, volumeKey(volume))?.baseVolume === 0) return;
   const mark = whiteoutKey(key);
-  if (transaction.read(WHITEOUT, mark) === undefined) transaction.write(WHITEOUT, mark, { birth });
+  if (transaction.read(WHITEOUT, mark) !== undefined) return;
+  if (transaction.takenOver(type, key) === undefined) return;
+  transaction.write(WHITEOUT, mark, { birth: death ?? present });
 }
 
 /** Deletes a head record. */
@@ -91,8 +101,8 @@ export function removeHead<T extends HeadRecord>(
   type: RecordType<T>,
   head: Head,
 ): void {
-  const birth = preserve(transaction, type, head);
+  const present = preserve(transaction, type, head);
   const isThere = transaction.read(type, head.key) !== undefined;
   transaction.remove(type, head.key);
-  if (isThere) whiteOut(transaction, head, birth);
+  if (isThere) whiteOut(transaction, type, head, present);
 }

@@ -36,7 +36,7 @@ export class Transaction {
     const staged = this.#staged.get(name);
     if (staged !== undefined) return staged.record as T | undefined;
     const bytes = this.#state.get(key);
-    const record = bytes === undefined ? this.#takenOver(type, key) : type.decode(bytes);
+    const record = bytes === undefined ? this.takenOver(type, key) : type.decode(bytes);
     this.#staged.set(name, { key, type: type as RecordType<unknown>, record, isChanged: false });
     return record;
   }
@@ -60,8 +60,8 @@ export class Transaction {
     }
   }
 
-  /** What a clone that never wrote this record has of its snapshot. */
-  #takenOver<T>(type: RecordType<T>, key: Uint8Array): T | undefined {
+  /** What a clone has of its snapshot, whatever it wrote itself; undefined for all but head keys of clones. */
+  takenOver<T>(type: RecordType<T>, key: Uint8Array): T | undefined {
     if (!isHeadKey(key)) return undefined;
     const volume = this.read(VOLUME, volumeKey(volumeIn(key)));
     if (volume === undefined || volume.baseVolume === 0) return undefined;

@@ -80,5 +80,16 @@ export function takenOver<T extends HeadRecord>(
   if (whiteout !== undefined && WHITEOUT.decode(whiteout).birth <= generation) return undefined;
   const record = recordAt(state, type, inVolume(key, volume.baseVolume), volume.baseGeneration);
   if (record === undefined || isOrphan(type, record)) return undefined;
-  return { ...record, birth: FIRST_GENERATION };
+  return asFirst(type, { ...record, birth: FIRST_GENERATION });
+}
+
+/**
+ * A record in the generations of the clone, not of the volume that it comes from: no generation of
+ * the clone has seen what was cut off before it was made.
+ */
+function asFirst<T extends HeadRecord>(type: RecordType<T>, record: T): T {
+  if ((type as unknown) !== INODE) return record;
+  const { cuts } = record as unknown as InodeRecord;
+  if (cuts.length === 0) return record;
+  return { ...record, cuts: cuts.map((cut) => ({ ...cut, generation: FIRST_GENERATION })) };
 }
