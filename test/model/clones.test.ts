@@ -1,7 +1,7 @@
 import * as fc from 'fast-check';
 import { describe, it } from 'vitest';
 import { Comparison, type RunOptions } from './comparison.ts';
-import { type Step, stepsWithSnapshots } from './steps.ts';
+import { type Step, stepsOnContent, stepsWithSnapshots } from './steps.ts';
 
 /** Random sequences; more by the environment when something is suspected. */
 const RUNS = Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 40);
@@ -19,15 +19,16 @@ interface FamilyStep {
   readonly step: Step;
 }
 
-const familySteps: fc.Arbitrary<FamilyStep> = fc.record({
-  kind: fc.oneof(
-    { arbitrary: fc.constant('step' as const), weight: 40 },
-    { arbitrary: fc.constant('clone' as const), weight: 3 },
-    { arbitrary: fc.constant('destroy' as const), weight: 1 },
-  ),
-  volume: fc.nat(VOLUMES_MAX - 1),
-  step: stepsWithSnapshots(),
-});
+const familySteps = (step: fc.Arbitrary<Step>): fc.Arbitrary<FamilyStep> =>
+  fc.record({
+    kind: fc.oneof(
+      { arbitrary: fc.constant('step' as const), weight: 40 },
+      { arbitrary: fc.constant('clone' as const), weight: 3 },
+      { arbitrary: fc.constant('destroy' as const), weight: 1 },
+    ),
+    volume: fc.nat(VOLUMES_MAX - 1),
+    step,
+  });
 
 async function take(
   family: Comparison[],
@@ -47,8 +48,8 @@ async function take(
   await one.destroy();
 }
 
-async function compareFamilies(options: RunOptions): Promise<void> {
-  const steps = fc.array(familySteps, { maxLength: 200, size: 'max' });
+async function compareFamilies(options: RunOptions, step = stepsWithSnapshots()): Promise<void> {
+  const steps = fc.array(familySteps(step), { maxLength: 200, size: 'max' });
   const property = fc.asyncProperty(steps, async (list) => {
     const family = [new Comparison({ ...options, fileCount: 2 })];
     await family[0]?.begin();
@@ -69,5 +70,9 @@ describe('clones equal copies of the model', { timeout: TIMEOUT_MS }, () => {
 
   it('when content is deleted in slices, in them and below them', async () => {
     await compareFamilies({ ...OPTIONS, isFar: true, reclaimKeys: 3 });
+  });
+
+  it('when much is cut off while snapshots and clones are made', async () => {
+    await compareFamilies({ ...OPTIONS, isFar: true, reclaimKeys: 1 }, stepsOnContent());
   });
 });

@@ -80,6 +80,27 @@ export function stepsWithSnapshots(): fc.Arbitrary<Step> {
   );
 }
 
+/** What content is cut off with, and snapshots are taken around. */
+const CONTENT_ACTIONS = {
+  write: 20,
+  truncate: 10,
+  fallocate: 10,
+  attributes: 6,
+  unlink: 2,
+  create: 4,
+  releaseOrphans: 2,
+  repeat: 4,
+  reclaim: 2,
+  moveBegin: 4,
+  moveEnd: 4,
+  ...SNAPSHOT_ACTIONS,
+} as const;
+
+/** Random steps on the content of few files, with snapshots. */
+export function stepsOnContent(): fc.Arbitrary<Step> {
+  return stepsOfWeights(Object.entries(CONTENT_ACTIONS) as [Action, number][], undefined);
+}
+
 function stepsOfWeights(
   weights: readonly [Action, number][],
   only: readonly Action[] | undefined,

@@ -67,17 +67,6 @@ function keep(
   transaction.write(DEATH, deathKey(head, death), { birth });
 }
 
-/** Puts a head record, born in the volume's present generation. */
-export function putHead<T extends HeadRecord>(
-  transaction: Transaction,
-  type: RecordType<T>,
-  head: Head,
-  record: Omit<T, 'birth'>,
-): void {
-  const birth = preserve(transaction, type, head);
-  transaction.write(type, head.key, { ...record, birth } as unknown as T);
-}
-
 /**
  * In a clone: keeps what its snapshot has from showing again, since it came out of sight. What the
  * clone made itself leaves nothing behind.
@@ -93,6 +82,19 @@ function whiteOut<T extends HeadRecord>(
   if (transaction.read(WHITEOUT, mark) !== undefined) return;
   if (transaction.takenOver(type, key) === undefined) return;
   transaction.write(WHITEOUT, mark, { birth: death ?? present });
+}
+
+/** Puts a head record, born in the volume's present generation. */
+export function putHead<T extends HeadRecord>(
+  transaction: Transaction,
+  type: RecordType<T>,
+  head: Head,
+  record: Omit<T, 'birth'>,
+): void {
+  const birth = preserve(transaction, type, head);
+  // Snapshots since then see neither the old version nor the new one.
+  if (head.death !== undefined && head.death < birth) whiteOut(transaction, type, head, birth);
+  transaction.write(type, head.key, { ...record, birth } as unknown as T);
 }
 
 /** Deletes a head record. */

@@ -168,6 +168,23 @@ describe('what a clone deletes', () => {
     await expect(view(shard.state, look)).rejects.toMatchObject({ code: 'ESTALE' });
   });
 
+  it('do not bring back in a snapshot what was unlinked before it and written after it', async () => {
+    const { shard, ino } = family();
+    shard.do({ op: 'create-snapshot', name: 'a' }, { volume: C });
+    shard.do(unlink, { volume: C });
+    shard.do({ op: 'create-snapshot', name: 'b' }, { volume: C });
+    shard.do({ op: 'set-attributes', ino, mode: 0o600 }, { volume: C });
+    const look = { session: INTERNAL_SESSION, volume: C };
+    const wanted = { view: 'difference', from: 1, at: 2, after: '', count: 10 } as const;
+    const answer = await view(shard.state, { ...look, view: wanted });
+    expect(answer.changes.find((change) => change.ino === ino)).toMatchObject({ kind: 'removed' });
+    shard.do({ op: 'remove-snapshot', name: 'a' }, { volume: C });
+    await shard.reclaimAll();
+    const attributes = { view: 'attributes', ino, at: 2 } as const;
+    const gone = view(shard.state, { ...look, view: attributes });
+    await expect(gone).rejects.toMatchObject({ code: 'ESTALE' });
+  });
+
   it('keep no marks of what they made and deleted themselves', async () => {
     const { shard, ino } = family();
     const whiteouts = (): number =>
