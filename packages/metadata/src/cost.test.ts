@@ -184,8 +184,8 @@ describe('cost', () => {
     expect(shard.state.entries(from, to)).toEqual([]);
   });
 
-  it('of a snapshot and of a clone is the same of 10 files and of 20,000', () => {
-    const costs = [10, 20_000].map((count) => {
+  it('of a snapshot and of a clone is the same of 10 files and of 100,000', () => {
+    const costs = [10, 100_000].map((count) => {
       const { shard } = crowded(count);
       const snapshot = costOf(shard, { op: 'create-snapshot', name: 's' });
       const volume = 2 as VolumeNumber;
@@ -199,7 +199,7 @@ describe('cost', () => {
       const removal = costOf(shard, { op: 'remove-snapshot', name: 's' });
       return [snapshot, clone, removal].map(({ reads, writes }) => ({ reads, writes }));
     });
-    expect(costs[0]).toEqual(costs[1]);
+    expect(costs[1]).toEqual(costs[0]);
     for (const { reads, writes } of costs[0] ?? []) expect(reads + writes).toBeLessThan(20);
   });
 });

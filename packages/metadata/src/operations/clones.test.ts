@@ -106,6 +106,17 @@ describe('clones', () => {
     await expect(gone).rejects.toMatchObject({ code: 'ESTALE' });
   });
 
+  it('of a snapshot are as many as is allowed', () => {
+    const { shard } = family();
+    for (let index = 1; index < LIMITS.clonesMax; index++) {
+      shard.do(cloned(1), { volume: (C + index) as VolumeNumber });
+    }
+    const more = (C + LIMITS.clonesMax) as VolumeNumber;
+    expect(shard.code(cloned(1), { volume: more })).toBe('ENOSPC');
+    shard.do({ op: 'destroy-volume', force: true }, { volume: C });
+    expect(shard.code(cloned(1), { volume: more })).toBe('ok');
+  });
+
   it('of clones go as deep as is allowed', () => {
     const shard = new TestShard();
     shard.do({ op: 'create-snapshot', name: 's' });

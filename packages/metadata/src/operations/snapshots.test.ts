@@ -1,8 +1,9 @@
-import { encode, type Operation, ROOT_INODE, type VolumeNumber } from '@holdfast/protocol';
+import { encode, LIMITS, type Operation, ROOT_INODE, type VolumeNumber } from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
+import { freedChunks } from '../background.ts';
 import { check } from '../check.ts';
 import { DEAD_CONTENT, INODE, VOLUME } from '../records.ts';
-import { chunkExtent, TestShard } from '../test-shard.ts';
+import { chunkExtent, chunkId, TestShard } from '../test-shard.ts';
 
 const snapshot = (name: string): Operation => ({ op: 'create-snapshot', name });
 const removal = (name: string): Operation => ({ op: 'remove-snapshot', name });
@@ -82,6 +83,38 @@ describe('snapshots', () => {
     // Nothing is kept for the snapshot's sake.
     expect(versionsIn(shard)).toEqual([]);
     expect(await check(shard.state)).toEqual([]);
+  });
+
+  it('keep nothing of what was written after one and had no name at the next', async () => {
+    const shard = new TestShard();
+    shard.do(snapshot('a'));
+    const { ino } = shard.create('f');
+    shard.write(ino, chunkExtent(0, 100, 1));
+    shard.do(snapshot('b'));
+    shard.do({ op: 'unlink', parent: ROOT_INODE, name: 'f' });
+    shard.do(snapshot('c'));
+    shard.do(removal('b'));
+    await shard.reclaimAll();
+    shard.do({ op: 'release-orphans', inos: [ino] });
+    const freed = (await freedChunks(shard.state, 0, 10)).map(({ chunk }) => chunk);
+    expect(freed).toEqual([chunkId(1)]);
+    for (const name of ['a', 'c']) shard.do(removal(name));
+    await shard.reclaimAll();
+    expect(versionsIn(shard)).toEqual([]);
+    expect(await check(shard.state)).toEqual([]);
+  });
+
+  it('are as many as is allowed, those included that only clones hold', () => {
+    const shard = new TestShard();
+    for (let index = 1; index <= LIMITS.snapshotsMax; index++) shard.do(snapshot(`s${index}`));
+    expect(shard.code(snapshot('more'))).toBe('ENOSPC');
+    const clone = { op: 'clone-volume', name: 'c', from: shard.volume, snapshot: 's1' } as const;
+    const bounds = { quotaBytes: 0, quotaInodes: 0 };
+    shard.do({ ...clone, ...bounds }, { volume: 2 as VolumeNumber });
+    shard.do(removal('s1'));
+    expect(shard.code(snapshot('more'))).toBe('ENOSPC');
+    shard.do(removal('s2'));
+    expect(shard.code(snapshot('more'))).toBe('ok');
   });
 
   it('stand in the way of a volume that is removed as empty', () => {
