@@ -1,9 +1,18 @@
-import { encode, LIMITS, type Operation, ROOT_INODE, type VolumeNumber } from '@holdfast/protocol';
+import {
+  encode,
+  type InodeNumber,
+  LIMITS,
+  type Operation,
+  ROOT_INODE,
+  type VolumeNumber,
+} from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
-import { freedChunks } from '../background.ts';
+import { freedChunks, planReclaim } from '../background.ts';
 import { check } from '../check.ts';
-import { DEAD_CONTENT, INODE, VOLUME } from '../records.ts';
-import { chunkExtent, chunkId, TestShard } from '../test-shard.ts';
+import { inodeKey, KIND, parseKey } from '../keys.ts';
+import { recordsAt } from '../past-scan.ts';
+import { DEAD_CONTENT, HISTORY, INODE, VOLUME } from '../records.ts';
+import { chunkExtent, chunkId, TestShard, textOf } from '../test-shard.ts';
 
 const snapshot = (name: string): Operation => ({ op: 'create-snapshot', name });
 const removal = (name: string): Operation => ({ op: 'remove-snapshot', name });
@@ -102,6 +111,58 @@ describe('snapshots', () => {
     await shard.reclaimAll();
     expect(versionsIn(shard)).toEqual([]);
     expect(await check(shard.state)).toEqual([]);
+  });
+
+  it('take no account of what only a removed one saw, and plan no work on what another sees', async () => {
+    const shard = new TestShard();
+    const { ino } = shard.create('f');
+    shard.do(snapshot('a'));
+    shard.write(ino, chunkExtent(0, 100, 1));
+    shard.do(snapshot('b'));
+    shard.write(ino, chunkExtent(0, 100, 2));
+    shard.do({ op: 'unlink', parent: ROOT_INODE, name: 'f' });
+    shard.do(removal('b'));
+    const space = await shard.view({ view: 'snapshot-space', at: 1 });
+    expect(space).toEqual({ chunkBytes: 0, inlineBytes: 0 });
+    const plan = await planReclaim(shard.state, 100);
+    const isNeeded = (key: Uint8Array): boolean => {
+      if (parseKey(key).kind !== KIND.history) return false;
+      const version = HISTORY.decode(shard.state.get(key) as Uint8Array);
+      return version.birth <= 1 && version.death > 1;
+    };
+    expect(plan?.keys.some(isNeeded)).toBe(false);
+    expect(plan?.keys.some((key) => parseKey(key).kind === KIND.history)).toBe(true);
+  });
+
+  it('keep what they see, whoever wants it reclaimed', async () => {
+    const shard = new TestShard();
+    shard.create('f');
+    shard.do(snapshot('a'));
+    shard.do({ op: 'unlink', parent: ROOT_INODE, name: 'f' });
+    const before = textOf(shard.state);
+    const history = shard.state.entries().filter(([key]) => parseKey(key).kind === KIND.history);
+    expect(history.length).toBeGreaterThan(0);
+    shard.internal({ op: 'reclaim', keys: history.map(([key]) => key) });
+    expect(textOf(shard.state)).toEqual(before);
+  });
+
+  it('show all of more records than are read at a time, older and present ones', async () => {
+    const shard = new TestShard();
+    for (let index = 0; index < 2600; index++) shard.create(`f${index}`);
+    shard.do(snapshot('a'));
+    for (let index = 0; index < 1300; index++) {
+      shard.do({ op: 'unlink', parent: ROOT_INODE, name: `f${index}` });
+    }
+    const inos = Array.from({ length: 1300 }, (_, index) => (index + 2) as InodeNumber);
+    for (const ino of inos) shard.do({ op: 'release-orphans', inos: [ino] });
+    const range = {
+      from: inodeKey(shard.volume, 2 as InodeNumber),
+      to: inodeKey(shard.volume, 9999 as InodeNumber),
+    };
+    const found: number[] = [];
+    for await (const [key] of recordsAt(shard.state, INODE, range, 1))
+      found.push(parseKey(key).ino);
+    expect(found).toEqual(Array.from({ length: 2600 }, (_, index) => index + 2));
   });
 
   it('are as many as is allowed, those included that only clones hold', () => {
