@@ -134,6 +134,17 @@ describe('snapshots', () => {
     expect(plan?.keys.some((key) => parseKey(key).kind === KIND.history)).toBe(true);
   });
 
+  it('differ from what came later by nothing that was made and unlinked since', async () => {
+    const shard = new TestShard();
+    shard.do(snapshot('a'));
+    shard.create('f');
+    shard.do({ op: 'unlink', parent: ROOT_INODE, name: 'f' });
+    const wanted = { view: 'difference', from: 1, after: '', count: 10 } as const;
+    const first = await shard.view(wanted);
+    expect(first.changes).toMatchObject([{ kind: 'changed', ino: ROOT_INODE }]);
+    expect(await shard.view({ ...wanted, after: first.next as string })).toEqual({ changes: [] });
+  });
+
   it('keep what they see, whoever wants it reclaimed', async () => {
     const shard = new TestShard();
     shard.create('f');
