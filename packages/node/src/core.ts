@@ -181,7 +181,6 @@ async function openVolumeShards(
     teardown,
   });
   const path = join(config.dataDirectory, DATA_NAMES.state, 'volumes');
-  await mkdir(path, { recursive: true, mode: 0o700 });
   const shards = await VolumeShards.open(path, {
     host,
     onFatal,
@@ -261,7 +260,6 @@ class PeerShards implements ShardParts {
 
   async open(shard: ShardId): Promise<StateMachine> {
     if (shard !== SYSTEM_SHARD) return this.#volumes.openShard(shard);
-    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
     const system = await SystemShard.open(this.#directory);
     const offer = (): void => {
       if (system.state.map !== undefined) this.#map.offer(system.state.map);

@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { type DatabaseOptions, Level } from 'level';
-import { syncDirectory } from './membership/durable-files.ts';
+import { makeDirectory, syncDirectory } from './membership/durable-files.ts';
 
 /** Between the name of a database and the random end of that of one being made for it. */
 const UNFINISHED = '.new-';
@@ -39,7 +39,7 @@ async function ensureDurable(path: string): Promise<void> {
   if (names.includes('CURRENT')) return;
   if (names.length > 0) throw new Error(`${join(path, 'CURRENT')} is missing`);
   const parent = dirname(path);
-  await makeDurableDirectory(parent);
+  await makeDirectory(parent, 0o700);
   const unfinished = path + UNFINISHED + randomBytes(4).toString('hex');
   try {
     await mkdir(unfinished, { mode: 0o700 });
@@ -70,15 +70,6 @@ async function makeEmptyLevel(path: string): Promise<void> {
     }
   }
   await syncDirectory(path);
-}
-
-/** Makes a directory with its parents, and makes the names of those it made durable. */
-async function makeDurableDirectory(path: string): Promise<void> {
-  const first = await mkdir(path, { recursive: true, mode: 0o700 });
-  if (first === undefined) return;
-  for (let at = path; at.length >= first.length; at = dirname(at)) {
-    await syncDirectory(dirname(at));
-  }
 }
 
 async function namesIn(path: string): Promise<readonly string[]> {

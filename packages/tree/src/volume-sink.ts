@@ -9,6 +9,7 @@ import {
   type RequestContext,
 } from '@holdfast/protocol';
 import type { AttributeProblem, SinkDirectory, SinkEntry, SinkFile, TreeSink } from './sink.ts';
+import { readInto } from './volume-read.ts';
 
 /** What is refused for one attribute and leaves the entry good. */
 const ATTRIBUTE_REFUSALS: ReadonlySet<string> = new Set([
@@ -94,18 +95,9 @@ class VolumeFile implements SinkFile {
   }
 
   async read(into: Uint8Array, offset: number): Promise<number> {
-    let done = 0;
-    while (done < into.length) {
-      const length = Math.min(into.length - done, LIMITS.ioBytesMax);
-      const { fileSystem } = this.#door;
-      const at = offset + done;
-      for (const piece of await fileSystem.read(this.#node, at, length, this.#door.context())) {
-        into.set(piece, done);
-        done += piece.length;
-      }
-      if (offset + done < at + length) break;
-    }
-    return done;
+    const { fileSystem } = this.#door;
+    const file = { fileSystem, node: this.#node, context: () => this.#door.context() };
+    return readInto(file, into, offset);
   }
 
   async write(bytes: Uint8Array, offset: number): Promise<void> {

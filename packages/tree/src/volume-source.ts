@@ -12,6 +12,7 @@ import {
 import type { ByteRange, Xattr } from './entry.ts';
 import type { SourceEntry, SourceFile, TreeSource } from './source.ts';
 import { isStageName } from './stage-names.ts';
+import { readInto } from './volume-read.ts';
 
 /** Targets of symbolic links that are asked for at a time. */
 const TARGETS_MAX = 16;
@@ -71,17 +72,8 @@ class VolumeFile implements SourceFile {
   }
 
   async read(into: Uint8Array, offset: number): Promise<number> {
-    let done = 0;
-    while (done < into.length) {
-      const length = Math.min(into.length - done, LIMITS.ioBytesMax);
-      const at = offset + done;
-      for (const piece of await this.#fileSystem.read(this.#node, at, length, this.#context)) {
-        into.set(piece, done);
-        done += piece.length;
-      }
-      if (offset + done < at + length) break;
-    }
-    return done;
+    const file = { fileSystem: this.#fileSystem, node: this.#node, context: () => this.#context };
+    return readInto(file, into, offset);
   }
 
   async dataRanges(): Promise<readonly ByteRange[] | undefined> {

@@ -239,14 +239,7 @@ function restoreLine(snapshot: Snapshot, to: string, counts: RestoreCounts): str
   return `backup ${snapshot.id.slice(0, ID_SHOWN)} is restored to ${to}: ${files} files${there}, ${bytesText(bytesWritten)}`;
 }
 
-interface ForgetCommandOptions extends PlaceOptions {
-  readonly keepLast?: number;
-  readonly keepHourly?: number;
-  readonly keepDaily?: number;
-  readonly keepWeekly?: number;
-  readonly keepMonthly?: number;
-  readonly keepYearly?: number;
-  readonly keepWithin?: string;
+interface ForgetCommandOptions extends PlaceOptions, Omit<RetentionPolicy, 'keepTags'> {
   readonly keepTag?: readonly string[];
   readonly volume?: string;
   readonly tag?: string;

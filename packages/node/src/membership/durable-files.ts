@@ -1,7 +1,7 @@
 /** Files that are whole or not there, whatever moment the power fails. */
 import { randomBytes } from 'node:crypto';
 import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 
 /**
  * Writes a file and flushes it and its directory; readers see the old or the new bytes, never a part.
@@ -44,10 +44,12 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** Makes a directory with its parents and makes its name durable. */
+/** Makes a directory with its parents, and makes durable its name and those of the parents it made. */
 export async function makeDirectory(path: string, mode = 0o755): Promise<void> {
-  await mkdir(path, { recursive: true, mode });
-  await syncDirectory(dirname(path));
+  const made = resolve(path);
+  const first = (await mkdir(made, { recursive: true, mode })) ?? made;
+  for (let at = made; at.length >= first.length && at !== '/'; at = dirname(at))
+    await syncDirectory(dirname(at));
 }
 
 /** The text of a file, undefined when it is not there. Other failures are thrown as they are. */
