@@ -5,7 +5,14 @@
 import { join } from 'node:path';
 import { parseArgs, styleText } from 'node:util';
 import { type LocalCluster, startLocalCluster, until } from './local-cluster.ts';
-import { appendLines, copyTree, makeManifest, type Progress, verifyTree } from './tree-copy.ts';
+import {
+  appendLines,
+  copyTree,
+  type Manifest,
+  makeManifest,
+  type Progress,
+  verifyTree,
+} from './tree-copy.ts';
 
 const TREES = ['include', 'share/doc'];
 /** Files that are copied at a time. */
@@ -37,21 +44,16 @@ function bar(label: string): Progress {
   };
 }
 
-async function check(
-  cluster: LocalCluster,
-  peer: number,
-  target: string,
-  manifest: Awaited<ReturnType<typeof makeManifest>>,
-): Promise<void> {
-  const name = cluster.peer(peer).name;
-  const wrong = await verifyTree(join(target), manifest, bar(`reading back on ${name}`));
+async function check(cluster: LocalCluster, peer: number, manifest: Manifest): Promise<void> {
+  const { name, mountPath } = cluster.peer(peer);
+  const progress = bar(`reading back on ${name}`);
+  const wrong = await verifyTree(join(mountPath, 'demo'), manifest, progress);
   if (wrong.length > 0)
     throw new Error(`${wrong.length} files differ on ${name}, first: ${wrong[0]}`);
   say(styleText('green', `every file reads with the right checksum on ${name}`));
 }
 
-async function demo(cluster: LocalCluster): Promise<void> {
-  const manifest = await makeManifest('/usr', TREES);
+async function demo(cluster: LocalCluster, manifest: Manifest): Promise<void> {
   say(
     `copying /usr/include and /usr/share/doc: ${manifest.files.length} files, ${Math.round(manifest.bytes / 2 ** 20)} MiB`,
   );
@@ -61,8 +63,7 @@ async function demo(cluster: LocalCluster): Promise<void> {
   const victim = cluster.peer(2);
   await victim.killNode();
   say(`peer ${victim.name} killed with SIGKILL`);
-  await check(cluster, 0, join(cluster.peer(0).mountPath, 'demo'), manifest);
-  await check(cluster, 1, join(cluster.peer(1).mountPath, 'demo'), manifest);
+  for (const survivor of [0, 1]) await check(cluster, survivor, manifest);
   await appendLines(join(onFirst, 'while-down'), 20);
   say('writes go on with one peer down');
 
@@ -89,7 +90,10 @@ async function statusOf(cluster: LocalCluster): Promise<{ caughtUp: boolean }> {
 }
 
 say('starting three peers, each with its own data directory and mount');
-const cluster = await startLocalCluster({ peers: 3, report: say });
+const [cluster, manifest] = await Promise.all([
+  startLocalCluster({ peers: 3, report: say }),
+  makeManifest('/usr', TREES),
+]);
 let stopping = false;
 async function stop(status: number): Promise<void> {
   if (stopping) return;
@@ -100,7 +104,7 @@ async function stop(status: number): Promise<void> {
 }
 
 try {
-  await demo(cluster);
+  await demo(cluster, manifest);
   if (options.once) await stop(0);
   else {
     say(
