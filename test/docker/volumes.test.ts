@@ -116,6 +116,29 @@ describe('Docker volumes on three hosts', () => {
     expect(refused.stderr).toMatch(/size/);
   });
 
+  it('makes a volume as a clone of a snapshot, and either goes on by itself', async () => {
+    const holdfast = (...args: string[]): Promise<unknown> =>
+      host(1).exec([...COMPOSE, 'exec', '-T', 'holdfast', 'holdfast', ...args], {
+        env: { ...process.env, HOLDFAST_IMAGE: IMAGE },
+      });
+    await holdfast('snapshot', 'create', 'data@then');
+    await inContainer(host(2), 'echo later >/data/greeting');
+    const from = ['-o', 'from=data@then'];
+    await host(3).docker(['volume', 'create', '-d', 'holdfast', ...from, 'copy']);
+    const seen = await inContainer(
+      host(3),
+      'cat /data/greeting; echo mine >/data/greeting',
+      'copy',
+    );
+    expect(seen.stdout).toBe('hello\n');
+    expect((await inContainer(host(1), 'cat /data/greeting', 'copy')).stdout).toBe('mine\n');
+    expect((await inContainer(host(1), 'cat /data/greeting')).stdout).toBe('later\n');
+    const refused = await host(2).docker(['volume', 'rm', 'data'], { check: false });
+    expect(refused.stderr).toMatch(/has clones.*copy/);
+    await host(2).docker(['volume', 'rm', 'copy']);
+    await holdfast('snapshot', 'rm', 'data@then');
+  });
+
   it('refuses to remove a volume that another host uses', async () => {
     await host(1).docker(['volume', 'create', '-d', 'holdfast', 'busy']);
     await host(1).docker(['run', '-d', '--name', 'user', '-v', 'busy:/data', BASE, 'sleep', '600']);

@@ -23,6 +23,15 @@ export class ClusterBackend implements VolumeBackend {
     await this.#client.volumes.create(name, policy, signal);
   }
 
+  async clone(
+    name: string,
+    from: string,
+    policy: Partial<VolumePolicy>,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await this.#client.volumes.clone(name, from, policy, signal);
+  }
+
   async remove(name: string, signal?: AbortSignal): Promise<void> {
     await this.#client.volumes.remove(name, { force: true }, signal);
   }
@@ -52,6 +61,9 @@ function describe(volume: VolumeRecord): VolumeInfo {
         lastSnapshot: volume.snapshotRuns?.made ?? '',
       }),
       attachedTo: volume.attachedTo,
+      ...(volume.from !== undefined && {
+        from: `${volume.from.volumeName}@${volume.from.snapshot}`,
+      }),
     },
     inUseBy: volume.attachedTo,
   };

@@ -21,18 +21,6 @@ export interface ShownSnapshot {
   readonly inlineBytes?: number;
 }
 
-/** VOLUME or VOLUME@NAME. BAD_REQUEST. */
-export function parseSnapshotName(text: string): {
-  readonly volume: string;
-  readonly name?: string;
-} {
-  const [volume = '', name, ...rest] = text.split('@');
-  if (volume === '' || name === '' || rest.length > 0) {
-    throw new HoldfastError('BAD_REQUEST', `name a snapshot as VOLUME@NAME, not '${text}'`);
-  }
-  return name === undefined ? { volume } : { volume, name };
-}
-
 /** The snapshots of a volume, oldest first, measured one after the other if so wished. */
 export async function listSnapshots(
   admin: Context['admin'],

@@ -67,6 +67,27 @@ export class Volumes {
   }
 
   /**
+   * Makes a volume as a clone of a snapshot, VOLUME@SNAPSHOT: at once, sharing what neither changes,
+   * with the policy of VOLUME but for what is given. Success when it exists as such. NOT_FOUND,
+   * CONFLICT, ENOSPC above LIMITS.clonesMax, BAD_REQUEST for owner and mode, which it has already.
+   */
+  async clone(
+    name: string,
+    from: string,
+    policy: Partial<VolumePolicy> = {},
+    signal?: AbortSignal,
+  ): Promise<VolumeRecord> {
+    const header = { name, policy, from };
+    const { volume } = await this.#call<{ volume: VolumeRecord }>(
+      'registry.volume-create',
+      header,
+      signal,
+    );
+    this.#remember(volume);
+    return volume;
+  }
+
+  /**
    * Removes a volume and, with `force`, what is in it. ENOTEMPTY without force; CONFLICT while any
    * host has it attached; removing an unknown volume is NOT_FOUND.
    */

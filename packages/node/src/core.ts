@@ -154,7 +154,7 @@ function ownWork(
   const options = { ...caller, here: shardCalls };
   const run = shardRunner(options);
   const snapshots = new VolumeSnapshots({ registry, run, look: shardLooker(options) });
-  return { volumes: new VolumeLifecycle(registry, run), snapshots, shardCalls };
+  return { volumes: new VolumeLifecycle({ registry, run, snapshots }), snapshots, shardCalls };
 }
 
 async function openVolumeShards(

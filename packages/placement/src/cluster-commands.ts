@@ -9,6 +9,7 @@ import type {
   ShardId,
   TokenRecord,
   VolumeNumber,
+  VolumeOrigin,
   VolumePolicy,
   VolumeRecord,
 } from '@holdfast/protocol';
@@ -64,13 +65,24 @@ export type RegistryChange =
     }
   /** Forgets a peer, where its host uses volumes, and revokes its certificates. CONFLICT while it is up (unless `force`) or is the last one. */
   | { readonly op: 'remove-node'; readonly node: NodeNumber; readonly force: boolean }
-  /** Gives number and shard. Same name and policy again: the existing volume; another policy: CONFLICT. */
-  | { readonly op: 'create-volume'; readonly name: string; readonly policy: Partial<VolumePolicy> }
+  /**
+   * Gives number and shard. Same name, policy and origin again: the existing volume; others: CONFLICT.
+   * A clone (`from`) lies in the shard of the volume that it comes from and has its policy but for
+   * what is asked; the owner and mode of its root are the snapshot's: BAD_REQUEST when asked for.
+   */
+  | {
+      readonly op: 'create-volume';
+      readonly name: string;
+      readonly policy: Partial<VolumePolicy>;
+      readonly from?: Omit<VolumeOrigin, 'volumeName'>;
+    }
+  /** The shard refused to make it: its name is free again. No change when it is ready. */
+  | { readonly op: 'cancel-create'; readonly volume: VolumeNumber }
   /** The volume's shard has it now. */
   | { readonly op: 'volume-ready'; readonly volume: VolumeNumber }
   /**
    * Closes the volume to new attachments; it stays visible until `volume-destroyed`, since its shard
-   * may still refuse (ENOTEMPTY). CONFLICT while a host has it attached.
+   * may still refuse (ENOTEMPTY). CONFLICT while a host has it attached, EBUSY while it has clones.
    */
   | { readonly op: 'begin-remove'; readonly name: string; readonly force: boolean }
   /** The shard refused: the volume is as before. */

@@ -1,7 +1,6 @@
 import {
   type ClusterMap,
   type NodeNumber,
-  type NodeRecord,
   PARTITION_COUNT,
   type PartitionId,
   type PartitionPlacement,
@@ -10,48 +9,12 @@ import {
   type VolumePolicy,
 } from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
-import type { NodeFacts, RegistryChange, RegistryResult } from './cluster-commands.ts';
+import type { RegistryChange } from './cluster-commands.ts';
 import { ClusterState } from './cluster-state.ts';
-
-function facts(name: string, incarnation = name): NodeFacts {
-  return {
-    name,
-    grpcAddress: `${name}:7400`,
-    wireAddress: `${name}:7401`,
-    adminAddress: `${name}:7402`,
-    discoveryAddress: '',
-    zone: name,
-    weight: 1,
-    incarnation: Buffer.from(incarnation).toString('hex').padEnd(32, '0').slice(0, 32),
-  };
-}
-
-class Bench {
-  readonly state = new ClusterState();
-  #next = 0;
-
-  try(change: RegistryChange, id = `c${this.#next++}`): RegistryResult {
-    return this.state.apply({ v: 1, id, time: '2026-01-01T00:00:00.000Z', change });
-  }
-
-  do(change: RegistryChange): Extract<RegistryResult, { ok: true }>['answer'] {
-    const result = this.try(change);
-    if (!result.ok) throw new Error(`${result.code}: ${result.message}`);
-    return result.answer;
-  }
-
-  get map(): ClusterMap {
-    if (this.state.map === undefined) throw new Error('no map');
-    return this.state.map;
-  }
-
-  node(number: number): NodeRecord | undefined {
-    return this.map.nodes.find((node) => node.number === number);
-  }
-}
+import { begun, facts, RegistryBench } from './testing/registry-bench.ts';
 
 /** A placement with its peers in order of number: which stands first is the table's own affair. */
-function holders(bench: Bench, index: number): PartitionPlacement {
+function holders(bench: RegistryBench, index: number): PartitionPlacement {
   const { replicas, previous } = bench.map.partitions[index] ?? { replicas: [] };
   const sorted = (nodes: readonly NodeNumber[]): NodeNumber[] => [...nodes].sort((a, b) => a - b);
   return {
@@ -60,20 +23,7 @@ function holders(bench: Bench, index: number): PartitionPlacement {
   };
 }
 
-function begun(): Bench {
-  const bench = new Bench();
-  bench.do({
-    op: 'init-cluster',
-    clusterId: 'cc',
-    name: 'test',
-    volumeShards: 2,
-    node: facts('a'),
-    serial: 'a1',
-  });
-  return bench;
-}
-
-function withNodes(count: number): Bench {
+function withNodes(count: number): RegistryBench {
   const bench = begun();
   for (const name of 'bcdefg'.slice(0, count - 1)) {
     const { node } = bench.do({ op: 'register-node', node: facts(name), serial: `${name}1` });
@@ -108,7 +58,7 @@ describe('the first entry', () => {
       code: 'WRONG_CLUSTER',
     });
     expect(bench.map.epoch).toBe(1);
-    expect(new Bench().try({ op: 'create-volume', name: 'v', policy: {} })).toMatchObject({
+    expect(new RegistryBench().try({ op: 'create-volume', name: 'v', policy: {} })).toMatchObject({
       ok: false,
       code: 'CONFLICT',
     });

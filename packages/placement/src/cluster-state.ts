@@ -125,6 +125,8 @@ export class ClusterState {
       }
       case 'create-volume':
         return this.#afterPolicy(volumes.createVolume(records, change, time));
+      case 'cancel-create':
+        return volumes.cancelCreate(records, change);
       case 'volume-ready':
         return volumes.volumeReady(records, change);
       case 'begin-remove':

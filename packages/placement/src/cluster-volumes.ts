@@ -19,6 +19,9 @@ import type { ChangeOf } from './cluster-nodes.ts';
 import type { ClusterRecords, StoredVolume } from './cluster-records.ts';
 import { changed, done, refuse, unchanged } from './registry-results.ts';
 
+/** Clones that a refusal names. */
+const CLONES_SHOWN = 8;
+
 /** See the change's own description; likewise all below. `time` is the command's, ISO 8601. */
 export function createVolume(
   records: ClusterRecords,
@@ -27,10 +30,13 @@ export function createVolume(
 ): RegistryResult {
   const wrong = checkVolumeName(change.name);
   if (wrong !== undefined) return refuse(nameCode(change.name), wrong);
-  const policy = completePolicy(change.policy);
-  if (typeof policy === 'string') return refuse('BAD_REQUEST', policy);
   const existing = records.volumeNamed(change.name);
-  if (existing !== undefined) return createAgain(existing, change.policy);
+  if (existing !== undefined) return createAgain(existing, change);
+  const parent = change.from === undefined ? undefined : records.volumes.get(change.from.volume);
+  const policy = completePolicy(change.policy, parent && inheritedFrom(parent));
+  if (typeof policy === 'string') return refuse('BAD_REQUEST', policy);
+  const refusal = change.from === undefined ? undefined : checkParent(parent, change);
+  if (refusal !== undefined) return refusal;
   const { nextVolume } = records.present;
   if (records.volumes.size >= REGISTRY_LIMITS.volumesMax) {
     return refuse('CONFLICT', `a cluster has at most ${REGISTRY_LIMITS.volumesMax} volumes`);
@@ -38,28 +44,61 @@ export function createVolume(
   const record: VolumeRecord = {
     number: nextVolume,
     name: change.name,
-    shard: emptiestShard(records),
+    shard: parent?.record.shard ?? emptiestShard(records),
     policy,
     state: 'creating',
     createdAt: time,
     attachedTo: [],
     ...(policy.snapshotSchedule !== undefined && { snapshotRuns: { since: time } }),
+    ...(change.from !== undefined &&
+      parent !== undefined && { from: { ...change.from, volumeName: parent.record.name } }),
   };
   records.setCluster({ nextVolume: (nextVolume + 1) as VolumeNumber });
   records.putVolume({ record });
   return done({ volume: record });
 }
 
+/** What stands in the way of a clone of this volume. */
+function checkParent(
+  parent: StoredVolume | undefined,
+  { from, policy }: ChangeOf<'create-volume'>,
+): RegistryResult | undefined {
+  if (parent === undefined) return noVolume(`number ${from?.volume}`);
+  const { name, state } = parent.record;
+  if (state !== 'ready' || parent.removal !== undefined) {
+    return refuse(
+      'CONFLICT',
+      `volume '${name}' is ${state === 'creating' ? 'being made' : 'being removed'}`,
+    );
+  }
+  const fixed = (['uid', 'gid', 'mode'] as const).filter((key) => policy[key] !== undefined);
+  if (fixed.length === 0) return undefined;
+  return refuse(
+    'BAD_REQUEST',
+    `a clone's root has the owner and mode of the snapshot: leave out ${fixed.join(', ')}, and use chown and chmod on it`,
+  );
+}
+
 function nameCode(name: string): 'ENAMETOOLONG' | 'EINVAL' {
   return name.length > 255 ? 'ENAMETOOLONG' : 'EINVAL';
 }
 
+/** What a clone has unless it is asked for: not the schedule of snapshots. */
+function inheritedFrom(parent: StoredVolume): VolumePolicy {
+  const { snapshotSchedule: _schedule, snapshotKeep: _keep, ...rest } = parent.record.policy;
+  return rest;
+}
+
 /** A schedule is changed in a volume's life: only one that is asked for must be the one it has. */
-function createAgain(existing: StoredVolume, asked: Partial<VolumePolicy>): RegistryResult {
-  const { name, policy: present } = existing.record;
+function createAgain(
+  existing: StoredVolume,
+  { policy: asked, from }: ChangeOf<'create-volume'>,
+): RegistryResult {
+  const { name, policy: present, from: origin } = existing.record;
   const { snapshotSchedule, snapshotKeep } = present;
   const base = {
-    ...DEFAULT_POLICY,
+    // A clone that was asked for without options has what its parent had then.
+    ...(origin === undefined ? DEFAULT_POLICY : present),
     ...(snapshotSchedule !== undefined && { snapshotSchedule }),
     ...(snapshotKeep !== undefined && { snapshotKeep }),
   };
@@ -67,6 +106,13 @@ function createAgain(existing: StoredVolume, asked: Partial<VolumePolicy>): Regi
   if (typeof policy === 'string') return refuse('BAD_REQUEST', policy);
   if (existing.removal !== undefined) {
     return refuse('CONFLICT', `volume '${name}' is being removed; try again when it is gone`);
+  }
+  if (origin?.volume !== from?.volume || origin?.snapshot !== from?.snapshot) {
+    const is =
+      origin === undefined
+        ? 'not as a clone'
+        : `as a clone of ${origin.volumeName}@${origin.snapshot}`;
+    return refuse('CONFLICT', `volume '${name}' exists, ${is}`);
   }
   if (samePolicy(present, policy)) return unchanged({ volume: existing.record });
   return refuse('CONFLICT', `volume '${name}' exists with other options`, {
@@ -83,6 +129,16 @@ function emptiestShard(records: ClusterRecords): ShardId {
   }
   const [first] = [...counts].sort(([a, countA], [b, countB]) => countA - countB || a - b);
   return first?.[0] ?? SYSTEM_SHARD;
+}
+
+export function cancelCreate(
+  records: ClusterRecords,
+  change: ChangeOf<'cancel-create'>,
+): RegistryResult {
+  const volume = records.volumes.get(change.volume);
+  if (volume === undefined) return unchanged();
+  if (volume.record.state !== 'creating') return unchanged({ volume: volume.record });
+  return replace(records, volume, { state: 'removing' });
 }
 
 export function volumeReady(
@@ -115,12 +171,31 @@ export function beginRemove(
       },
     );
   }
+  const clones = clonesOf(records, record.number);
+  if (clones.length > 0) {
+    const shown = clones.slice(0, CLONES_SHOWN).join(', ');
+    const more = clones.length > CLONES_SHOWN ? ` and ${clones.length - CLONES_SHOWN} more` : '';
+    return refuse(
+      'EBUSY',
+      `volume '${record.name}' has clones that show its data: remove them first (${shown}${more})`,
+      { clones: clones.slice(0, CLONES_SHOWN) },
+    );
+  }
   const force = change.force || volume.removal?.force === true;
   if (volume.removal?.force === force) {
     return unchanged({ volume: record });
   }
   records.putVolume({ record, removal: { force } });
   return done({ volume: record });
+}
+
+/** Names of the volumes that were cloned from one and exist. */
+function clonesOf(records: ClusterRecords, volume: VolumeNumber): string[] {
+  return records.volumes
+    .values()
+    .filter(({ record }) => record.from?.volume === volume && record.state !== 'removing')
+    .map(({ record }) => record.name)
+    .toArray();
 }
 
 export function cancelRemove(

@@ -63,6 +63,14 @@ export interface SnapshotRuns {
 /** creating: its shard does not have it yet; ready; removing: its shard is giving its space back. */
 export type VolumeState = 'creating' | 'ready' | 'removing';
 
+/** The snapshot that a volume was cloned from. */
+export interface VolumeOrigin {
+  readonly volume: VolumeNumber;
+  readonly volumeName: string;
+  readonly snapshot: string;
+  readonly generation: number;
+}
+
 export interface VolumeRecord {
   readonly number: VolumeNumber;
   readonly name: string;
@@ -75,6 +83,8 @@ export interface VolumeRecord {
   readonly attachedTo: readonly string[];
   /** Present while the volume has a snapshot schedule. */
   readonly snapshotRuns?: SnapshotRuns;
+  /** Of a clone: what it began as, and still shows where it was not changed. */
+  readonly from?: VolumeOrigin;
 }
 
 /** Replicas of a partition, the first is preferred for nothing: all are equal. */

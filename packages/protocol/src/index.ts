@@ -6,3 +6,4 @@ export * from './file-system.ts';
 export * from './ids.ts';
 export { LIMITS } from './limits.ts';
 export * from './operations.ts';
+export * from './snapshot-names.ts';

@@ -10,7 +10,7 @@ import {
   type Snapshot,
 } from '@holdfast/backup';
 import { ClusterClient } from '@holdfast/client';
-import { HoldfastError } from '@holdfast/protocol';
+import { HoldfastError, parseSnapshotName } from '@holdfast/protocol';
 import { type Command, Option } from 'commander';
 import { explained, openPlace, type PlaceOptions, withPlace } from '../backup-place.ts';
 import {
@@ -25,7 +25,6 @@ import { contextOf } from '../context.ts';
 import { bytesText, type Output, table } from '../output.ts';
 import { type Done, ProgressLine } from '../progress.ts';
 import { parseCount, parseSize } from '../sizes.ts';
-import { parseSnapshotName } from '../snapshots.ts';
 import { stopReason } from '../stop-signal.ts';
 import { addPrune, addRepository, addUnlock, addVerify, pruneRepository } from './backup-upkeep.ts';
 

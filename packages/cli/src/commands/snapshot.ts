@@ -1,11 +1,11 @@
 import { ClusterClient } from '@holdfast/client';
-import { HoldfastError } from '@holdfast/protocol';
+import { HoldfastError, parseSnapshotName, parseWholeSnapshotName } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
 import { bytesText, table } from '../output.ts';
 import { parseCount } from '../sizes.ts';
 import { differenceLines, differenceValues } from '../snapshot-differences.ts';
-import { listSnapshots, parseSnapshotName, snapshotRow } from '../snapshots.ts';
+import { listSnapshots, type ShownSnapshot, snapshotRow } from '../snapshots.ts';
 import { stopReason } from '../stop-signal.ts';
 import { surrounded } from '../surrounding-commands.ts';
 import { addSchedule } from './snapshot-schedule.ts';
@@ -99,10 +99,15 @@ function addRemove(snapshot: Command): void {
     .description('remove a snapshot; while it has clones, its space stays with them')
     .action(async (text: string, _options: unknown, command: Command) => {
       const { admin, output } = contextOf(command);
-      const { volume, name } = complete(text);
+      const { volume, name } = parseWholeSnapshotName(text);
       const path = `/v1/volumes/${encodeURIComponent(volume)}/snapshots/${encodeURIComponent(name)}`;
-      await admin('DELETE', path);
-      output.result({ removed: `${volume}@${name}` }, () => [`snapshot ${volume}@${name} removed`]);
+      const { snapshot: gone } = await admin<{ snapshot: ShownSnapshot }>('DELETE', path);
+      output.result({ removed: `${volume}@${name}`, clones: gone.clones }, () => [
+        `snapshot ${volume}@${name} removed`,
+        ...(gone.clones === 0
+          ? []
+          : [`its space comes back with the last of its ${gone.clones} clones`]),
+      ]);
     });
 }
 
@@ -113,8 +118,8 @@ function addDiff(snapshot: Command): void {
     .action(
       async (first: string, second: string | undefined, _options: unknown, command: Command) => {
         const { dataDirectory, output } = contextOf(command);
-        const { volume, name: from } = complete(first);
-        const to = second === undefined ? undefined : complete(second);
+        const { volume, name: from } = parseWholeSnapshotName(first);
+        const to = second === undefined ? undefined : parseWholeSnapshotName(second);
         if (to !== undefined && to.volume !== volume) {
           throw new HoldfastError(
             'BAD_REQUEST',
@@ -131,12 +136,6 @@ function addDiff(snapshot: Command): void {
         }
       },
     );
-}
-
-function complete(text: string): { readonly volume: string; readonly name: string } {
-  const { volume, name } = parseSnapshotName(text);
-  if (name !== undefined) return { volume, name };
-  throw new HoldfastError('BAD_REQUEST', `name a snapshot as VOLUME@NAME, not '${text}'`);
 }
 
 /** What `holdfast volume inspect` says of snapshots. */

@@ -19,6 +19,7 @@ interface CreateOptions {
   readonly mode?: number;
   readonly snapshotSchedule?: string;
   readonly snapshotKeep?: string;
+  readonly from?: string;
 }
 
 /** `holdfast volume …` */
@@ -86,6 +87,10 @@ function addCreate(volume: Command): void {
     )
     .option('--uid <id>', "owner of the volume's root", parseCount('--uid', 0, 2 ** 32 - 2))
     .option('--gid <id>', "group of the volume's root", parseCount('--gid', 0, 2 ** 32 - 2))
+    .option(
+      '--from <volume@snapshot>',
+      'as a clone: at once, sharing what neither changes, with the options of that volume',
+    )
     .option('--mode <octal>', "mode of the volume's root (default 0755)", parseMode)
     .option(
       '--snapshot-schedule <cron>',
@@ -100,6 +105,7 @@ function addCreate(volume: Command): void {
       const { volume: made } = await admin<{ volume: VolumeRecord }>('POST', '/v1/volumes', {
         name,
         policy: policyOf(options),
+        ...(options.from !== undefined && { from: options.from }),
       });
       output.result(made, () => [
         `volume ${made.name} is ready (number ${made.number}, shard ${made.shard})`,
@@ -123,13 +129,14 @@ function policyOf(options: CreateOptions): Partial<VolumePolicy> {
 }
 
 function describe(volume: VolumeRecord): string[] {
-  const { name, number, shard, state, createdAt, attachedTo, policy } = volume;
+  const { name, number, shard, state, createdAt, attachedTo, policy, from } = volume;
   const facts = {
     name,
     number: String(number),
     shard: String(shard),
     state,
     created: createdAt,
+    ...(from !== undefined && { 'clone of': `${from.volumeName}@${from.snapshot}` }),
     'used on': attachedTo.join(', ') || 'no host',
     replicas: `${policy.replicas}, of which an fsync waits for ${policy.minReplicas}`,
     'size limit': bytesText(policy.quotaBytes, 'none'),

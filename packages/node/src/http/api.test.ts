@@ -141,7 +141,7 @@ describe('the admin API', () => {
       status: 409,
       body: { code: 'ENOTEMPTY', message: expect.stringMatching(/has snapshots/) },
     });
-    expect(await call('DELETE', `${path}/monday`)).toEqual({ status: 200, body: {} });
+    expect(await call('DELETE', `${path}/monday`)).toEqual(made);
     expect(await call('DELETE', `${path}/monday`)).toMatchObject({
       status: 404,
       body: { code: 'NOT_FOUND', message: expect.stringMatching(/no snapshot 'monday'/) },
@@ -149,6 +149,44 @@ describe('the admin API', () => {
     expect(await call('POST', path, { name: '.x' })).toMatchObject({ body: { code: 'EINVAL' } });
     expect(await call('POST', '/v1/volumes/none/snapshots', {})).toMatchObject({ status: 404 });
     expect(await call('DELETE', '/v1/volumes/s?force=true')).toMatchObject({ status: 200 });
+  });
+
+  it('makes clones of snapshots, which keep what they come from', async () => {
+    const clone = { name: 'c', from: 'b@s' };
+    const make = (body: unknown): Promise<Answer> => call('POST', '/v1/volumes', body);
+    expect(await make(clone)).toMatchObject({
+      status: 404,
+      body: { message: expect.stringMatching(/no volume 'b'/) },
+    });
+    const base = await make({ name: 'b', policy: { replicas: 1, quotaBytes: 1_000_000 } });
+    expect(await make(clone)).toMatchObject({
+      status: 404,
+      body: { message: expect.stringMatching(/no snapshot 's'/) },
+    });
+    await call('POST', '/v1/volumes/b/snapshots', { name: 's' });
+    const made = await make(clone);
+    expect(made).toMatchObject({
+      status: 200,
+      body: {
+        volume: {
+          state: 'ready',
+          policy: base.body.volume.policy,
+          from: { volumeName: 'b', snapshot: 's', generation: 1 },
+        },
+      },
+    });
+    expect(await call('DELETE', '/v1/volumes/b?force=true')).toMatchObject({
+      status: 409,
+      body: { code: 'EBUSY', message: expect.stringMatching(/has clones.*\(c\)/) },
+    });
+    const removed = await call('DELETE', '/v1/volumes/b/snapshots/s');
+    expect(removed.body.snapshot).toMatchObject({ name: 's', clones: 1 });
+    expect(await make(clone)).toEqual(made);
+    expect(await make({ ...clone, name: 'd' })).toMatchObject({ status: 404 });
+    expect(await make({ ...clone, from: 'b' })).toMatchObject({ body: { code: 'BAD_REQUEST' } });
+    expect((await call('GET', '/v1/volumes')).body.volumes).toHaveLength(3);
+    for (const name of ['c', 'b'])
+      expect(await call('DELETE', `/v1/volumes/${name}?force=true`)).toMatchObject({ status: 200 });
   });
 
   it('refuses to remove a volume that a host uses', async () => {

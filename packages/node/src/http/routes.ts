@@ -153,15 +153,15 @@ function addVolumes(api: Api, { registry, volumes }: AdminOperations): void {
     return { volume };
   });
   const create = {
-    summary: 'Make a volume; success when it exists with the same policy',
+    summary: 'Make a volume; success when it exists with the same policy and origin',
     tags,
     querystring,
     body: schemas.NEW_VOLUME,
     response,
   };
   api.post('/v1/volumes', { schema: create }, async (request) => {
-    const { name, policy } = request.body;
-    return { volume: await volumes.create(name, defined(policy)) };
+    const { name, policy, from } = request.body;
+    return { volume: await volumes.create(name, defined(policy), from) };
   });
   const update = {
     summary: "Change a volume's policy",

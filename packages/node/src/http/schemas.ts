@@ -57,7 +57,14 @@ const POLICY = z
 const ROLE = z.enum(['node', 'client', 'admin']);
 
 /** Body: a volume to be made. */
-export const NEW_VOLUME = z.strictObject({ name: z.string(), policy: POLICY.default({}) });
+export const NEW_VOLUME = z.strictObject({
+  name: z.string(),
+  policy: POLICY.default({}),
+  from: z
+    .string()
+    .optional()
+    .describe('VOLUME@SNAPSHOT to clone; policy is that of VOLUME but for what is given'),
+});
 /** Body: what of a policy is to change. */
 export const VOLUME_CHANGE = z.strictObject({ policy: POLICY });
 /** Body: a token to be made. */
@@ -202,6 +209,15 @@ const VOLUME = z
     state: z.enum(['creating', 'ready', 'removing']),
     createdAt: z.string(),
     attachedTo: z.array(z.string()).readonly().describe('hosts whose engine has it mounted'),
+    from: z
+      .object({
+        volume: z.int(),
+        volumeName: z.string(),
+        snapshot: z.string(),
+        generation: z.int(),
+      })
+      .optional()
+      .describe('of a clone'),
   })
   .meta({ id: 'Volume' });
 /** Answer: a volume. */

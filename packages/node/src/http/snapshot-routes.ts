@@ -4,7 +4,7 @@ import { scheduledTime } from '@holdfast/schedule';
 import { z } from 'zod';
 import type { VolumeSnapshots } from '../membership/snapshots.ts';
 import type { Api } from './routes.ts';
-import { answers, NAME, NO_QUERY, NOTHING } from './schemas.ts';
+import { answers, NAME, NO_QUERY } from './schemas.ts';
 
 const COUNT = z.int().min(0);
 const FIELDS = {
@@ -80,10 +80,9 @@ export function addSnapshots(api: Api, snapshots: VolumeSnapshots): void {
     ...about,
     summary: 'Remove a snapshot; while it has clones, its space stays with them',
     params: PATH,
-    response: answers(NOTHING),
+    response: answers(ONE),
   };
   api.delete(`${all}/:snapshot`, { schema: remove }, async ({ params }) => {
-    await snapshots.remove(params.name, params.snapshot);
-    return {};
+    return { snapshot: shown(await snapshots.remove(params.name, params.snapshot)) };
   });
 }

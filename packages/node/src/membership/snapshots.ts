@@ -7,6 +7,7 @@ import {
   SNAPSHOT_HOLDS_AT,
   type Snapshot,
   type ViewAnswers,
+  type VolumeOrigin,
   type VolumeRecord,
 } from '@holdfast/protocol';
 import { scheduledName, scheduledTime } from '@holdfast/schedule';
@@ -123,6 +124,13 @@ export class VolumeSnapshots {
     const lock = wanted as LockRequest;
     const view = { view: 'test-lock', ino: ROOT_INODE, lock } as const;
     return (await this.#options.look(record.shard, record.number, view)).conflict !== undefined;
+  }
+
+  /** A snapshot as what a clone begins with. NOT_FOUND. */
+  async origin(volume: string, name: string): Promise<VolumeOrigin> {
+    const record = await this.#volume(volume);
+    const { generation } = await this.#get(record, name);
+    return { volume: record.number, volumeName: record.name, snapshot: name, generation };
   }
 
   async #volume(name: string): Promise<VolumeRecord> {

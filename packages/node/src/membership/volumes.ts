@@ -4,13 +4,16 @@ import {
   HoldfastError,
   type Operation,
   type OperationAnswer,
+  parseWholeSnapshotName,
   type ShardId,
   type VolumeNumber,
+  type VolumeOrigin,
   type VolumePolicy,
   type VolumeRecord,
 } from '@holdfast/protocol';
 import { parseKeep, Schedule } from '@holdfast/schedule';
 import type { Registry } from './registry.ts';
+import type { VolumeSnapshots } from './snapshots.ts';
 
 /**
  * Runs an operation in a volume's shard, wherever that is led. `timeNs`: its 'now' (nanoseconds since
@@ -23,6 +26,13 @@ export type RunInShard = (
   timeNs?: bigint,
 ) => Promise<OperationAnswer>;
 
+/** What {@link VolumeLifecycle} works with. */
+export interface VolumeLifecycleParts {
+  readonly registry: Registry;
+  readonly run: RunInShard;
+  readonly snapshots: Pick<VolumeSnapshots, 'origin'>;
+}
+
 /**
  * Each step is idempotent, and the registry knows which was last: whoever leads the system shard can
  * go on after another leader fell over in the middle.
@@ -30,33 +40,59 @@ export type RunInShard = (
 export class VolumeLifecycle {
   readonly #registry: Registry;
   readonly #run: RunInShard;
+  readonly #snapshots: Pick<VolumeSnapshots, 'origin'>;
 
-  constructor(registry: Registry, run: RunInShard) {
-    this.#registry = registry;
-    this.#run = run;
+  constructor(parts: VolumeLifecycleParts) {
+    this.#registry = parts.registry;
+    this.#run = parts.run;
+    this.#snapshots = parts.snapshots;
   }
 
-  /** Makes a volume; it is ready when this resolves. Success when it exists with the same policy, else CONFLICT; BAD_REQUEST. */
-  async create(name: string, policy: Partial<VolumePolicy>): Promise<VolumeRecord> {
+  /**
+   * Makes a volume; it is ready when this resolves. `from`: as a clone of VOLUME@SNAPSHOT. Success
+   * when it exists with the same policy and origin, else CONFLICT; BAD_REQUEST.
+   */
+  async create(name: string, policy: Partial<VolumePolicy>, from?: string): Promise<VolumeRecord> {
     const asked = withSchedule(policy);
+    const origin = from === undefined ? undefined : await this.#origin(name, from);
     const change = { op: 'create-volume', name, policy: asked } as const;
-    const made = recordOf(await this.#registry.execute(change));
+    const made = recordOf(
+      await this.#registry.execute(origin === undefined ? change : { ...change, from: origin }),
+    );
     return made.state === 'creating' ? this.#finishCreate(made) : made;
   }
 
+  async #origin(name: string, from: string): Promise<Omit<VolumeOrigin, 'volumeName'>> {
+    const { volume, name: snapshot } = parseWholeSnapshotName(from);
+    const { volume: existing } = await this.#registry.view({ view: 'volume', name });
+    const known = existing?.from;
+    // Made before: the snapshot may have lost its name since.
+    const isKnown = known?.volumeName === volume && known.snapshot === snapshot;
+    const { volumeName: _, ...origin } = isKnown
+      ? known
+      : await this.#snapshots.origin(volume, snapshot);
+    return origin;
+  }
+
   async #finishCreate(volume: VolumeRecord): Promise<VolumeRecord> {
-    const { name, policy } = volume;
-    const { mode, uid, gid, quotaBytes, quotaInodes } = policy;
-    await this.#run(volume.shard, volume.number, {
-      op: 'init-volume',
-      name,
-      mode,
-      uid,
-      gid,
-      quotaBytes,
-      quotaInodes,
-    });
-    return recordOf(await this.#registry.execute({ op: 'volume-ready', volume: volume.number }));
+    try {
+      await this.#run(volume.shard, volume.number, firstOperation(volume));
+    } catch (error) {
+      const isRefused = error instanceof HoldfastError && error.kind === 'refusal';
+      if (!isRefused || volume.from === undefined) throw error;
+      const { volume: left } = await this.#registry.execute({
+        op: 'cancel-create',
+        volume: volume.number,
+      });
+      if (left?.state === 'ready') return left; // someone else has finished it
+      if (left !== undefined) await this.#finishRemove(left);
+      throw error;
+    }
+    const ready = recordOf(
+      await this.#registry.execute({ op: 'volume-ready', volume: volume.number }),
+    );
+    if (ready.state === 'ready') return ready;
+    throw new HoldfastError('CONFLICT', `volume '${volume.name}' is being removed`);
   }
 
   /**
@@ -85,7 +121,17 @@ export class VolumeLifecycle {
 
   /** The shard gives the space back by itself, and the number is never used again: the registry may forget it. */
   async #finishRemove(volume: VolumeRecord): Promise<void> {
+    // A clone whose making was given up may be there all the same, and would hold its snapshot.
+    if (volume.from !== undefined) await this.#destroyAnyway(volume);
     await this.#registry.execute({ op: 'finish-remove', volume: volume.number });
+  }
+
+  async #destroyAnyway({ shard, number }: VolumeRecord): Promise<void> {
+    try {
+      await this.#run(shard, number, { op: 'destroy-volume', force: true });
+    } catch (error) {
+      if (!(error instanceof HoldfastError) || error.code !== 'ENOENT') throw error;
+    }
   }
 
   /** Changes a volume's policy; quota holds from now on, replicas for what is written from now on. */
@@ -112,7 +158,8 @@ export class VolumeLifecycle {
     try {
       await this.#destroy(record, force);
     } catch (error) {
-      if (!(error instanceof HoldfastError) || error.code !== 'ENOTEMPTY') throw error;
+      const isFinal = error instanceof HoldfastError && error.kind === 'refusal';
+      if (!isFinal) throw error;
     }
   }
 }
@@ -125,6 +172,15 @@ function withSchedule(policy: Partial<VolumePolicy>): Partial<VolumePolicy> {
     ...(schedule !== '' && { snapshotSchedule: Schedule.parse(schedule).text }),
     ...(keep !== '' && { snapshotKeep: parseKeep(keep).text }),
   };
+}
+
+/** What makes the volume in its shard. */
+function firstOperation({ name, policy, from }: VolumeRecord): Operation {
+  const { mode, uid, gid, quotaBytes, quotaInodes } = policy;
+  if (from === undefined)
+    return { op: 'init-volume', name, mode, uid, gid, quotaBytes, quotaInodes };
+  const { volume, snapshot, generation } = from;
+  return { op: 'clone-volume', name, from: volume, snapshot, generation, quotaBytes, quotaInodes };
 }
 
 function recordOf(answer: RegistryAnswer): VolumeRecord {

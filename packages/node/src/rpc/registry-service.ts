@@ -38,7 +38,7 @@ const POLICY = z
   })
   .partial();
 const NAMED = z.object({ name: z.string() });
-const CREATE = z.object({ name: z.string(), policy: POLICY });
+const CREATE = z.object({ name: z.string(), policy: POLICY, from: z.string().optional() });
 const REMOVE = z.object({ name: z.string(), force: z.boolean() });
 const ATTACH = z.object({ name: z.string(), host: z.string() });
 const OF_VOLUME = z.object({ volume: z.string() });
@@ -61,9 +61,9 @@ export function serveRegistry(server: WireServer, options: RegistryServiceOption
   on('registry.map', SINCE, async ({ sinceEpoch }) => newerMap(map, sinceEpoch));
   on('registry.volumes', z.unknown(), () => registry.viewHere({ view: 'volumes' }));
   on('registry.volume', NAMED, ({ name }) => registry.viewHere({ view: 'volume', name }));
-  on('registry.volume-create', CREATE, ({ name, policy }) => {
+  on('registry.volume-create', CREATE, ({ name, policy, from }) => {
     registry.assertLeader();
-    return created(volumes, name, policy as Partial<VolumePolicy>);
+    return created(volumes, name, { policy: policy as Partial<VolumePolicy>, from });
   });
   on('registry.volume-remove', REMOVE, async ({ name, force }) => {
     registry.assertLeader();
@@ -122,13 +122,13 @@ function answering<T>(schema: z.ZodType<T>, work: (header: T) => Promise<unknown
 async function created(
   volumes: VolumeLifecycle,
   name: string,
-  policy: Partial<VolumePolicy>,
+  { policy, from }: { readonly policy: Partial<VolumePolicy>; readonly from: string | undefined },
 ): Promise<{ volume: VolumeRecord }> {
   // Before it costs a log entry.
   const wrong = checkVolumeName(name);
   if (wrong !== undefined)
     throw new HoldfastError(name.length > 255 ? 'ENAMETOOLONG' : 'EINVAL', wrong);
-  return { volume: await volumes.create(name, policy) };
+  return { volume: await volumes.create(name, policy, from) };
 }
 
 function newerMap(map: MapCache, sinceEpoch: number): { map?: ClusterMap } {

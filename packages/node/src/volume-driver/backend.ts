@@ -22,6 +22,13 @@ export interface VolumeBackend {
   get(name: string, signal?: AbortSignal): Promise<VolumeInfo | undefined>;
   /** Success when it exists with this policy; CONFLICT when it exists with another one. */
   create(name: string, policy: Partial<VolumePolicy>, signal?: AbortSignal): Promise<void>;
+  /** As a clone of VOLUME@SNAPSHOT; else as {@link create}. NOT_FOUND without such a snapshot. */
+  clone(
+    name: string,
+    from: string,
+    policy: Partial<VolumePolicy>,
+    signal?: AbortSignal,
+  ): Promise<void>;
   /** With all its data. CONFLICT while a host has it attached; NOT_FOUND or ENOENT when unknown. */
   remove(name: string, signal?: AbortSignal): Promise<void>;
   /** Notes that this host's engine uses the volume, so that no other host removes it. */

@@ -6,7 +6,7 @@ import type { KeyedQueue } from './keyed-queue.ts';
 import type { DriverLog } from './log.ts';
 import type { MountRoot } from './mount-root.ts';
 import type { Mounts } from './mounts.ts';
-import { checkVolumeName, parseVolumeOptions } from './options.ts';
+import { checkVolumeName, parseVolumeOptions, volumeSource } from './options.ts';
 
 /** Milliseconds for all that a call does: the engine gives up after 60,000, and tries again. */
 const CALL_MS = 50_000;
@@ -66,17 +66,21 @@ export class VolumeDriver {
   async create(name: string, options: Readonly<Record<string, string>>): Promise<void> {
     checkVolumeName(name);
     const policy = parseVolumeOptions(options);
+    const from = volumeSource(options);
     const time = new CallTime();
     await this.#parts.queue.run(name, async () => {
       try {
         await this.#cluster(time, `creating '${name}'`, (signal) => {
-          return this.#parts.backend.create(name, policy, signal);
+          const { backend } = this.#parts;
+          return from === undefined
+            ? backend.create(name, policy, signal)
+            : backend.clone(name, from, policy, signal);
         });
         await this.#parts.catalogue.get(name); // so that it is known when the cluster goes away
       } catch (error) {
         const mayExist =
           error instanceof HoldfastError && ['CONFLICT', 'EEXIST'].includes(error.code);
-        if (!mayExist || Object.keys(policy).length > 0) throw error;
+        if (!mayExist || Object.keys(options).length > 0) throw error;
         // Other conflicts are no success: it is being removed, or there are too many.
         const { value, isFresh } = await this.#parts.catalogue.get(name);
         if (value === undefined || !isFresh) throw error;

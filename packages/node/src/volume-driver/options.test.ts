@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { checkVolumeName, parseSize, parseVolumeOptions } from './options.ts';
+import { checkVolumeName, parseSize, parseVolumeOptions, volumeSource } from './options.ts';
 
 describe('parseVolumeOptions', () => {
   it('turns every option into its part of the policy', () => {
@@ -43,16 +43,22 @@ describe('parseVolumeOptions', () => {
     expect(() => parseVolumeOptions({ [key]: '1' })).toThrow(new RegExp(message));
   });
 
+  it('takes a snapshot to begin with', () => {
+    const options = { Parent: 'db@monday', size: '1G' };
+    expect(parseVolumeOptions(options)).toEqual({ quotaBytes: 2 ** 30 });
+    expect(volumeSource(options)).toBe('db@monday');
+    expect(volumeSource({ size: '1G' })).toBeUndefined();
+    for (const from of ['db', '@monday', 'db@', 'a@b@c', ''])
+      expect(() => parseVolumeOptions({ from })).toThrow('VOLUME@NAME');
+  });
+
   it('refuses one thing said twice', () => {
     expect(() => parseVolumeOptions({ size: '1G', quota: '1G' })).toThrow("'size' and 'quota'");
   });
 
-  it.each(['class', 'access', 'backup', 'from', 'encrypt'])(
-    'says that %s is not available yet',
-    (key) => {
-      expect(() => parseVolumeOptions({ [key]: 'x' })).toThrow('not available yet');
-    },
-  );
+  it.each(['class', 'access', 'backup', 'encrypt'])('says that %s is not available yet', (key) => {
+    expect(() => parseVolumeOptions({ [key]: 'x' })).toThrow('not available yet');
+  });
 
   it.each([
     { replicas: '0' },

@@ -1,4 +1,9 @@
-import { HoldfastError, LIMITS, type VolumePolicy } from '@holdfast/protocol';
+import {
+  HoldfastError,
+  LIMITS,
+  parseWholeSnapshotName,
+  type VolumePolicy,
+} from '@holdfast/protocol';
 import { parseKeep, Schedule } from '@holdfast/schedule';
 
 /** One option of `docker volume create -o`. */
@@ -41,7 +46,14 @@ const OPTIONS: readonly VolumeOption[] = [
     parse: (value) => ({ snapshotKeep: parseKeep(value).text }),
   },
   { name: 'backup', aliases: ['backup_target'] },
-  { name: 'from', aliases: ['from_backup', 'fromBackup', 'parent'] },
+  {
+    name: 'from',
+    aliases: ['from_backup', 'fromBackup', 'parent'],
+    parse: (value) => {
+      parseWholeSnapshotName(value);
+      return {};
+    },
+  },
   { name: 'encrypt', aliases: ['encrypted', 'secure', 'secret_key'] },
 ];
 
@@ -69,6 +81,13 @@ export function parseVolumeOptions(
     policy = { ...policy, ...option.parse(value) };
   }
   return policy;
+}
+
+/** The snapshot, VOLUME@SNAPSHOT, that options which {@link parseVolumeOptions} took say to clone. */
+export function volumeSource(options: Readonly<Record<string, string>>): string | undefined {
+  const { name, aliases } = OPTIONS.find((option) => option.name === 'from')!;
+  const known = [name, ...aliases].map((text) => text.toLowerCase());
+  return Object.entries(options).find(([key]) => known.includes(key.toLowerCase()))?.[1];
 }
 
 /** Binary multiples: 10G, 10GB, 10Gi and 10GiB are the same, as in Docker's own sizes. */

@@ -3,6 +3,7 @@ import type { VolumeBackend, VolumeInfo } from '../backend.ts';
 
 interface Volume {
   readonly policy: Partial<VolumePolicy>;
+  readonly from?: string;
   readonly users: Set<string>;
 }
 
@@ -33,6 +34,15 @@ export class MemoryBackend implements VolumeBackend {
       throw new HoldfastError('CONFLICT', `volume '${name}' exists with another policy`);
     }
     if (known === undefined) this.volumes.set(name, { policy, users: new Set() });
+  }
+
+  async clone(name: string, from: string, policy: Partial<VolumePolicy>): Promise<void> {
+    await this.#enter(`clone ${name} ${from}`);
+    const known = this.volumes.get(name);
+    if (known !== undefined && known.from !== from) {
+      throw new HoldfastError('CONFLICT', `volume '${name}' exists with another origin`);
+    }
+    if (known === undefined) this.volumes.set(name, { policy, from, users: new Set() });
   }
 
   async remove(name: string): Promise<void> {

@@ -1,0 +1,26 @@
+import { HoldfastError } from './errors.ts';
+
+/** VOLUME or VOLUME@SNAPSHOT, as users write them. BAD_REQUEST when it is neither. */
+export function parseSnapshotName(text: string): {
+  readonly volume: string;
+  readonly name?: string;
+} {
+  const [volume = '', name, ...rest] = text.split('@');
+  if (volume === '' || name === '' || rest.length > 0) throw noSnapshotName(text);
+  return name === undefined ? { volume } : { volume, name };
+}
+
+/** VOLUME@SNAPSHOT. BAD_REQUEST when either is missing. */
+export function parseWholeSnapshotName(text: string): {
+  readonly volume: string;
+  readonly name: string;
+} {
+  const { volume, name } = parseSnapshotName(text);
+  if (name === undefined) throw noSnapshotName(text);
+  return { volume, name };
+}
+
+function noSnapshotName(text: string): HoldfastError {
+  const shown = text.replaceAll(/[^\x20-\x7e]/g, '?').slice(0, 80);
+  return new HoldfastError('BAD_REQUEST', `name a snapshot as VOLUME@NAME, not '${shown}'`);
+}
