@@ -234,6 +234,23 @@ describe('snapshot schedules', () => {
     expect(told()).toMatchObject({ isLate: false, made: 'auto-2026-11-23T21-00Z' });
   });
 
+  it('wait for a shard that does not answer once a round, not once a volume', async () => {
+    const world = new World(HOURLY);
+    for (let i = 2; i <= 30; i++) {
+      world.change({ op: 'create-volume', name: `v${i}`, policy: HOURLY });
+      world.change({ op: 'volume-ready', volume: i as VolumeNumber });
+    }
+    const peer = start(world, 'a');
+    world.before = (_who, step) => {
+      if (step === 'create') throw new HoldfastError('NO_QUORUM', 'no majority');
+    };
+    world.nowMs += HOUR;
+    const failed = (): number =>
+      peer.schedules.status().filter(({ failure }) => failure === 'no majority').length;
+    await eventually('failures of all', () => failed() === 30);
+    expect(await peer.value('failures_total')).toBe(8);
+  });
+
   it('are silent where nobody leads them', () => {
     const world = new World(HOURLY);
     expect(start(world, 'b').schedules.status()).toEqual([]);

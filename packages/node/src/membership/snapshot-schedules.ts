@@ -1,6 +1,11 @@
 /** Scheduled snapshots: made, and removed by their rule, by whoever leads the system shard. */
 import type { StoredVolume } from '@holdfast/placement';
-import { HoldfastError, type VolumeNumber, type VolumeRecord } from '@holdfast/protocol';
+import {
+  HoldfastError,
+  type ShardId,
+  type VolumeNumber,
+  type VolumeRecord,
+} from '@holdfast/protocol';
 import {
   dueRun,
   isLate,
@@ -72,7 +77,7 @@ interface Scheduled {
  */
 export class SnapshotSchedules {
   readonly #options: SnapshotSchedulesOptions;
-  readonly #rounds = new Rounds(() => this.#round());
+  readonly #rounds = new Rounds((signal) => this.#round(signal));
   /** By volume number. */
   readonly #failures = new Map<VolumeNumber, Failure>();
   readonly #parsed = new Map<string, Schedule>();
@@ -118,9 +123,9 @@ export class SnapshotSchedules {
     };
   }
 
-  async #round(): Promise<number> {
+  async #round(signal: AbortSignal): Promise<number> {
     try {
-      if (this.#options.registry.isLeader) await this.#runDue();
+      if (this.#options.registry.isLeader) await this.#runDue(signal);
       else this.#failures.clear();
     } catch (error) {
       // Lost leadership or quorum: the next round, or the next leader, does it.
@@ -129,15 +134,18 @@ export class SnapshotSchedules {
     return this.#options.lookMs ?? LOOK_MS;
   }
 
-  async #runDue(): Promise<void> {
+  async #runDue(signal: AbortSignal): Promise<void> {
     const { registry } = this.#options;
     for (const number of this.#failures.keys())
       if (registry.applied().volume(number) === undefined) this.#failures.delete(number);
     if (this.#due(registry.applied().volumes).length === 0) return;
     // Who was led away long ago and does not know it yet must not act on what it last saw.
     const due = this.#due((await registry.read()).volumes);
-    for (let first = 0; first < due.length; first += RUNS_MAX)
-      await Promise.all(due.slice(first, first + RUNS_MAX).map((one) => this.#run(one)));
+    const out = new Map<ShardId, string>();
+    for (let first = 0; first < due.length; first += RUNS_MAX) {
+      if (signal.aborted || !registry.isLeader) return;
+      await Promise.all(due.slice(first, first + RUNS_MAX).map((one) => this.#run(one, out)));
+    }
   }
 
   #due(volumes: Iterable<StoredVolume>): readonly Scheduled[] {
@@ -175,9 +183,15 @@ export class SnapshotSchedules {
     }
   }
 
-  async #run({ record, progress }: Scheduled): Promise<void> {
+  /** `out`: shards that did not answer in this round, and what was said; nobody waits for them again. */
+  async #run({ record, progress }: Scheduled, out: Map<ShardId, string>): Promise<void> {
     const { registry, now, log } = this.#options;
-    const { name, number } = record;
+    const { name, number, shard } = record;
+    const known = out.get(shard);
+    if (known !== undefined) {
+      this.#failures.set(number, { message: known, atMs: now() });
+      return;
+    }
     try {
       const plan = await this.#make({ record, progress });
       this.#failures.delete(number);
@@ -189,6 +203,7 @@ export class SnapshotSchedules {
       const message =
         error instanceof HoldfastError ? error.message : 'an internal error; see the log';
       this.#failures.set(number, { message, atMs: now() });
+      if (error instanceof HoldfastError && error.kind === 'outage') out.set(shard, message);
       log.warn({ event: 'schedule.failed', volume: name, error });
     }
   }
