@@ -9,7 +9,7 @@ import {
 } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type LocalCluster, startLocalCluster } from '../demo/local-cluster.ts';
 import { type Ended, holdfast, LAUNCHER, runProgram } from './command-line.ts';
@@ -70,6 +70,8 @@ describe('bad input', () => {
       [['volume', 'create', 'v', '--snapshot-keep', 'daily=7'], /give that too/],
       [['snapshot', 'create', 'v', '--command-wait', '0'], /from 1 to 3600/],
       [['token', 'create', '--role', 'king'], /node, client, admin/],
+      [['volume', 'create', 'v', '--size', '0'], /none/],
+      [['help', 'frob'], /frob/],
     ])('refuses %j', async (args, text) => {
       expectRefusal(await here(...args), 2, text);
     });
@@ -78,8 +80,7 @@ describe('bad input', () => {
       'refuses the volume name %j',
       async (name) => {
         const ended = await here('volume', 'create', '--', name);
-        expect(ended.status).not.toBe(0);
-        expect(ended.stderr).toMatch(/name/);
+        expectRefusal(ended, 2, /name/);
         expect(JSON.parse((await here('--json', 'volume', 'ls')).stdout)).toEqual([]);
       },
     );
@@ -94,6 +95,14 @@ describe('bad input', () => {
 
     it('says that no peer answers, and how to start one', async () => {
       expectRefusal(await holdfast(['--data', fresh(), 'status']), 3, /holdfast run/);
+      expectRefusal(await holdfast(['--data', '', 'status']), 2, /--data/);
+    });
+
+    it('does not remove a volume with files, and says how', async () => {
+      const volume = await cluster.volume('kept');
+      writeFileSync(join(volume, 'file'), 'mine');
+      expectRefusal(await here('volume', 'rm', 'kept'), 5, /not empty.*--force/);
+      expect((await here('volume', 'rm', 'kept', '--force')).status).toBe(0);
     });
   });
 
@@ -115,7 +124,17 @@ describe('bad input', () => {
           '--port',
           '19400',
         ]);
-        expectRefusal(ended, 1, /token/i);
+        expectRefusal(ended, 2, /token/i);
+        expect(contents(directory)).toEqual({});
+      },
+    );
+
+    it.each(['0.0.0.0', '999.1.1.1', '1.2.3', '::', 'a b'])(
+      'refuses the address %j',
+      async (address) => {
+        const directory = fresh();
+        const init = ['init', '--address', address, '--port', '19400'];
+        expectRefusal(await holdfast(['--data', directory, ...init]), 2, /--address/);
         expect(contents(directory)).toEqual({});
       },
     );
@@ -294,9 +313,24 @@ describe('bad input', () => {
       );
       const file = join(scratch, 'file');
       writeFileSync(file, '');
-      expectRefusal(await here('mount', file), 1, /directory/);
+      expectRefusal(await here('mount', file), 2, /not a directory/);
       expectRefusal(await here('mount', cluster.peer(0).mountPath), 5, /already/);
       expectRefusal(await here('umount', join(scratch, 'nothing')), 4, /nothing/);
+    });
+
+    it('hides nothing, and lies neither in another mount nor around its own data', async () => {
+      const full = join(scratch, 'full');
+      mkdirSync(full);
+      writeFileSync(join(full, 'thesis.txt'), 'mine');
+      const { dataDirectory, mountPath } = cluster.peer(0);
+      for (const command of ['mount', 'run --no-driver --mount-path'])
+        expectRefusal(await here(...command.split(' '), full), 5, /not empty.*thesis\.txt/);
+      expectRefusal(await here('mount', dataDirectory), 2, /hide it/);
+      expectRefusal(await here('mount', dirname(dataDirectory)), 2, /hide it/);
+      expectRefusal(await here('mount', join(dataDirectory, 'mnt')), 2, /in the data directory/);
+      expectRefusal(await here('mount', join(mountPath, 'x')), 2, /within the mount/);
+      expectRefusal(await here('mount', ''), 2, /empty/);
+      expect(contents(full)).toEqual({ '/thesis.txt': 'mine' });
     });
 
     it('answers bad names with the right errno', async () => {

@@ -105,13 +105,13 @@ describe('the keeper', () => {
     await expect.poll(() => kept.fileSystem.opens).toBe(0);
   });
 
-  it('unmounts and ends on SIGTERM', async () => {
+  it('unmounts, ends and leaves nothing behind on SIGTERM', async () => {
     await start();
     await kept.ready();
     expect(kept.isMounted).toBe(true);
     expect(await kept.stop()).toBe(0);
     expect(kept.isMounted).toBe(false);
-    expect(await fs.readdir(kept.state)).not.toContain('keeper.pid');
+    await expect(fs.stat(kept.state)).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
   it('unmounts from sight on SIGTERM while files are open, and cuts them off in the end', async () => {

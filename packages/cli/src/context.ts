@@ -1,4 +1,5 @@
 import { fileURLToPath } from 'node:url';
+import { HoldfastError } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import { type AdminTarget, callAdmin } from './admin.ts';
 import { Output } from './output.ts';
@@ -24,6 +25,8 @@ export const LAUNCHER = fileURLToPath(new URL('../../../bin/holdfast', import.me
 /** Reads the global options, wherever on the line they were given. */
 export function contextOf(command: Command): Context {
   const options = command.optsWithGlobals<GlobalOptions>();
+  if (options.data === '')
+    throw new HoldfastError('BAD_REQUEST', '--data is empty; name a directory, or leave it out');
   const target: AdminTarget = {
     dataDirectory: options.data,
     ...(options.host === undefined ? {} : { host: options.host }),

@@ -13,7 +13,11 @@ export const EXIT = {
 const BY_CODE: Partial<Record<ErrorCode, number>> = {
   BAD_REQUEST: EXIT.usage,
   BAD_CONFIG: EXIT.usage,
+  BAD_TOKEN: EXIT.usage,
   TOO_LARGE: EXIT.usage,
+  EINVAL: EXIT.usage,
+  ENAMETOOLONG: EXIT.usage,
+  ENOTDIR: EXIT.usage,
   UNREACHABLE: EXIT.unreachable,
   NO_QUORUM: EXIT.unreachable,
   NOT_LEADER: EXIT.unreachable,

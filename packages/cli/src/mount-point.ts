@@ -1,8 +1,10 @@
-import { accessSync, constants, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { HoldfastError } from '@holdfast/protocol';
 import { LAUNCHER } from './context.ts';
+import { canonicalPath, isMounted, prepareMountTarget } from './mount-target.ts';
 
 /** The keeper and the daemon that it keeps, of packages/fuse-mount. */
 const KEEPER = fileURLToPath(import.meta.resolve('@holdfast/fuse-mount/keeper'));
@@ -15,12 +17,33 @@ export interface MountPoint {
   readonly stateDirectory: string;
 }
 
-/** The mount at a path; its state lives in memory, like the mount itself. */
+/** Longest readable name of a state directory, in characters; NAME_MAX is 255. */
+const READABLE_NAME_MAX = 200;
+
+/**
+ * The mount at a path, with the links to it followed; its state lives in memory, like the mount itself.
+ * Throws BAD_REQUEST for an empty path.
+ */
 export function mountPoint(path: string): MountPoint {
-  const absolute = resolve(path);
-  const name = absolute.slice(1).replaceAll(/[^A-Za-z0-9.-]/g, '_') || 'root';
+  const canonical = canonicalPath(path);
   const runtime = process.env['HOLDFAST_RUNTIME'] ?? '/run/holdfast';
-  return { path: absolute, stateDirectory: join(runtime, 'mounts', name) };
+  return { path: canonical, stateDirectory: join(runtime, 'mounts', stateName(canonical)) };
+}
+
+/** A file name for a path: no two paths share one. */
+export function stateName(path: string): string {
+  const name = path
+    .slice(1)
+    .replaceAll(/[^A-Za-z0-9./-]/gu, (character) =>
+      Buffer.from(character)
+        .toString('hex')
+        .toUpperCase()
+        .replaceAll(/../g, (byte) => `%${byte}`),
+    )
+    .replaceAll('/', '_');
+  if (name.length <= READABLE_NAME_MAX) return name;
+  const digest = createHash('sha256').update(path).digest('hex').slice(0, 32);
+  return `${name.slice(0, READABLE_NAME_MAX - digest.length)}~${digest}`;
 }
 
 /** The keeper's command line. */
@@ -72,18 +95,7 @@ export function checkCanMount(mount: MountPoint, dataDirectory: string): void {
       `${mount.path} is mounted already; 'holdfast umount ${mount.path}' ends it`,
     );
   }
-  if (!existsSync(mount.path)) mkdirSync(mount.path, { recursive: true });
-  else if (!isMounted(mount.path) && !statSync(mount.path).isDirectory()) {
-    throw new HoldfastError('ENOTDIR', `${mount.path} is not a directory; name one to mount on`);
-  }
-}
-
-/** Whether a FUSE file system of ours is mounted at the path (never touches it: it may be dead). */
-export function isMounted(path: string): boolean {
-  const escaped = path.replaceAll('\\', '\\134').replaceAll(' ', '\\040');
-  return readFileSync('/proc/self/mounts', 'utf8')
-    .split('\n')
-    .some((line) => line.split(' ')[1] === escaped && line.split(' ')[2] === 'fuse.holdfast');
+  prepareMountTarget(mount.path, dataDirectory);
 }
 
 /** The process that keeps the mount, if it lives. */

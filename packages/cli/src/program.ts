@@ -1,3 +1,4 @@
+import { HoldfastError } from '@holdfast/protocol';
 import { Command, Option } from 'commander';
 import { addBackup } from './commands/backup.ts';
 import { addCertificate } from './commands/certificate.ts';
@@ -12,6 +13,26 @@ import { addStatus } from './commands/status.ts';
 import { addToken } from './commands/token.ts';
 import { addVolume } from './commands/volume.ts';
 import { addVolumeDriver } from './commands/volume-driver.ts';
+
+/** `holdfast help [command...]`; commander's own answers a name it does not know as if there was none. */
+function addHelp(program: Command): void {
+  program.helpCommand(false);
+  program
+    .command('help [command...]')
+    .description('show what a command does and takes')
+    .action((names: string[]) => {
+      let found = program;
+      for (const name of names) {
+        const next = found.commands.find((command) => command.name() === name);
+        if (next === undefined) {
+          const text = `unknown command '${names.join(' ')}'; see --help`;
+          throw new HoldfastError('BAD_REQUEST', text);
+        }
+        found = next;
+      }
+      found.help();
+    });
+}
 
 /** The version of the command and of everything it starts. */
 const VERSION = '0.1.0';
@@ -55,5 +76,6 @@ export function makeProgram(): Command {
   ]) {
     add(program);
   }
+  addHelp(program);
   return program;
 }

@@ -21,6 +21,17 @@ export function parseSize(text: string): number {
   return bytes;
 }
 
+/** A limit in bytes, as {@link parseSize}; 'none' is 0, and 0 itself, which nobody means, is refused. */
+export function parseLimit(text: string): number {
+  if (text === 'none') return 0;
+  const bytes = parseSize(text);
+  if (bytes > 0) return bytes;
+  throw new HoldfastError(
+    'BAD_REQUEST',
+    "a limit of 0 would leave no room; give one such as 10G, or 'none'",
+  );
+}
+
 /** A whole number in a range, for options. Throws BAD_REQUEST naming the option and the range. */
 export function parseCount(option: string, min: number, max: number): (text: string) => number {
   return (text) => {

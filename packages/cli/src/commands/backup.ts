@@ -24,7 +24,7 @@ import {
 import { contextOf } from '../context.ts';
 import { bytesText, type Output, table } from '../output.ts';
 import { type Done, ProgressLine } from '../progress.ts';
-import { parseCount, parseSize } from '../sizes.ts';
+import { parseCount, parseLimit } from '../sizes.ts';
 import { stopReason } from '../stop-signal.ts';
 import { addPrune, addRepository, addUnlock, addVerify, pruneRepository } from './backup-upkeep.ts';
 
@@ -164,7 +164,7 @@ function addRestore(backup: Command): void {
     .option('--volume <name>', 'with latest: of this volume')
     .option('--path <path>', 'only what lies at this path of the volume')
     .option('--overwrite', 'restore into a directory that is not empty')
-    .option('--size <size>', 'quota of the volume in place of that of then', parseSize)
+    .option('--size <size>', 'quota of the volume in place of that of then', parseLimit)
     .option(
       '--replicas <count>',
       'copies of its data in place of those of then, 1 to 7',

@@ -8,6 +8,7 @@ import { checkCertificate } from '../doctor/certificate-check.ts';
 import { checkDriver } from '../doctor/driver-check.ts';
 import { type Finding, finding } from '../doctor/finding.ts';
 import { checkMount } from '../doctor/mount-check.ts';
+import { EXIT } from '../failures.ts';
 import { mountPoint } from '../mount-point.ts';
 import { bytesText } from '../output.ts';
 
@@ -43,8 +44,9 @@ export function addDoctor(program: Command): void {
         findings.map(({ ok, check, message }) => `${ok ? 'ok  ' : 'FAIL'}  ${check}: ${message}`),
       );
       const failed = findings.filter(({ ok }) => !ok).length;
-      if (failed > 0)
-        throw new HoldfastError('CONFLICT', `${failed} of ${findings.length} checks failed`);
+      if (failed === 0) return;
+      context.output.progress(`${failed} of ${findings.length} checks failed`);
+      process.exitCode = EXIT.failure;
     });
 }
 

@@ -7,12 +7,12 @@ import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
 import {
   checkCanMount,
-  isMounted,
   keeperArguments,
   keeperPid,
   type MountPoint,
   mountPoint,
 } from '../mount-point.ts';
+import { isMounted } from '../mount-target.ts';
 import { parseCount } from '../sizes.ts';
 
 /** Milliseconds for a mount to appear or to go. */

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { contextOf, LAUNCHER } from '../context.ts';
+import { canonicalPath, prepareMountTarget } from '../mount-target.ts';
 import { stopSignal } from '../stop-signal.ts';
 import { Supervisor } from '../supervisor.ts';
 import { initHere } from './init.ts';
@@ -27,6 +28,9 @@ export function addRun(program: Command): void {
     )
     .action(async (options: RunOptions, command: Command) => {
       const context = contextOf(command);
+      // Before anything is begun or joined: a part that cannot start would be tried again for ever.
+      if (options.mount)
+        prepareMountTarget(canonicalPath(options.mountPath), context.dataDirectory);
       await becomeMember(context.dataDirectory, command);
       const supervisor = new Supervisor((event, fields) =>
         console.error(JSON.stringify({ event, ...fields })),

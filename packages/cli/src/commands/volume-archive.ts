@@ -10,7 +10,7 @@ import { type Command, Option } from 'commander';
 import { checkReadable, STANDARD_STREAM } from '../archive-files.ts';
 import { contextOf } from '../context.ts';
 import { bytesText, type Output } from '../output.ts';
-import { parseCount, parseSize } from '../sizes.ts';
+import { parseCount, parseLimit, parseSize } from '../sizes.ts';
 import { stopReason } from '../stop-signal.ts';
 import { exportVolume, importVolume, type TransferReport } from '../volume-transfer.ts';
 
@@ -83,7 +83,7 @@ function addImport(volume: Command): void {
       'fill a new or empty volume from an archive (tar, tar.gz, tar.zst, zip; - for standard input), all or nothing',
     )
     .addOption(formatOption('when the first bytes are not to decide'))
-    .option('--size <size>', 'quota of the volume if it is made, such as 10G', parseSize)
+    .option('--size <size>', 'quota of the volume if it is made, such as 10G', parseLimit)
     .option(
       '--replicas <count>',
       'copies of its data if it is made, 1 to 7',

@@ -2,7 +2,7 @@ import type { VolumePolicy, VolumeRecord } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
 import { bytesText, table } from '../output.ts';
-import { parseCount, parseMode, parseSize } from '../sizes.ts';
+import { parseCount, parseLimit, parseMode } from '../sizes.ts';
 import { listSnapshots } from '../snapshots.ts';
 import { snapshotLines } from './snapshot.ts';
 import { scheduleText } from './snapshot-schedule.ts';
@@ -60,7 +60,7 @@ export function addVolume(program: Command): void {
   volume
     .command('rm <name>')
     .description('remove a volume; refused while it is used or not empty')
-    .option('--force', 'remove what is in it too')
+    .option('--force', 'remove what is in it too, and its snapshots')
     .action(async (name: string, options: { force?: boolean }, command: Command) => {
       const { admin, output } = contextOf(command);
       const query = options.force === true ? '?force=true' : '';
@@ -73,7 +73,7 @@ function addCreate(volume: Command): void {
   volume
     .command('create <name>')
     .description('create a volume; success when it exists with the same options')
-    .option('--size <size>', 'quota in bytes, such as 10G; none by default', parseSize)
+    .option('--size <size>', 'quota in bytes, such as 10G; none by default', parseLimit)
     .option('--inodes <count>', 'quota of inodes', parseCount('--inodes', 1, 2 ** 40 - 1))
     .option(
       '--replicas <count>',

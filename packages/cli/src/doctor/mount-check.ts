@@ -1,7 +1,8 @@
 import { execFile } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { isMounted, keeperPid, type MountPoint } from '../mount-point.ts';
+import { keeperPid, type MountPoint } from '../mount-point.ts';
+import { isMounted } from '../mount-target.ts';
 import { type Finding, finding } from './finding.ts';
 
 /** Milliseconds for one answer of the mount; without a cluster it takes about two. */

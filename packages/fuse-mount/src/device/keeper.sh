@@ -158,6 +158,10 @@ while :; do
   wait_daemon
   if [ "$status" -eq 0 ] || { [ -n "$stopping" ] && ! is_mounted; }; then
     clean_up
+    # Nobody succeeds this daemon. The log of whoever started the keeper goes as well: it ended well.
+    forget_state
+    rm -f "$state/log"
+    rmdir "$state" 2>/dev/null
     exit 0
   fi
   if [ "$status" -eq 78 ]; then

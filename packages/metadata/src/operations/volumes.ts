@@ -66,9 +66,16 @@ export function destroyVolume(context: Context, { force }: Of<'destroy-volume'>)
   if (record.cloneCount > 0) throw new HoldfastError('EBUSY', 'the volume has clones');
   // Whoever holds the volume believes that it is there, until the delegation has been given back.
   checkDelegation(context);
-  if (!force && newestPin > 0) throw new HoldfastError('ENOTEMPTY', 'the volume has snapshots');
+  if (!force && newestPin > 0)
+    throw new HoldfastError(
+      'ENOTEMPTY',
+      'the volume has snapshots; remove them first, or force it (--force)',
+    );
   if (!force && inodeOf(context, ROOT_INODE).record.children > 0) {
-    throw new HoldfastError('ENOTEMPTY', 'the volume is not empty');
+    throw new HoldfastError(
+      'ENOTEMPTY',
+      'the volume is not empty; empty it first, or force it (--force)',
+    );
   }
   letGoOfBase(context, record);
   transaction.remove(VOLUME, volumeKey(volume));

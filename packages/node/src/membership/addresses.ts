@@ -49,6 +49,27 @@ export function splitAddress(
   return { host, port };
 }
 
+/**
+ * Throws BAD_CONFIG for what no other host can reach this one by: not a name or an IP address, or one
+ * that means all or many hosts (RFC 1122 3.2.1.3, RFC 4291 2.5.2 and 2.7).
+ */
+export function checkOwnAddress(address: string): void {
+  const wrong = (why: string): HoldfastError =>
+    new HoldfastError(
+      'BAD_CONFIG',
+      `--address '${address}' ${why}; give a name or an IP address that other hosts reach this one by`,
+    );
+  const isName = /^(?=.{1,253}$)[a-z\d_]([a-z\d_-]*[a-z\d])?(\.[a-z\d_]([a-z\d_-]*[a-z\d])?)*$/i;
+  const version = isIP(address);
+  if (version === 0 && !isName.test(address)) throw wrong('is neither');
+  if (version === 0 && /^[\d.]+$/.test(address)) throw wrong('is no complete IPv4 address');
+  const isForMany =
+    version === 4
+      ? address.startsWith('0.') || Number(address.split('.')[0]) >= 224
+      : version === 6 && (/^[0:]+$/.test(address) || /^ff/i.test(address));
+  if (isForMany) throw wrong('is not the address of one host');
+}
+
 /** A host as the beginning of a libp2p address. */
 export function multiaddrHost(host: string): string {
   const version = isIP(host);

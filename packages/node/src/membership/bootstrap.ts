@@ -7,12 +7,12 @@ import { join } from 'node:path';
 import { checkNodeName, REGISTRY_LIMITS } from '@holdfast/placement';
 import { HoldfastError, type NodeNumber } from '@holdfast/protocol';
 import {
+  checkOwnAddress,
   checkPortsFree,
   DEFAULT_PORT,
   firstAddress,
   joinAddress,
   portsFrom,
-  splitAddress,
 } from './addresses.ts';
 import {
   certificateDigest,
@@ -164,7 +164,7 @@ export function peerSettings(options: Omit<PeerOptions, 'dataDirectory'>): {
   if (!(weight > 0 && weight <= REGISTRY_LIMITS.weightMax)) {
     throw new HoldfastError('BAD_CONFIG', `--weight is a number above 0, not ${weight}`);
   }
-  splitAddress(joinAddress(address, port));
+  checkOwnAddress(address);
   return { name, settings: { address, port, zone, weight } };
 }
 

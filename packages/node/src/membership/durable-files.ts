@@ -1,6 +1,7 @@
 /** Files that are whole or not there, whatever moment the power fails. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 
 /**
@@ -47,9 +48,19 @@ export async function syncDirectory(path: string): Promise<void> {
 /** Makes a directory with its parents, and makes durable its name and those of the parents it made. */
 export async function makeDirectory(path: string, mode = 0o755): Promise<void> {
   const made = resolve(path);
-  const first = (await mkdir(made, { recursive: true, mode })) ?? made;
-  for (let at = made; at.length >= first.length && at !== '/'; at = dirname(at))
-    await syncDirectory(dirname(at));
+  try {
+    await mkdir(made, { mode });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    const parent = dirname(made);
+    // Level by level: Node's own recursion never ends where a parent exists and the answer is ENOENT (/proc).
+    if (code === 'ENOENT' && !existsSync(parent)) {
+      await makeDirectory(parent, mode);
+      return makeDirectory(made, mode);
+    }
+    if (code !== 'EEXIST' || !(await stat(made)).isDirectory()) throw error;
+  }
+  if (made !== '/') await syncDirectory(dirname(made));
 }
 
 /** The text of a file, undefined when it is not there. Other failures are thrown as they are. */
