@@ -52,7 +52,7 @@ export class ModelShard {
   readonly nodes: ModelNode[] = [];
   /** Of the whole shard. */
   readonly sessions: Set<string>;
-  delegation: string | undefined;
+  readonly holders = new Set<string>();
   /** By name, in the order in which they were made. */
   readonly snapshots = new Map<string, FrozenShard>();
   /** Snapshots that clones hold, with their names or without. */
@@ -102,7 +102,7 @@ export class ModelShard {
   /** Ends a session: its locks, its delegation, and the orphans that only it held. */
   endSession(session: string): void {
     this.sessions.delete(session);
-    if (this.delegation === session) this.delegation = undefined;
+    this.holders.delete(session);
     for (const node of this.alive) {
       node.locks.drop((owner) => owner.startsWith(`${session} `));
       this.#letGo(node, session);
@@ -141,9 +141,10 @@ export class ModelShard {
       'return-delegation',
       'release-orphans',
       'release-locks',
+      'set-lock',
     ];
     if (!isBeside.includes(operation.op)) {
-      if (this.delegation !== undefined && this.delegation !== this.#session) refuse('DELEGATED');
+      if ([...this.holders].some((holder) => holder !== this.#session)) refuse('DELEGATED');
     }
     switch (operation.op) {
       case 'create-snapshot':
@@ -184,12 +185,11 @@ export class ModelShard {
         }
         return {};
       case 'acquire-delegation': {
-        this.delegation ??= this.#session;
-        const granted = this.delegation === this.#session;
-        return { delegation: { holder: this.delegation, granted } } as OperationAnswer;
+        this.holders.add(this.#session);
+        return { delegation: { granted: true } };
       }
       case 'return-delegation':
-        if (this.delegation === this.#session) this.delegation = undefined;
+        this.holders.delete(this.#session);
         return {};
       default:
         throw new Error(`the model does not know ${operation.op}`);

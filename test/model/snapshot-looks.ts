@@ -107,9 +107,6 @@ export class SnapshotLooks {
     const later = all.slice(all.indexOf(old) + 1);
     const young = later[b % (later.length + 1)];
     const at = young?.answer.generation;
-    const { delegation } = this.#model;
-    const isHeld = delegation !== undefined && delegation !== session.id;
-    if (at === undefined && isHeld) return;
     const changes = await this.#changes(this.#looks(session, at), old, 1 + (b % 4));
     const nodes = young?.nodes ?? frozen(this.#model.nodes);
     const kinds = new Map(changes.map((change) => [change.ino as number, change]));

@@ -137,12 +137,13 @@ const INTERNAL: ReadonlySet<Operation['op']> = new Set<Operation['op']>([
   'chunks-collected',
 ]);
 
-/** Operations that another session's delegation does not hold up: they change nothing it caches. */
+/** Operations that other sessions' delegations do not hold up: they change nothing that is believed. */
 const BESIDE_DELEGATION: ReadonlySet<Operation['op']> = new Set<Operation['op']>([
   'acquire-delegation',
   'return-delegation',
   'release-orphans',
   'release-locks',
+  'set-lock',
 ]);
 
 function checkDoor(context: Context, { op }: Operation): void {

@@ -32,8 +32,8 @@ export interface VolumeRecord {
   /** 0: no limit. */
   readonly quotaBytes: number;
   readonly quotaInodes: number;
-  /** Ordinal of the session that holds the volume's delegation; 0: none. Void once that session has ended. */
-  readonly delegation: number;
+  /** Ordinals of the sessions that hold a delegation of the volume; void once a session has ended. */
+  readonly holders: readonly number[];
   /** A clone: the volume and the generation that it was made of; 0: no clone. */
   readonly baseVolume: VolumeNumber;
   readonly baseGeneration: number;
@@ -55,7 +55,7 @@ export const VOLUME = recordType<VolumeRecord>('volume', {
   orphanInodes: { short: 'oi', absent: 0 },
   quotaBytes: { short: 'qb', absent: 0 },
   quotaInodes: { short: 'qi', absent: 0 },
-  delegation: { short: 'd', absent: 0 },
+  holders: { short: 'h', absent: [] },
   baseVolume: { short: 'bv', absent: 0 as VolumeNumber },
   baseGeneration: { short: 'bg', absent: 0 },
   depth: { short: 'dp', absent: 0 },

@@ -17,7 +17,6 @@ import { xattrsKey } from './keys.ts';
 import { listEntries } from './listing.ts';
 import { conflictingLock } from './operations/locks.ts';
 import { openSessionOf } from './operations/sessions.ts';
-import { checkDelegation } from './operations/volumes.ts';
 import { PastReader } from './past.ts';
 import { XATTRS } from './records.ts';
 import { snapshotSpace } from './snapshot-space.ts';
@@ -39,7 +38,7 @@ export interface ViewRequest<V extends View = View> {
 /**
  * Answers a look from the present state. All but 'read-directory' and 'seek' read in the turn of the
  * call and see staged changes; those two also scan, so the caller settles the state first. Throws
- * HoldfastError: the refusals of {@link ViewAnswers}, SESSION_EXPIRED, DELEGATED, BAD_REQUEST.
+ * HoldfastError: the refusals of {@link ViewAnswers}, SESSION_EXPIRED, BAD_REQUEST.
  */
 export async function view<V extends View>(
   state: StateSource,
@@ -67,7 +66,6 @@ function contextOf(state: StateSource, { session, volume, view: wanted }: ViewRe
     snapshotRecordOf(transaction, volume, at);
     return { ...context, at, transaction: new PastReader(state, at) };
   }
-  if (!isInternal) checkDelegation(context);
   return context;
 }
 

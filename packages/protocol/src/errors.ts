@@ -165,7 +165,7 @@ export const ERROR_TABLE = {
     409,
     14,
     'same',
-    'another session holds the volume and must give it back first',
+    'other sessions hold delegations of the volume and must give them back first',
   ),
   STALE_MAP: row('outage', 'EIO', 409, 9, 'same', 'the cluster map has changed; fetch it again'),
   // Damage.

@@ -43,6 +43,8 @@ export const LIMITS = {
   volumeNameBytesMax: 255,
   /** Open sessions of one shard: an unlinked file remembers each of them. */
   sessionsMax: 4096,
+  /** Sessions that hold a delegation of one volume: a change by anyone has all of them recalled. */
+  delegationHoldersMax: 64,
   /** Ended sessions that a shard remembers, so that a late command cannot revive one. */
   sessionsEndedMax: 65_536,
   /** Locks on one inode, of both families: they are one record. */

@@ -212,8 +212,9 @@ export type Operation =
   /** The leader's verdict on another session; later commands of it are refused with SESSION_EXPIRED. */
   | { readonly op: 'expire-session'; readonly expired: SessionId }
   /**
-   * Exclusive right to cache the volume; answer tells who holds it when someone else does. While it
-   * is held, operations and views of other sessions on the volume are refused with DELEGATED.
+   * The right to believe what was learned of the volume. Several sessions may hold one; while any
+   * other does, an operation that changes what may be believed is refused with DELEGATED, whose detail
+   * has the `sessions` that are in its way. Not granted when delegationHoldersMax hold it.
    */
   | { readonly op: 'acquire-delegation' }
   | { readonly op: 'return-delegation' }
@@ -258,7 +259,7 @@ export interface OperationAnswer {
   readonly replaced?: Attributes;
   /** create, link, unlink, rmdir, rename: the directories whose names changed, after the change. */
   readonly directories?: readonly Attributes[];
-  readonly delegation?: { readonly holder: SessionId; readonly granted: boolean };
+  readonly delegation?: { readonly granted: boolean };
   /** create-snapshot, remove-snapshot. */
   readonly snapshot?: Snapshot;
 }

@@ -423,7 +423,7 @@ export class ClusterFileSystem implements FileSystem {
     return this.#metadata.isHeld(volume);
   }
 
-  /** Another session needs a volume whose delegation is ours. */
+  /** Another session is about to change a volume of which we hold a delegation. */
   recalled(volume: VolumeNumber): void {
     this.#metadata.recalled(volume);
   }

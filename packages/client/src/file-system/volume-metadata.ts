@@ -148,7 +148,7 @@ export class VolumeMetadata {
     return this.#delegations.validMs(volume) > 0;
   }
 
-  /** Another session needs a volume whose delegation is ours. */
+  /** Another session is about to change a volume of which we hold a delegation. */
   recalled(volume: VolumeNumber): void {
     this.#delegations.recalled(volume);
   }

@@ -32,10 +32,11 @@ export interface DelegationsOptions {
 }
 
 /**
- * Exclusive delegations of whole volumes: while one is held no other session can look at or change
- * the volume, so what was learned of it may be believed without asking. Another session's request
- * has it recalled; then beliefs are dropped first and the delegation given back after. Beliefs end
- * by themselves, well before the lease does, when this process or its network stands still.
+ * Delegations of whole volumes: while one is held no other session can change the volume, so what was
+ * learned of it may be believed without asking. Any number of hosts that only look may hold one each.
+ * Another session's change has it recalled; then beliefs are dropped first and the delegation given
+ * back after. Beliefs end by themselves, well before the lease does, when this process or its network
+ * stands still.
  */
 export class Delegations {
   readonly #options: DelegationsOptions;
@@ -72,7 +73,7 @@ export class Delegations {
     return Math.max(0, Math.min(VALID_MS_MAX, leftMs));
   }
 
-  /** Another session needs the volume. */
+  /** Another session is about to change the volume. */
   recalled(volume: VolumeNumber): void {
     const hold = this.#of(volume);
     if (hold.state === 'returning') return;

@@ -47,7 +47,7 @@ export function cloneVolume(context: Context, operation: Of<'clone-volume'>): Op
     orphanInodes: 0,
     quotaBytes,
     quotaInodes,
-    delegation: 0,
+    holders: [],
     baseVolume: from,
     baseGeneration: generation,
     depth: depth + 1,

@@ -1,8 +1,14 @@
-import { type Operation, ROOT_INODE, type VolumeNumber } from '@holdfast/protocol';
+import {
+  LIMITS,
+  type Operation,
+  ROOT_INODE,
+  type SessionId,
+  type VolumeNumber,
+} from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
 import { freedChunks, planReclaim } from '../background.ts';
 import { check } from '../check.ts';
-import { chunkExtent, inlineExtent, sessionId, TestShard } from '../test-shard.ts';
+import { chunkExtent, inlineExtent, TestShard } from '../test-shard.ts';
 
 const init: Operation = {
   op: 'init-volume',
@@ -89,28 +95,50 @@ describe('volumes', () => {
 });
 
 describe('delegation', () => {
-  it('is granted to one session, which is told who holds it', () => {
+  const acquire: Operation = { op: 'acquire-delegation' };
+
+  it('is granted to as many sessions as may hold one, once to each', () => {
     const shard = new TestShard();
-    const two = shard.open(2);
-    const acquire: Operation = { op: 'acquire-delegation' };
-    const one = { holder: sessionId(1), granted: true };
-    expect(shard.do(acquire).delegation).toEqual(one);
-    expect(shard.do(acquire).delegation).toEqual(one);
-    expect(shard.do(acquire, { session: two }).delegation).toEqual({ ...one, granted: false });
-    shard.do({ op: 'return-delegation' }, { session: two });
-    expect(shard.do(acquire, { session: two }).delegation?.granted).toBe(false);
-    shard.do({ op: 'return-delegation' });
-    expect(shard.do(acquire, { session: two }).delegation?.granted).toBe(true);
+    const granted = (session: SessionId) => shard.do(acquire, { session }).delegation?.granted;
+    const sessions = Array.from({ length: LIMITS.delegationHoldersMax + 1 }, (_, i) =>
+      shard.open(i + 2),
+    );
+    const [first, ...others] = sessions as [SessionId, ...SessionId[]];
+    const last = others.pop() as SessionId;
+    for (const session of [first, ...others]) expect(granted(session)).toBe(true);
+    expect(granted(first)).toBe(true);
+    expect(granted(last)).toBe(false);
+    // Whoever holds none gives none back.
+    shard.do({ op: 'return-delegation' }, { session: last });
+    expect(granted(last)).toBe(false);
+    shard.do({ op: 'return-delegation' }, { session: first });
+    expect(granted(last)).toBe(true);
   });
 
-  it('keeps other sessions out until it is given back', async () => {
+  it('keeps others from changes, not from looks or locks, until all have given theirs back', async () => {
+    const shard = new TestShard();
+    const [two, three] = [shard.open(2), shard.open(3)];
+    const { ino } = shard.create('f');
+    const chmod: Operation = { op: 'set-attributes', ino, mode: 0o700 };
+    for (const session of [two, three]) shard.do(acquire, { session });
+    const inTheWay = (sessions: unknown) => ({ code: 'DELEGATED', detail: { sessions } });
+    expect(shard.run(chmod)).toMatchObject(inTheWay([two, three]));
+    expect(shard.run(chmod, { session: three })).toMatchObject(inTheWay([two]));
+    expect(await shard.viewCode({ view: 'attributes', ino })).toBe('ok');
+    const range = { start: 0, end: 1, type: 'write', owner: '1', family: 'posix' } as const;
+    expect(shard.code({ op: 'set-lock', ino, lock: { ...range, pid: 1 } })).toBe('ok');
+    shard.do({ op: 'return-delegation' }, { session: two });
+    expect(shard.code(chmod)).toBe('DELEGATED');
+    expect(shard.code(chmod, { session: three })).toBe('ok');
+    shard.do({ op: 'return-delegation' }, { session: three });
+    expect(shard.code(chmod)).toBe('ok');
+  });
+
+  it('lets its holder change the volume, and orphans be released', () => {
     const shard = new TestShard();
     const two = shard.open(2);
     shard.do({ op: 'acquire-delegation' }, { session: two });
     const chmod: Operation = { op: 'set-attributes', ino: ROOT_INODE, mode: 0o700 };
-    const refused = shard.run(chmod);
-    expect(refused).toMatchObject({ code: 'DELEGATED', detail: { session: two } });
-    expect(await shard.viewCode({ view: 'space' })).toBe('DELEGATED');
     expect(shard.code(chmod, { session: two })).toBe('ok');
     expect(shard.code({ op: 'release-orphans', inos: [] })).toBe('ok');
     shard.do({ op: 'return-delegation' }, { session: two });
@@ -121,7 +149,9 @@ describe('delegation', () => {
     const shard = new TestShard();
     const two = shard.open(2);
     shard.do({ op: 'acquire-delegation' }, { session: two });
+    const chmod: Operation = { op: 'set-attributes', ino: ROOT_INODE, mode: 0o700 };
+    expect(shard.code(chmod)).toBe('DELEGATED');
     shard.internal({ op: 'expire-session', expired: two });
-    expect(shard.do({ op: 'acquire-delegation' }).delegation?.granted).toBe(true);
+    expect(shard.code(chmod)).toBe('ok');
   });
 });

@@ -1,5 +1,6 @@
 import {
   HoldfastError,
+  LIMITS,
   type Operation,
   type OperationAnswer,
   ROOT_INODE,
@@ -38,7 +39,7 @@ export function initVolume(context: Context, operation: Of<'init-volume'>): Oper
     orphanInodes: 0,
     quotaBytes,
     quotaInodes,
-    delegation: 0,
+    holders: [],
     baseVolume: 0 as VolumeNumber,
     baseGeneration: 0,
     depth: 0,
@@ -64,7 +65,7 @@ export function destroyVolume(context: Context, { force }: Of<'destroy-volume'>)
   const record = volumeOf(context);
   const { newestPin } = record;
   if (record.cloneCount > 0) throw new HoldfastError('EBUSY', 'the volume has clones');
-  // Whoever holds the volume believes that it is there, until the delegation has been given back.
+  // Whoever holds a delegation believes that it is there, until it has been given back.
   checkDelegation(context);
   if (!force && newestPin > 0)
     throw new HoldfastError(
@@ -83,19 +84,17 @@ export function destroyVolume(context: Context, { force }: Of<'destroy-volume'>)
   return {};
 }
 
-/** The ordinal of the session that holds the volume, or undefined: a delegation ends with its session. */
-function delegationHolder(context: Context): number | undefined {
-  const { delegation } = volumeOf(context);
-  return delegation !== 0 && isOpen(context, delegation) ? delegation : undefined;
+/** Sessions that hold a delegation of the volume: it ends with its session. */
+function holdersOf(context: Context): readonly number[] {
+  return volumeOf(context).holders.filter((ordinal) => isOpen(context, ordinal));
 }
 
-/** Refuses with DELEGATED while another session holds the volume. */
+/** Refuses with DELEGATED while another session may believe what it learned of the volume. */
 export function checkDelegation(context: Context): void {
-  const holder = delegationHolder(context);
-  if (holder === undefined || holder === context.ordinal) return;
-  throw new HoldfastError('DELEGATED', undefined, {
-    detail: { session: sessionOf(context, holder) },
-  });
+  const others = holdersOf(context).filter((ordinal) => ordinal !== context.ordinal);
+  if (others.length === 0) return;
+  const sessions = others.map((ordinal) => sessionOf(context, ordinal));
+  throw new HoldfastError('DELEGATED', undefined, { detail: { sessions } });
 }
 
 function sessionOf({ transaction }: Context, ordinal: number): SessionId {
@@ -104,20 +103,21 @@ function sessionOf({ transaction }: Context, ordinal: number): SessionId {
   return open.session;
 }
 
-/** Takes the volume's delegation when it is free; tells who holds it. */
+/** Takes a delegation of the volume, beside those that others hold. */
 export function acquireDelegation(context: Context): OperationAnswer {
-  const { ordinal, session } = context;
+  const { ordinal } = context;
   if (ordinal === 0) throw new HoldfastError('FORBIDDEN', 'only a session holds a delegation');
-  const holder = delegationHolder(context);
-  if (holder !== undefined && holder !== ordinal) {
-    return { delegation: { holder: sessionOf(context, holder), granted: false } };
-  }
-  changeVolume(context, { delegation: ordinal });
-  return { delegation: { holder: session, granted: true } };
+  const holders = holdersOf(context);
+  if (holders.includes(ordinal)) return { delegation: { granted: true } };
+  if (holders.length >= LIMITS.delegationHoldersMax) return { delegation: { granted: false } };
+  changeVolume(context, { holders: [...holders, ordinal] });
+  return { delegation: { granted: true } };
 }
 
-/** Gives the volume's delegation back; without effect when the session does not hold it. */
+/** Gives the session's delegation back; without effect when it holds none. */
 export function returnDelegation(context: Context): OperationAnswer {
-  if (volumeOf(context).delegation === context.ordinal) changeVolume(context, { delegation: 0 });
+  const { holders } = volumeOf(context);
+  if (holders.includes(context.ordinal))
+    changeVolume(context, { holders: holders.filter((ordinal) => ordinal !== context.ordinal) });
   return {};
 }

@@ -1,18 +1,20 @@
 import type { Command, SessionId, SessionNotice, VolumeNumber } from '@holdfast/protocol';
 
-/** Milliseconds between recalls while the holder has not answered; one may get lost with its connection. */
+/** Milliseconds between recalls while a holder has not answered; one may get lost with its connection. */
 const RECALL_AGAIN_MS = 1000;
 
 interface Recall {
   readonly free: Promise<void>;
   readonly resolve: () => void;
+  /** Sessions that have not given their delegation back yet. */
+  readonly holders: Set<SessionId>;
   waiting: number;
   timer: NodeJS.Timeout | undefined;
 }
 
 /**
- * Gets delegations back for sessions that need the volume. All that need the same one wait for one
- * recall; they go on when its holder gives it back or ends.
+ * Gets delegations back for sessions that change the volume. All that change the same one wait for
+ * one recall; they go on when all of its holders have given theirs back, or one has ended.
  */
 export class DelegationRecalls {
   readonly #notify: (session: SessionId, notice: SessionNotice) => void;
@@ -22,13 +24,14 @@ export class DelegationRecalls {
     this.#notify = notify;
   }
 
-  /** Resolves when the delegation may be free, or after `waitMs`, or when the signal says so. */
+  /** Resolves when the delegations may be back, or after `waitMs`, or when the signal says so. */
   async wait(
     volume: VolumeNumber,
-    holder: SessionId,
+    holders: readonly SessionId[],
     o: { readonly waitMs: number; readonly signal: AbortSignal | undefined },
   ): Promise<void> {
-    const recall = this.#recalls.get(volume) ?? this.#begin(volume, holder);
+    const recall = this.#recalls.get(volume) ?? this.#begin(volume);
+    for (const holder of holders) this.#ask(volume, recall, holder);
     recall.waiting += 1;
     let stop = () => {};
     const stopped = new Promise<void>((resolve) => {
@@ -43,15 +46,27 @@ export class DelegationRecalls {
     if (recall.waiting === 0) this.#end(volume, recall);
   }
 
-  #begin(volume: VolumeNumber, holder: SessionId): Recall {
+  /** Whether someone waits to change the volume: nobody should get another delegation before. */
+  isWanted(volume: VolumeNumber): boolean {
+    return this.#recalls.has(volume);
+  }
+
+  #begin(volume: VolumeNumber): Recall {
     const { promise, resolve } = Promise.withResolvers<void>();
-    const recall: Recall = { free: promise, resolve, waiting: 0, timer: undefined };
+    const holders = new Set<SessionId>();
+    const recall: Recall = { free: promise, resolve, holders, waiting: 0, timer: undefined };
     this.#recalls.set(volume, recall);
-    const tell = () => this.#notify(holder, { notice: 'recall', volume });
-    recall.timer = setInterval(tell, RECALL_AGAIN_MS);
+    recall.timer = setInterval(() => {
+      for (const holder of holders) this.#notify(holder, { notice: 'recall', volume });
+    }, RECALL_AGAIN_MS);
     recall.timer.unref();
-    tell();
     return recall;
+  }
+
+  #ask(volume: VolumeNumber, recall: Recall, holder: SessionId): void {
+    if (recall.holders.has(holder)) return;
+    recall.holders.add(holder);
+    this.#notify(holder, { notice: 'recall', volume });
   }
 
   #end(volume: VolumeNumber, recall: Recall): void {
@@ -61,13 +76,15 @@ export class DelegationRecalls {
   }
 
   /** Keeps up with what was applied. */
-  applied({ operation, volume }: Command): void {
+  applied({ operation, volume, session }: Command): void {
     if (this.#recalls.size === 0) return;
     const { op } = operation;
     const recall = this.#recalls.get(volume);
-    if (recall !== undefined && (op === 'return-delegation' || op === 'destroy-volume')) {
-      this.#end(volume, recall);
+    if (recall !== undefined && op === 'return-delegation') {
+      recall.holders.delete(session);
+      if (recall.holders.size === 0) this.#end(volume, recall);
     }
+    if (recall !== undefined && op === 'destroy-volume') this.#end(volume, recall);
     if (op === 'close-session' || op === 'expire-session') this.release();
   }
 

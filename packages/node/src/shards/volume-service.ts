@@ -164,7 +164,7 @@ export class VolumeService {
   }
 
   /**
-   * Applies a session's command. A delegation in its way is recalled and waited for. Throws
+   * Applies a session's command. Delegations in its way are recalled and waited for. Throws
    * NOT_LEADER, NO_QUORUM, OVERLOADED, ENOSPC, DELEGATED; safe to repeat after any of them.
    */
   async execute(command: Command, signal?: AbortSignal): Promise<CommandResult> {
@@ -172,6 +172,9 @@ export class VolumeService {
     if (data.byteLength > LIMITS.entryBytesMax) {
       throw new HoldfastError('BAD_REQUEST', `a command has at most ${LIMITS.entryBytesMax} bytes`);
     }
+    // Else one that changes could wait for ever, while ever more hosts begin to look.
+    if (command.operation.op === 'acquire-delegation' && this.#recalls.isWanted(command.volume))
+      return { ok: true, answer: { delegation: { granted: false } } };
     return this.#pastDelegation(command.volume, signal, async () => {
       const result = await this.#proposeData(data, signal);
       if (!result.ok && result.code === 'DELEGATED') throw refusalOf(result);
@@ -210,13 +213,11 @@ export class VolumeService {
     throw refusalOf(result);
   }
 
-  /** A linearizable look. Throws the view's refusals, NOT_LEADER, NO_QUORUM, OVERLOADED, DELEGATED. */
+  /** A linearizable look. Throws the view's refusals, NOT_LEADER, NO_QUORUM, OVERLOADED. */
   async view(call: ViewCall, signal?: AbortSignal): Promise<ViewAnswers[View['view']]> {
     const { host } = this.#options;
-    return this.#pastDelegation(call.volume, signal, async () => {
-      await host.readBarrier(this.#id, signal === undefined ? {} : { signal });
-      return view(this.#shard.state, call);
-    });
+    await host.readBarrier(this.#id, signal === undefined ? {} : { signal });
+    return view(this.#shard.state, call);
   }
 
   /** A sign of life; answers how long the lease is. Throws SESSION_EXPIRED, NOT_LEADER, NO_QUORUM. */
@@ -241,8 +242,8 @@ export class VolumeService {
         const isHeld = error instanceof HoldfastError && error.code === 'DELEGATED';
         const waitMs = deadline - this.#now();
         if (!isHeld || waitMs <= 0 || signal?.aborted === true) throw error;
-        const holder = error.detail['session'] as SessionId;
-        await this.#recalls.wait(volume, holder, { waitMs, signal });
+        const holders = error.detail['sessions'] as readonly SessionId[];
+        await this.#recalls.wait(volume, holders, { waitMs, signal });
       }
     }
   }

@@ -289,25 +289,40 @@ describe('volume shards', () => {
     );
   });
 
-  it('gets a delegation back before another session sees or changes the volume', async () => {
+  it('gets delegations back before another session changes the volume, and gives none meanwhile', async () => {
     const on = await start(3);
     const [holder, other] = [
       await new TestSession(on, 'a').open(),
       await new TestSession(on, 'b').open(),
     ];
-    await holder.execute({ op: 'acquire-delegation' });
+    const second = await new TestSession(on, 'c').open();
+    const acquire = { op: 'acquire-delegation' } as const;
+    await holder.execute(acquire);
+    await second.execute(acquire);
+    expect(await other.names()).toEqual([]);
+    expect(holder.notices).toEqual([]);
     const order: string[] = [];
+    const isAsked = Promise.withResolvers<void>();
+    second.onRecall = () => isAsked.resolve();
     holder.onRecall = () => {
       void (async () => {
-        await holder.create('flushed first');
-        order.push('returned');
+        await isAsked.promise;
+        expect(await other.execute(acquire)).toMatchObject({
+          answer: { delegation: { granted: false } },
+        });
         await holder.execute({ op: 'return-delegation' });
+        order.push('one returned');
+        await second.execute({ op: 'return-delegation' });
+        order.push('both returned');
       })();
     };
-    const names = await other.names();
-    order.push('seen');
-    expect(names).toEqual(['flushed first']);
-    expect(order).toEqual(['returned', 'seen']);
+    expect(await other.create('x')).toMatchObject({ ok: true });
+    order.push('changed');
+    expect(order[0]).toBe('one returned');
+    expect([...order].sort()).toEqual(['both returned', 'changed', 'one returned']);
+    expect(await other.execute(acquire)).toMatchObject({
+      answer: { delegation: { granted: true } },
+    });
   });
 
   it('shows a snapshot to every session, without recalling the volume from who holds it', async () => {
@@ -345,7 +360,7 @@ describe('volume shards', () => {
     await holder.execute({ op: 'acquire-delegation' });
     await expect(other.create('x')).rejects.toMatchObject({
       code: 'DELEGATED',
-      detail: { session: holder.id },
+      detail: { sessions: [holder.id] },
     });
   });
 
