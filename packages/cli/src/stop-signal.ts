@@ -23,8 +23,11 @@ export function stopReason(words: (signal: NodeJS.Signals) => string): AbortSign
  */
 export function endSoon(): void {
   const timer = setTimeout(() => {
-    const kept = [...new Set(process.getActiveResourcesInfo())].join(', ');
-    console.error(`holdfast: stopped, but kept by: ${kept}; ending now`);
+    // Timers that nobody waits for any more are no news, and lose nothing.
+    const kept = new Set(process.getActiveResourcesInfo());
+    for (const name of ['Timeout', 'Immediate']) kept.delete(name);
+    if (kept.size > 0)
+      console.error(`holdfast: stopped, but kept by: ${[...kept].join(', ')}; ending now`);
     process.exit();
   }, LINGER_MS_MAX);
   timer.unref();

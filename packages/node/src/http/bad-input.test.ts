@@ -24,8 +24,13 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => cluster?.close(), 60_000);
 
-function call(method: string, path: string, text?: string): Promise<Answer> {
-  const headers = text === undefined ? {} : { 'content-type': 'application/json' };
+function call(
+  method: string,
+  path: string,
+  text?: string,
+  type = 'application/json',
+): Promise<Answer> {
+  const headers = text === undefined ? {} : { 'content-type': type };
   const socketPath = join(cluster.data('n1'), 'admin.sock');
   return new Promise((resolve, reject) => {
     const request = httpRequest({ socketPath, method, path, headers }, (response) => {
@@ -120,6 +125,14 @@ describe('bad input over HTTP', () => {
         body: failure(code),
       });
     }
+  });
+
+  it('is told where, and what a body is', async () => {
+    const message = async (text: string, type?: string) =>
+      (await call('POST', '/v1/volumes', text, type)).body['message'];
+    expect(await message('null')).toMatch(/^body: /);
+    expect(await message('{"name":"a","policy":{"mode":"x"}}')).toMatch(/^body\.policy\.mode: /);
+    expect(await message('<a/>', 'text/xml')).toMatch(/content-type: application\/json/);
   });
 
   it('is told which methods a path takes, on every path', async () => {

@@ -5,6 +5,8 @@ import type { Registry } from 'prom-client';
 import { z } from 'zod';
 import { listenFailure } from '../membership/addresses.ts';
 import type { StatusReason } from '../membership/status.ts';
+import { answerErrors, LIMITED } from './failures.ts';
+import type { Api } from './routes.ts';
 import { ALIVE, READY } from './schemas.ts';
 import type { Listening } from './server.ts';
 
@@ -50,9 +52,10 @@ export async function listenProbes(
   operations: ProbeOperations,
   at: { readonly host: string; readonly port: number },
 ): Promise<Listening> {
-  const server = fastify({ requestTimeout: 10_000 });
+  const server = fastify(LIMITED);
   server.setValidatorCompiler(validatorCompiler);
   server.setSerializerCompiler(serializerCompiler);
+  answerErrors(server as unknown as Api, 'there are /healthz, /readyz and /metrics');
   addProbes(server, operations);
   try {
     await server.listen(at);

@@ -3,17 +3,10 @@ import { chmod, rm, stat } from 'node:fs/promises';
 import { connect } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import fastifySwagger from '@fastify/swagger';
-import {
-  ERROR_TABLE,
-  type ErrorCode,
-  HoldfastError,
-  type TokenRole,
-  toWireError,
-} from '@holdfast/protocol';
+import { HoldfastError, type TokenRole } from '@holdfast/protocol';
 import type { TlsMaterial } from '@holdfast/wire';
-import fastify, { type FastifyReply, type FastifyRequest } from 'fastify';
+import fastify, { type FastifyRequest } from 'fastify';
 import {
-  hasZodFastifySchemaValidationErrors,
   jsonSchemaTransform,
   jsonSchemaTransformObject,
   serializerCompiler,
@@ -22,24 +15,11 @@ import {
 } from 'fastify-type-provider-zod';
 import { listenFailure } from '../membership/addresses.ts';
 import { verifyCertificate } from '../membership/certificates.ts';
-import { KnownPaths } from './known-paths.ts';
+import { answerErrors, LIMITED } from './failures.ts';
 import { type AdminOperations, type Api, addRoutes } from './routes.ts';
 
-/** Bytes of a request's body. */
-const BODY_BYTES_MAX = 64 * 1024;
-/** Milliseconds for receiving a request. */
-const REQUEST_MS_MAX = 30_000;
 /** sun_path of unix(7) with its final zero. */
 const SOCKET_PATH_BYTES_MAX = 107;
-
-/** What servers have in common. A path that is no URL is answered before there is a route. */
-const LIMITED = {
-  bodyLimit: BODY_BYTES_MAX,
-  requestTimeout: REQUEST_MS_MAX,
-  frameworkErrors: (error: Error, _request: FastifyRequest, reply: FastifyReply): void => {
-    void sendError(reply, asKnown(error));
-  },
-} as const;
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -138,20 +118,7 @@ async function complete(
 ): Promise<void> {
   api.setValidatorCompiler(validatorCompiler);
   api.setSerializerCompiler(serializerCompiler);
-  api.setErrorHandler((error, _request, reply) => sendError(reply, asKnown(error)));
-  const known = new KnownPaths();
-  api.addHook('onRoute', ({ method, url }) => known.add(url, [method].flat()));
-  api.setNotFoundHandler((request, reply) => {
-    const path = request.url.split('?')[0] ?? '';
-    const allowed = known.methodsOf(path);
-    if (allowed.length === 0)
-      throw new HoldfastError('NOT_FOUND', `there is no ${path}; see /v1/openapi.json`);
-    reply.header('allow', allowed.join(', '));
-    throw new HoldfastError(
-      'METHOD_NOT_ALLOWED',
-      `${path} does not take ${request.method}, but ${allowed.join(', ')}`,
-    );
-  });
+  answerErrors(api, 'see /v1/openapi.json');
   api.addHook('onRequest', async (request) => {
     const { roles } = request.routeOptions.config;
     const role = roleOf(request);
@@ -184,30 +151,4 @@ function roleByCertificate(request: FastifyRequest, access: TlsAccess): TokenRol
   if (access.isRevoked(peer.serial))
     throw new HoldfastError('FORBIDDEN', `the certificate of '${peer.name}' was revoked`);
   return peer.role;
-}
-
-function asKnown(error: unknown): HoldfastError {
-  if (error instanceof HoldfastError) return error;
-  if (hasZodFastifySchemaValidationErrors(error)) {
-    const [first] = error.validation;
-    const where = `${error.validationContext}${first?.instancePath.replaceAll('/', '.') ?? ''}`;
-    return new HoldfastError(
-      'BAD_REQUEST',
-      `${where}: ${first?.message ?? 'malformed'}; see /v1/openapi.json`,
-    );
-  }
-  const { statusCode, message } = error as { statusCode?: number; message?: string };
-  if (statusCode === 413)
-    return new HoldfastError('TOO_LARGE', `a body has at most ${BODY_BYTES_MAX} bytes`);
-  if (statusCode !== undefined && statusCode < 500)
-    return new HoldfastError('BAD_REQUEST', message);
-  return new HoldfastError('INTERNAL', message, { cause: error });
-}
-
-function sendError(reply: FastifyReply, error: HoldfastError): FastifyReply {
-  const wire = toWireError(error);
-  return reply
-    .code(ERROR_TABLE[wire.code as ErrorCode].http)
-    .type('application/json')
-    .send({ code: wire.code, message: wire.message, detail: wire.detail ?? {} });
 }

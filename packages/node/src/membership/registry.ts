@@ -123,7 +123,7 @@ export class Registry {
         return leader === this.#options.self ? await here() : await there(leader);
       } catch (error) {
         if (!isPassing(error)) throw error;
-        if (performance.now() > deadline || this.#options.stopping.aborted) throw error;
+        if (performance.now() > deadline || this.#options.stopping.aborted) throw leaderless(error);
         hint = Number(error.detail['leader'] ?? 0) as NodeNumber;
         if (hint === 0 || hint === leader) {
           hint = 0;
@@ -140,6 +140,16 @@ export class Registry {
     const members = shards.find((record) => record.shard === SYSTEM_SHARD)?.members ?? [];
     return members[attempt % Math.max(1, members.length)] ?? (this.leader || undefined);
   }
+}
+
+/** In the end nobody cares which peer did not lead, but that none does. */
+function leaderless(error: HoldfastError): HoldfastError {
+  if (error.code !== 'NOT_LEADER') return error;
+  return new HoldfastError(
+    'NO_QUORUM',
+    `no peer leads the system shard since ${WAIT_MS / 1000} s: more than half of its members must run and reach each other; 'holdfast status' shows which do`,
+    { cause: error },
+  );
 }
 
 /** Whether another try, perhaps elsewhere, can end better: commands carry an id, so that repeating is safe. */

@@ -162,7 +162,7 @@ export class VolumeDriver {
     const time = new CallTime();
     await queue.run(name, async () => {
       const count = mounts.count(name);
-      if (count > 0) throw inUse(name, [`${host} (${count} mounts)`]);
+      if (count > 0) throw inUse(name, [`${host} (${count} ${count === 1 ? 'mount' : 'mounts'})`]);
       const known = await this.#cluster(time, `volume '${name}'`, (signal) =>
         backend.get(name, signal),
       );

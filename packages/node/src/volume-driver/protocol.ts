@@ -100,7 +100,9 @@ function parseBody<T>(body: string, schema: z.ZodType<T>): T {
   }
   const parsed = schema.safeParse(document);
   if (parsed.success) return parsed.data;
-  const wrong = parsed.error.issues.map(({ path, message }) => `${path.join('.')}: ${message}`);
+  const wrong = parsed.error.issues.map(
+    ({ path, message }) => `${path.join('.') || 'the body'}: ${message}`,
+  );
   const empty = 'the request came without its body, after a broken connection: try again';
   throw new HoldfastError('BAD_REQUEST', body === '' ? empty : wrong.join('; '));
 }
