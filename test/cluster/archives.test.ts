@@ -86,6 +86,23 @@ describe('volumes as archives', () => {
     expect(readdirSync(mounted('piped'))).toEqual(readdirSync(mounted('copy')));
   });
 
+  it('are of one moment: that of a snapshot, or of the command', async () => {
+    writeFileSync(join(mounted('piped'), 'said'), 'then');
+    await done('snapshot', 'create', 'piped@then');
+    writeFileSync(join(mounted('piped'), 'said'), 'now');
+    for (const [name, said] of [
+      ['piped@then', 'then'],
+      ['piped', 'now'],
+    ] as const) {
+      const file = join(scratch, 'moment.tar');
+      expect(await done('volume', 'export', name, '-o', file)).toContain(`${name} exported`);
+      const out = await runProgram('tar', ['-xOf', file, './said']);
+      expect(out, out.stderr).toMatchObject({ status: 0, stdout: said });
+    }
+    const left = JSON.parse(await done('--json', 'snapshot', 'ls', 'piped')) as { name: string }[];
+    expect(left.map(({ name }) => name)).toEqual(['then']);
+  });
+
   it('refuse what cannot be, and leave nothing behind', async () => {
     const before = await volumes();
     const evil = join(scratch, 'evil.tar');
@@ -93,11 +110,8 @@ describe('volumes as archives', () => {
     writeFileSync(join(scratch, 'd/f'), 'x');
     await runProgram('tar', ['-cPf', evil, '-C', join(scratch, 'd'), 'f', '../d/f']);
     const refusals: [string[], number, RegExp][] = [
-      [
-        ['export', 'original@monday', '-o', join(scratch, 'x.tar')],
-        1,
-        /snapshots are not available yet/,
-      ],
+      [['export', 'original@monday', '-o', join(scratch, 'x.tar')], 4, /no snapshot 'monday'/],
+      [['export', 'original@', '-o', join(scratch, 'x.tar')], 2, /VOLUME@NAME/],
       [['export', 'original', '-o', join(scratch, 'x.rar')], 2, /add --format/],
       [['export', 'nothing', '-o', join(scratch, 'x.tar')], 4, /no volume 'nothing'/],
       [['import', 'new', join(scratch, 'missing.tar')], 4, /missing\.tar/],

@@ -1,6 +1,6 @@
 /**
- * Snapshots that backups are taken from. One is made for a backup and removed after it; should the
- * process die before, the next backup of the volume removes it. Whether its maker lives is told by a
+ * Snapshots that backups and archives are made of. One is made for the work and removed after it; should
+ * the process die before, the next backup or export of the volume removes it. Whether its maker lives is told by a
  * lock, far beyond any byte, on the volume's root: it ends with the maker's session.
  */
 import { randomBytes } from 'node:crypto';
@@ -110,7 +110,7 @@ async function withNamed<T>(
   const snapshot = await findNamed(client, named);
   const run = async (): Promise<T> =>
     task({ snapshot, root: await rootAt(client, present, named.name) });
-  // Nobody else removes what a user made, and a lock takes the volume from who has it alone.
+  // Nobody else removes what a user made.
   if (scheduledTime(named.name) === undefined) return run();
   const start = SNAPSHOT_HOLDS_AT + snapshot.generation;
   const fileSystem = client.fileSystem();

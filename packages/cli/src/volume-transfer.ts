@@ -13,12 +13,14 @@ import {
   type FileSystem,
   HoldfastError,
   type NodeReference,
+  parseSnapshotName,
   ROOT_INODE,
   ROOT_VOLUME,
   type VolumePolicy,
 } from '@holdfast/protocol';
 import { type TreeSink, VolumeSource, VolumeStage } from '@holdfast/tree';
 import { STANDARD_STREAM, standardInput, writeArchive } from './archive-files.ts';
+import { withSnapshot } from './backup-hold.ts';
 
 /** What a transfer tells while it goes on. */
 export interface TransferReport {
@@ -39,20 +41,36 @@ export function whyStopped(error: unknown, signal: AbortSignal): unknown {
   return signal.aborted ? signal.reason : error;
 }
 
-/** Writes a volume's content into an archive. ENOENT when there is no such volume. */
+/** What is exported, and where to. */
+export interface ExportRequest {
+  /** VOLUME, as it is now, or VOLUME@SNAPSHOT. */
+  readonly name: string;
+  /** A path, or `-`. */
+  readonly output: string;
+  readonly format: ArchiveFormat;
+}
+
+/**
+ * Writes a volume's content, as it was at one moment, into an archive: that of the snapshot that is
+ * named, else of one that is made for it and removed behind it. BAD_REQUEST, NOT_FOUND.
+ */
 export async function exportVolume(
   client: ClusterClient,
-  { name, output, format }: { name: string; output: string; format: ArchiveFormat },
+  { name, output, format }: ExportRequest,
   { onProgress, onWarning, signal }: TransferReport,
 ): Promise<ArchiveCounts> {
-  const fileSystem = client.fileSystem();
+  const wanted = parseSnapshotName(name);
+  const volume = await client.volumes.get(wanted.volume);
+  if (volume === undefined)
+    throw new HoldfastError('NOT_FOUND', `there is no volume '${wanted.volume}'`);
+  const of = { volume, ...(wanted.name === undefined ? {} : { name: wanted.name }) };
   try {
-    const root = await rootOf(fileSystem, name);
-    const source = new VolumeSource(fileSystem, root, { signal });
-    const options = { format, onProgress, onWarning, signal };
-    const { bytes, counts } = exportTree(source, options);
-    await writeArchive(output, bytes);
-    return counts;
+    return await withSnapshot(client, of, async ({ root }) => {
+      const source = new VolumeSource(client.fileSystem(), root, { signal });
+      const { bytes, counts } = exportTree(source, { format, onProgress, onWarning, signal });
+      await writeArchive(output, bytes);
+      return counts;
+    });
   } catch (error) {
     throw whyStopped(error, signal);
   }

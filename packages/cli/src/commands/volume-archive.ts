@@ -45,8 +45,10 @@ export function addVolumeArchive(volume: Command): void {
 
 function addExport(volume: Command): void {
   volume
-    .command('export <name>')
-    .description("write a volume's content into an archive: tar with everything, or zip")
+    .command('export <volume[@snapshot]>')
+    .description(
+      'write the content of a volume, as it is at this moment, or of a snapshot into an archive: tar with everything, or zip',
+    )
     .requiredOption(
       '-o, --output <file>',
       'the archive (.tar, .tar.gz, .tar.zst or .zip), - for standard output',
@@ -54,11 +56,6 @@ function addExport(volume: Command): void {
     .addOption(formatOption('when the name of the file does not tell'))
     .action(async (name: string, options: ExportCommandOptions, command: Command) => {
       const { dataDirectory, output } = contextOf(command);
-      if (name.includes('@'))
-        throw new HoldfastError(
-          'ENOTSUP',
-          `snapshots are not available yet: export the volume itself, 'holdfast volume export ${name.slice(0, name.indexOf('@'))}'`,
-        );
       const format = options.format ?? formatOfName(options.output);
       if (format === undefined)
         throw new HoldfastError(
