@@ -28,11 +28,11 @@ describe("a host's own address", () => {
     ['ff02::1', /not the address of one host/],
     ['999.1.1.1', /no complete IPv4/],
     ['1.2.3', /no complete IPv4/],
-    ['', /is neither/],
-    ['a b', /is neither/],
-    ['-x', /is neither/],
-    ['host:7400', /is neither/],
-    ['http://host', /is neither/],
+    ['', /is no address/],
+    ['a b', /is no address/],
+    ['-x', /is no address/],
+    ['host:7400', /is no address/],
+    ['http://host', /is no address/],
   ])('is not %j', (address, message) => {
     expect(() => checkOwnAddress(address)).toThrow(message);
   });

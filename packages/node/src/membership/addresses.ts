@@ -61,7 +61,7 @@ export function checkOwnAddress(address: string): void {
     );
   const isName = /^(?=.{1,253}$)[a-z\d_]([a-z\d_-]*[a-z\d])?(\.[a-z\d_]([a-z\d_-]*[a-z\d])?)*$/i;
   const version = isIP(address);
-  if (version === 0 && !isName.test(address)) throw wrong('is neither');
+  if (version === 0 && !isName.test(address)) throw wrong('is no address');
   if (version === 0 && /^[\d.]+$/.test(address)) throw wrong('is no complete IPv4 address');
   const isForMany =
     version === 4

@@ -110,7 +110,7 @@ describe('init', () => {
     [{ zone: '' }, /no name for a peer or zone/],
     [{ port: 65_535 }, /first of five ports/],
     [{ weight: 0 }, /above 0/],
-    [{ address: 'no host' }, /no address/],
+    [{ address: 'no host' }, /is no address/],
     [{ volumeShards: 0 }, /volume shards/],
   ])('is refused with %j', async (more, message) => {
     const directory = fresh();

@@ -57,6 +57,12 @@ describe('join', () => {
     await expect(wire.call('registry.execute', {}, { deadlineMs: 2_000 })).rejects.toMatchObject({
       code: 'FORBIDDEN',
     });
+    for (const what of ['attach', 'detach']) {
+      const use = (host: string) =>
+        wire.call(`registry.volume-${what}`, { name: 'none', host }, { deadlineMs: 2_000 });
+      await expect(use('n1')).rejects.toMatchObject({ code: 'FORBIDDEN' });
+      await expect(use('web')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+    }
     await wire.close();
     const rpc = new RpcClient({ address: cluster.made.grpcAddress, clusterId, tls });
     for (const path of [RPC.execute, RPC.view, RPC.heartbeat, RPC.run]) {

@@ -6,7 +6,7 @@ import {
   type VolumePolicy,
   type VolumeRecord,
 } from '@holdfast/protocol';
-import type { WireConnection, WireHandler, WireServer } from '@holdfast/wire';
+import type { PeerIdentity, WireConnection, WireHandler, WireServer } from '@holdfast/wire';
 import { z } from 'zod';
 import type { MapCache } from '../membership/map-cache.ts';
 import type { Registry } from '../membership/registry.ts';
@@ -70,11 +70,13 @@ export function serveRegistry(server: WireServer, options: RegistryServiceOption
     await volumes.remove(name, force);
     return {};
   });
-  on('registry.volume-attach', ATTACH, async ({ name, host }) => {
+  on('registry.volume-attach', ATTACH, async ({ name, host }, peer) => {
+    checkActsFor(peer, host);
     registry.assertLeader();
     return { volume: (await registry.execute({ op: 'attach', name, host })).volume };
   });
-  on('registry.volume-detach', ATTACH, async ({ name, host }) => {
+  on('registry.volume-detach', ATTACH, async ({ name, host }, peer) => {
+    checkActsFor(peer, host);
     registry.assertLeader();
     return { volume: (await registry.execute({ op: 'detach', name, host })).volume };
   });
@@ -87,8 +89,17 @@ export function serveRegistry(server: WireServer, options: RegistryServiceOption
 type Register = <T>(
   method: string,
   schema: z.ZodType<T>,
-  work: (header: T) => Promise<unknown>,
+  work: (header: T, peer: PeerIdentity) => Promise<unknown>,
 ) => void;
+
+/** A host without a peer tells of its own use of volumes only; another's is released by an administrator. */
+function checkActsFor(peer: PeerIdentity, host: string): void {
+  if (peer.role !== 'client' || peer.name === host) return;
+  throw new HoldfastError(
+    'FORBIDDEN',
+    `the certificate of '${peer.name}' does not speak for host '${host}'; see 'holdfast volume release'`,
+  );
+}
 
 function serveSnapshots(on: Register, { registry, snapshots }: RegistryServiceOptions): void {
   on('registry.snapshot-create', NEW_SNAPSHOT, async ({ volume, name, timeNs }) => {
@@ -109,13 +120,16 @@ function serveSnapshots(on: Register, { registry, snapshots }: RegistryServiceOp
   });
 }
 
-function answering<T>(schema: z.ZodType<T>, work: (header: T) => Promise<unknown>): WireHandler {
-  return async ({ header, method }) => {
+function answering<T>(
+  schema: z.ZodType<T>,
+  work: (header: T, peer: PeerIdentity) => Promise<unknown>,
+): WireHandler {
+  return async ({ header, method, peer }) => {
     const parsed = schema.safeParse(header);
     if (!parsed.success) {
       throw new HoldfastError('BAD_REQUEST', `${method}: ${z.prettifyError(parsed.error)}`);
     }
-    return { header: await work(parsed.data) };
+    return { header: await work(parsed.data, peer) };
   };
 }
 
