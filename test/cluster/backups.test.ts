@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { VolumeRecord } from '@holdfast/protocol';
 import { DirectorySource } from '@holdfast/tree';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type LocalCluster, startLocalCluster } from '../demo/local-cluster.ts';
@@ -121,6 +122,22 @@ describe('backups of volumes', () => {
     expect(await backUp('original')).toMatchObject({ bytesRead: 7 });
   });
 
+  it('are known to the cluster: when, how large, verified, and overdue', async () => {
+    expect(await done('backup', 'period', 'original', '1h')).toMatch(/one every 1h; last of /);
+    const { id } = await backUp('original');
+    await done('backup', 'verify', '--read-data');
+    const { lastBackup, lastVerification } = JSON.parse(
+      await done('--json', 'volume', 'inspect', 'original'),
+    ) as VolumeRecord;
+    expect(lastBackup).toMatchObject({ id, repository, files: expect.any(Number) });
+    expect(lastVerification).toMatchObject({ readShare: 1, problems: 0 });
+    await done('volume', 'create', 'late', '--backup-period', '7d');
+    expect(await done('status')).toMatch(/^original +1h +\d+ s ago .* 0 problems +ok$/m);
+    expect(await done('status')).toMatch(/^late +1w +none .* ok$/m);
+    await done('volume', 'rm', 'late');
+    await done('backup', 'period', 'original', 'none');
+  });
+
   it('come from restic as well', async () => {
     const source = join(scratch, 'directory');
     const theirs = await restic('backup', '--json', source);
@@ -134,7 +151,7 @@ describe('backups of volumes', () => {
     const forgotten = JSON.parse(
       await done('--json', 'backup', 'forget', '--keep-last', '1', ...volume, '--prune'),
     ) as { removed: unknown[]; kept: { id: string }[]; pruned: { bytesFreed: number } };
-    expect(forgotten).toMatchObject({ removed: [{}, {}], kept: [{}] });
+    expect(forgotten).toMatchObject({ removed: [{}, {}, {}], kept: [{}] });
     expect(await done('backup', 'verify', '--read-data')).toMatch(/2 backups .* 0 problems/);
     expect(await restic('check', '--read-data')).toContain('no errors were found');
     expect(await restic('list', 'locks')).toBe('');

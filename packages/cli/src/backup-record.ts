@@ -24,6 +24,7 @@ const POLICY_FIELDS = [
   'uid',
   'gid',
   'mode',
+  'backupPeriodMs',
 ] as const satisfies readonly (keyof VolumePolicy)[];
 
 /** The file's bytes: the same for the same volume, so that a backup without changes writes nothing. */

@@ -1,5 +1,7 @@
 import {
   HoldfastError,
+  type LastBackup,
+  type LastVerification,
   SYSTEM_SHARD,
   type VolumeNumber,
   type VolumePolicy,
@@ -103,6 +105,20 @@ export class Volumes {
 
   async detach(name: string, host: string, signal?: AbortSignal): Promise<void> {
     await this.#call('registry.volume-detach', { name, host }, signal);
+  }
+
+  /** Notes a backup of the volume that has succeeded. */
+  async noteBackup(volume: VolumeNumber, backup: LastBackup, signal?: AbortSignal): Promise<void> {
+    await this.#call('registry.backup-note', { volume, backup }, signal);
+  }
+
+  /** Notes that a repository was verified, at all volumes whose last backup it has. */
+  async noteVerification(
+    repository: string,
+    verification: LastVerification,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await this.#call('registry.verification-note', { repository, verification }, signal);
   }
 
   /** The record by name, from memory when known. A removed volume shows by its shard's refusal: then {@link forget}. */

@@ -16,6 +16,7 @@ import { listenProbes } from './http/probes.ts';
 import type { AdminOperations } from './http/routes.ts';
 import { listenSocket, listenTls } from './http/server.ts';
 import { multiaddrHost, PORT_OFFSETS, splitAddress } from './membership/addresses.ts';
+import { BackupWatch } from './membership/backup-watch.ts';
 import { authoritySecret, certificateDigest } from './membership/certificates.ts';
 import { Controller } from './membership/controller.ts';
 import { DATA_NAMES, inspectDirectory, lockDirectory } from './membership/data-directory.ts';
@@ -170,11 +171,13 @@ async function serve(core: Core): Promise<void> {
   serveMembership(rpc, { clusterId, clusterName, authority, registry, map, liveness });
   const { store, repair } = await openChunks(core);
   const schedules = new SnapshotSchedules({ ...core, now: Date.now });
+  const backups = new BackupWatch({ ...core, now: Date.now });
   const source = {
     repair: () => repair.status(),
     space: () => store.space(),
     silences: () => liveness.silences(),
     schedules: () => schedules.status(),
+    backups: () => backups.status(),
   };
   const status = (): Promise<ClusterStatus> => clusterStatus(core, source);
   serveShards(rpc, core.shardCalls, () => answerHere(core, source));

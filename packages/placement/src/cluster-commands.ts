@@ -2,6 +2,8 @@
 import type {
   Epoch,
   ErrorCode,
+  LastBackup,
+  LastVerification,
   NodeNumber,
   NodeRecord,
   NodeState,
@@ -114,6 +116,14 @@ export type RegistryChange =
       readonly schedule: string;
       readonly due: string;
       readonly snapshot: string;
+    }
+  /** A backup of the volume has succeeded. No change when one of a later moment is known. */
+  | { readonly op: 'note-backup'; readonly volume: VolumeNumber; readonly backup: LastBackup }
+  /** A repository was looked through: noted at every volume whose last backup it has. */
+  | {
+      readonly op: 'note-verification';
+      readonly repository: string;
+      readonly verification: LastVerification;
     }
   | { readonly op: 'create-token'; readonly token: Omit<TokenRecord, 'revoked' | 'createdAt'> }
   | { readonly op: 'revoke-token'; readonly id: string }

@@ -23,6 +23,8 @@ export const DEFAULT_POLICY: VolumePolicy = {
 
 /** Which scheduled snapshots stay when nothing else is asked for. */
 export const DEFAULT_SNAPSHOT_KEEP = 'hourly=24,daily=7,weekly=4,monthly=12';
+/** Milliseconds within which a backup may be asked for: from a minute to a year of 366 days. */
+const BACKUP_PERIOD_MS = [60_000, 366 * 86_400_000] as const;
 /** Characters of a schedule, and of what to keep. */
 const SCHEDULE_TEXT_MAX = 256;
 
@@ -84,7 +86,9 @@ export function completePolicy(
   const snapshots = completeSchedule(asked, base);
   if (typeof snapshots === 'string') return snapshots;
   const counts = { replicas, minReplicas, quotaBytes, quotaInodes, uid, gid, mode };
-  const policy: VolumePolicy = { ...counts, ...snapshots };
+  const backupPeriodMs = asked.backupPeriodMs ?? base.backupPeriodMs ?? 0;
+  const backups = backupPeriodMs === 0 ? {} : { backupPeriodMs };
+  const policy: VolumePolicy = { ...counts, ...snapshots, ...backups };
   return (
     range('replicas', replicas, 1, REPLICAS_MAX) ??
     range('min-replicas', minReplicas, 1, replicas) ??
@@ -93,6 +97,9 @@ export function completePolicy(
     range('uid', uid, 0, UID_MAX) ??
     range('gid', gid, 0, UID_MAX) ??
     range('mode', mode, 0, 0o7777) ??
+    (backupPeriodMs === 0
+      ? undefined
+      : range('backup-period', backupPeriodMs, ...BACKUP_PERIOD_MS)) ??
     policy
   );
 }
@@ -121,7 +128,11 @@ function completeSchedule(
 /** Whether two policies say the same. */
 export function samePolicy(a: VolumePolicy, b: VolumePolicy): boolean {
   const keys = Object.keys(DEFAULT_POLICY) as (keyof VolumePolicy)[];
-  return keys.every((key) => a[key] === b[key]) && sameSchedule(a, b);
+  return (
+    keys.every((key) => a[key] === b[key]) &&
+    sameSchedule(a, b) &&
+    a.backupPeriodMs === b.backupPeriodMs
+  );
 }
 
 /** Whether they make and keep the same snapshots. */

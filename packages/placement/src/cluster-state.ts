@@ -8,6 +8,7 @@ import type {
   VolumeRecord,
 } from '@holdfast/protocol';
 import { release } from './cluster-attachments.ts';
+import { noteBackup, noteVerification } from './cluster-backups.ts';
 import {
   REGISTRY_LIMITS,
   type RegistryChange,
@@ -147,6 +148,10 @@ export class ClusterState {
         return this.#afterPolicy(volumes.setPolicy(records, change, time));
       case 'note-snapshot-run':
         return volumes.noteSnapshotRun(records, change, time);
+      case 'note-backup':
+        return noteBackup(records, change);
+      case 'note-verification':
+        return noteVerification(records, change);
       case 'create-token':
         return this.#createToken(change.token, time);
       case 'revoke-token':

@@ -83,24 +83,30 @@ function nameCode(name: string): 'ENAMETOOLONG' | 'EINVAL' {
   return name.length > 255 ? 'ENAMETOOLONG' : 'EINVAL';
 }
 
-/** What a clone has unless it is asked for: not the schedule of snapshots. */
+/** What a clone has unless it is asked for: no schedule of snapshots, no backups. */
 function inheritedFrom(parent: StoredVolume): VolumePolicy {
-  const { snapshotSchedule: _schedule, snapshotKeep: _keep, ...rest } = parent.record.policy;
+  const {
+    snapshotSchedule: _schedule,
+    snapshotKeep: _keep,
+    backupPeriodMs: _period,
+    ...rest
+  } = parent.record.policy;
   return rest;
 }
 
-/** A schedule is changed in a volume's life: only one that is asked for must be the one it has. */
+/** Schedules and periods are changed in a volume's life: only what is asked for must be what it has. */
 function createAgain(
   existing: StoredVolume,
   { policy: asked, from }: ChangeOf<'create-volume'>,
 ): RegistryResult {
   const { name, policy: present, from: origin } = existing.record;
-  const { snapshotSchedule, snapshotKeep } = present;
+  const { snapshotSchedule, snapshotKeep, backupPeriodMs } = present;
   const base = {
     // A clone that was asked for without options has what its parent had then.
     ...(origin === undefined ? DEFAULT_POLICY : present),
     ...(snapshotSchedule !== undefined && { snapshotSchedule }),
     ...(snapshotKeep !== undefined && { snapshotKeep }),
+    ...(backupPeriodMs !== undefined && { backupPeriodMs }),
   };
   const policy = completePolicy(asked, base);
   if (typeof policy === 'string') return refuse('BAD_REQUEST', policy);

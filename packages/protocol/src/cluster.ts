@@ -46,6 +46,34 @@ export interface VolumePolicy {
   readonly snapshotSchedule?: string;
   /** Which of those snapshots stay, such as `hourly=24,daily=7`; there with a schedule only. */
   readonly snapshotKeep?: string;
+  /** Milliseconds within which a backup has to succeed, else the cluster's health is a warning. Absent: nobody waits for one. */
+  readonly backupPeriodMs?: number;
+}
+
+/** The last backup of a volume that succeeded. */
+export interface LastBackup {
+  /** Of the backup in its repository, 64 hexadecimal digits. */
+  readonly id: string;
+  /** The moment whose content it has, ISO 8601. */
+  readonly at: string;
+  /** Where it lies, without credentials. */
+  readonly repository: string;
+  readonly files: number;
+  /** Bytes: of all files; read from the volume; sent to the repository. */
+  readonly bytes: number;
+  readonly bytesRead: number;
+  readonly bytesSent: number;
+  /** Milliseconds that it took. */
+  readonly tookMs: number;
+}
+
+/** What the last verification of a repository found that has a volume's last backup. */
+export interface LastVerification {
+  /** ISO 8601. */
+  readonly at: string;
+  /** Share of the data that was read and checked, 0 … 1. */
+  readonly readShare: number;
+  readonly problems: number;
 }
 
 /** How far a volume's snapshot schedule is. Times are ISO 8601. */
@@ -85,6 +113,10 @@ export interface VolumeRecord {
   readonly snapshotRuns?: SnapshotRuns;
   /** Of a clone: what it began as, and still shows where it was not changed. */
   readonly from?: VolumeOrigin;
+  /** Present once a backup has succeeded. */
+  readonly lastBackup?: LastBackup;
+  /** Present once its repository has been verified since. */
+  readonly lastVerification?: LastVerification;
 }
 
 /** Replicas of a partition, the first is preferred for nothing: all are equal. */

@@ -1,5 +1,6 @@
 export { Schedule } from './cron.ts';
 export { type KeepRule, parseKeep } from './keep.ts';
+export { parsePeriod, periodText } from './period.ts';
 export {
   dueRun,
   isLate,

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import {
   initRepository,
   listLocks,
@@ -6,10 +8,13 @@ import {
   prune,
   type Repository,
   removeLocks,
+  type VerifyResult,
   verify,
 } from '@holdfast/backup';
+import { ClusterClient } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/protocol';
 import type { Command } from 'commander';
+import { noteVerification, verificationOf } from '../backup-notes.ts';
 import {
   explained,
   openPlace,
@@ -87,7 +92,7 @@ export function addVerify(backup: Command): void {
     .option('--read-data', 'fetch, decrypt and check everything')
     .option('--read-data-subset <n/m>', 'the n-th of m parts: m runs read everything', parseSubset)
     .action(async (options: VerifyCommandOptions, command: Command) => {
-      const { output } = contextOf(command);
+      const { dataDirectory, output } = contextOf(command);
       const repository = await openPlace(options);
       const result = await verify(repository, {
         readData: options.readData === true ? 'all' : (options.readDataSubset ?? 'none'),
@@ -95,6 +100,10 @@ export function addVerify(backup: Command): void {
         signal: stopReason((signal) => `stopped by ${signal}`),
       });
       const { snapshots, packs, packsRead, bytesRead, problems } = result;
+      await tell(dataDirectory, options.repo, result).catch((error: unknown) => {
+        const why = error instanceof Error ? error.message : String(error);
+        output.progress(`warning: the cluster could not be told of it (${why})`);
+      });
       output.result(result, () => [
         ...problems.slice(0, PROBLEMS_SHOWN),
         `${snapshots} backups in ${packs} packs; ${packsRead} of these read, ${bytesText(bytesRead)}; ${problems.length} problems`,
@@ -105,6 +114,17 @@ export function addVerify(backup: Command): void {
           `the repository is damaged: ${problems.length} problems; restore what can be had, and back up anew into another repository`,
         );
     });
+}
+
+/** Tells the cluster, on a host that belongs to one: a repository can be verified anywhere. */
+async function tell(dataDirectory: string, repo: string, result: VerifyResult): Promise<void> {
+  if (!existsSync(join(dataDirectory, 'identity', 'identity.json'))) return;
+  const client = await ClusterClient.connect({ dataDirectory });
+  try {
+    await noteVerification(client, repo, verificationOf(result, Date.now()));
+  } finally {
+    await client.close();
+  }
 }
 
 interface PruneCommandOptions extends PlaceOptions {

@@ -12,6 +12,7 @@ import {
 import { ClusterClient } from '@holdfast/client';
 import { HoldfastError, parseSnapshotName } from '@holdfast/protocol';
 import { type Command, Option } from 'commander';
+import { noteBackup } from '../backup-notes.ts';
 import { explained, openPlace, type PlaceOptions, withPlace } from '../backup-place.ts';
 import {
   backupVolume,
@@ -26,6 +27,7 @@ import { bytesText, type Output, table } from '../output.ts';
 import { type Done, ProgressLine } from '../progress.ts';
 import { parseCount, parseLimit } from '../sizes.ts';
 import { stopReason } from '../stop-signal.ts';
+import { addPeriod } from './backup-period.ts';
 import { addPrune, addRepository, addUnlock, addVerify, pruneRepository } from './backup-upkeep.ts';
 
 /** Characters of an id that are shown: restic's. */
@@ -48,6 +50,7 @@ export function addBackup(program: Command): void {
   addForget(backup);
   addPrune(backup);
   addUnlock(backup);
+  addPeriod(backup);
 }
 
 function lockWait({ retryLock }: PlaceOptions): number {
@@ -75,13 +78,18 @@ function addCreate(backup: Command): void {
         const request = { ...of, tags: options.tag ?? [], lockWaitMs: lockWait(options) };
         const repository = await openPlace(options);
         const result = await working(output, `backup of ${text}`, options, async (report) => {
+          const startedMs = performance.now();
           const client = await ClusterClient.connect({ dataDirectory });
           try {
             const onProgress = report.onDone;
-            return await backupVolume(client, repository, request, {
+            const result = await backupVolume(client, repository, request, {
               ...report,
               onProgress: ({ files, bytesDone }) => onProgress({ files, bytes: bytesDone }),
             });
+            const tookMs = performance.now() - startedMs;
+            const done = { volume: of.volume, result, tookMs };
+            await noteBackup(client, options.repo, done).catch(unnoted(output));
+            return result;
           } finally {
             await client.close();
           }
@@ -89,6 +97,14 @@ function addCreate(backup: Command): void {
         output.result(backupValue(of.volume, result), () => backupLines(text, result));
       },
     );
+}
+
+/** The backup is there all the same: the cluster only knows of one before it. */
+function unnoted(output: Output): (error: unknown) => void {
+  return (error) => {
+    const why = error instanceof Error ? error.message : String(error);
+    output.progress(`warning: the cluster could not be told of it (${why})`);
+  };
 }
 
 function backupValue(volume: string, { snapshot, counts, written }: BackupResult): unknown {

@@ -43,6 +43,7 @@ const status: ClusterStatus = {
   partitions: { settled: 16_384, moving: 0 },
   volumes: 4,
   schedules: [],
+  backups: [],
 };
 
 describe('holdfast status', () => {
@@ -60,6 +61,22 @@ describe('holdfast status', () => {
     ]);
     const many = Array.from({ length: 30 }, () => ({ volume: 'v', ...due, isLate: false }));
     expect(statusLines({ ...status, schedules: many }).at(-1)).toMatch(/and 10 more/);
+  });
+
+  it('shows how old the last backup of each volume is, and which are overdue', () => {
+    const counts = { files: 3, bytes: 2_048, bytesRead: 40, bytesSent: 20, tookMs: 1_500 };
+    const at = new Date(Date.now() - 2 * 3_600_000).toISOString();
+    const last = { id: 'ab'.repeat(32), at, repository: '/r', ...counts };
+    const verification = { at, readShare: 1, problems: 0 };
+    const backups = [
+      { volume: 'new', periodMs: 86_400_000, isOverdue: true },
+      { volume: 'db', last, verification, isOverdue: false },
+    ];
+    expect(statusLines({ ...status, backups }).slice(-3)).toEqual([
+      'VOLUME  BACKUP EVERY  LAST     SIZE   SENT  VERIFIED    STATE',
+      'new     1d            none     -      -     no          overdue',
+      'db      none          2 h ago  2 KiB  20 B  0 problems  ok',
+    ]);
   });
 
   it('says what is wrong, each with what to do next, and the room and repair of each peer', () => {

@@ -1,4 +1,5 @@
 import type { ClusterStatus, PeerStatus } from '@holdfast/node';
+import { periodText } from '@holdfast/schedule';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
 import { bytesText, durationText, table } from '../output.ts';
@@ -55,6 +56,7 @@ export function statusLines(status: ClusterStatus): string[] {
       ]),
     ),
     ...scheduleLines(status),
+    ...backupLines(status, Date.now()),
   ];
 }
 
@@ -76,6 +78,30 @@ function scheduleLines({ schedules }: ClusterStatus): string[] {
   return [
     '',
     ...table(['VOLUME', 'SCHEDULE', 'LAST SNAPSHOT', 'MADE', 'NEXT'], rows),
+    ...(rest > 0 ? [`and ${rest} more; see 'holdfast --json status'`] : []),
+  ];
+}
+
+/** Backups shown to people; programs see up to 256. */
+const BACKUPS_SHOWN = 20;
+
+function backupLines({ backups }: ClusterStatus, nowMs: number): string[] {
+  if (backups.length === 0) return [];
+  const rows = backups
+    .slice(0, BACKUPS_SHOWN)
+    .map(({ volume, periodMs, last, verification, isOverdue }) => [
+      volume,
+      periodText(periodMs ?? 0),
+      last === undefined ? 'none' : `${durationText(Math.max(0, nowMs - Date.parse(last.at)))} ago`,
+      last === undefined ? '-' : bytesText(last.bytes),
+      last === undefined ? '-' : bytesText(last.bytesSent),
+      verification === undefined ? 'no' : `${verification.problems} problems`,
+      isOverdue ? 'overdue' : 'ok',
+    ]);
+  const rest = backups.length - rows.length;
+  return [
+    '',
+    ...table(['VOLUME', 'BACKUP EVERY', 'LAST', 'SIZE', 'SENT', 'VERIFIED', 'STATE'], rows),
     ...(rest > 0 ? [`and ${rest} more; see 'holdfast --json status'`] : []),
   ];
 }

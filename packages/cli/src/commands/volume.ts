@@ -1,9 +1,11 @@
 import type { VolumePolicy, VolumeRecord } from '@holdfast/protocol';
+import { parsePeriod } from '@holdfast/schedule';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
 import { bytesText, table } from '../output.ts';
 import { parseCount, parseLimit, parseMode } from '../sizes.ts';
 import { listSnapshots } from '../snapshots.ts';
+import { backupText } from './backup-period.ts';
 import { snapshotLines } from './snapshot.ts';
 import { scheduleText } from './snapshot-schedule.ts';
 import { addVolumeArchive } from './volume-archive.ts';
@@ -19,6 +21,7 @@ interface CreateOptions {
   readonly mode?: number;
   readonly snapshotSchedule?: string;
   readonly snapshotKeep?: string;
+  readonly backupPeriod?: number;
   readonly from?: string;
 }
 
@@ -100,6 +103,11 @@ function addCreate(volume: Command): void {
       '--snapshot-keep <rule>',
       'which of those stay (default hourly=24,daily=7,weekly=4,monthly=12)',
     )
+    .option(
+      '--backup-period <period>',
+      'within which a backup has to succeed, such as 24h or 7d, else health is a warning',
+      parsePeriod,
+    )
     .action(async (name: string, options: CreateOptions, command: Command) => {
       const { admin, output } = contextOf(command);
       const { volume: made } = await admin<{ volume: VolumeRecord }>('POST', '/v1/volumes', {
@@ -124,6 +132,7 @@ function policyOf(options: CreateOptions): Partial<VolumePolicy> {
     mode: options.mode,
     snapshotSchedule: options.snapshotSchedule,
     snapshotKeep: options.snapshotKeep,
+    backupPeriodMs: options.backupPeriod,
   };
   return Object.fromEntries(Object.entries(policy).filter(([, value]) => value !== undefined));
 }
@@ -143,6 +152,7 @@ function describe(volume: VolumeRecord): string[] {
     'inode limit': policy.quotaInodes === 0 ? 'none' : String(policy.quotaInodes),
     root: `uid ${policy.uid}, gid ${policy.gid}, mode 0${policy.mode.toString(8)}`,
     schedule: scheduleText(volume),
+    backups: backupText(volume),
   };
   return Object.entries(facts).map(([fact, value]) => `${`${fact}:`.padEnd(13)}${value}`);
 }

@@ -52,8 +52,28 @@ const POLICY = z
         "cron's five fields in UTC, or @hourly, @daily, @weekly, @monthly; '' takes it away",
       ),
     snapshotKeep: z.string().describe('which scheduled snapshots stay, such as hourly=24,daily=7'),
+    backupPeriodMs: COUNT.describe('within which a backup has to succeed; 0: nobody waits for one'),
   })
   .partial();
+const LAST_BACKUP = z
+  .object({
+    id: z.string().describe('in its repository'),
+    at: z.string().describe('the moment whose content it has'),
+    repository: z.string(),
+    files: COUNT,
+    bytes: COUNT.describe('of all files'),
+    bytesRead: COUNT.describe('from the volume'),
+    bytesSent: COUNT.describe('to the repository'),
+    tookMs: COUNT,
+  })
+  .describe('the last backup that succeeded');
+const LAST_VERIFICATION = z
+  .object({
+    at: z.string(),
+    readShare: z.number().describe('share of the data that was read and checked, 0 to 1'),
+    problems: COUNT,
+  })
+  .describe('of the repository that has the last backup');
 const ROLE = z.enum(['node', 'client', 'admin']);
 
 /** Body: a volume to be made. */
@@ -153,6 +173,20 @@ export const STATUS = z
       )
       .readonly()
       .describe('snapshot schedules, late ones first, at most 256; empty while nobody leads'),
+    backups: z
+      .array(
+        z.object({
+          volume: z.string(),
+          periodMs: COUNT.optional().describe('within which a backup has to succeed'),
+          last: LAST_BACKUP.optional(),
+          verification: LAST_VERIFICATION.optional(),
+          isOverdue: z.boolean().describe('no backup of a moment within the period is known'),
+        }),
+      )
+      .readonly()
+      .describe(
+        'volumes that have a backup or should, overdue ones first, at most 256; empty while nobody leads',
+      ),
   })
   .meta({ id: 'Status' });
 
@@ -196,6 +230,7 @@ const VOLUME = z
       mode: COUNT,
       snapshotSchedule: z.string().optional().describe('five fields of cron in UTC'),
       snapshotKeep: z.string().optional(),
+      backupPeriodMs: COUNT.optional().describe('within which a backup has to succeed'),
     }),
     snapshotRuns: z
       .object({
@@ -218,6 +253,8 @@ const VOLUME = z
       })
       .optional()
       .describe('of a clone'),
+    lastBackup: LAST_BACKUP.optional(),
+    lastVerification: LAST_VERIFICATION.optional(),
   })
   .meta({ id: 'Volume' });
 /** Answer: a volume. */

@@ -1,5 +1,6 @@
 import type { ClusterMap, Epoch, NodeNumber, NodeState } from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
+import type { BackupStatus } from './backup-watch.ts';
 import type { ScheduleStatus } from './snapshot-schedules.ts';
 import { type ClusterStatus, describeCluster, type PeerStatus } from './status.ts';
 
@@ -31,6 +32,18 @@ function lookWith(
   schedules: readonly ScheduleStatus[],
   ...nodes: readonly PeerStatus[]
 ): ClusterStatus {
+  return lookAt({ schedules, nodes });
+}
+
+function lookAt({
+  schedules = [],
+  backups = [],
+  nodes = [peer(1), peer(2), peer(3)],
+}: {
+  readonly schedules?: readonly ScheduleStatus[];
+  readonly backups?: readonly BackupStatus[];
+  readonly nodes?: readonly PeerStatus[];
+}): ClusterStatus {
   const map: ClusterMap = {
     clusterId: 'c',
     epoch: 1 as Epoch,
@@ -47,6 +60,7 @@ function lookWith(
     shards: [],
     volumes: 0,
     schedules,
+    backups,
   });
 }
 
@@ -104,6 +118,31 @@ describe('the health of a cluster', () => {
     );
     expect(reasons.map(({ message }) => message)).toHaveLength(9);
     expect(reasons.at(-1)?.message).toBe('and 2 more volumes');
+  });
+
+  it('is a warning while a backup is overdue, or the backups are damaged', () => {
+    const counts = { files: 3, bytes: 900, bytesRead: 40, bytesSent: 20, tookMs: 1_500 };
+    const last = {
+      id: 'ab'.repeat(32),
+      at: '2026-11-23T20:00:00.000Z',
+      repository: '/r',
+      ...counts,
+    };
+    const verification = { at: '2026-11-24T02:00:00.000Z', readShare: 1, problems: 3 };
+    const { health, reasons } = lookAt({
+      backups: [
+        { volume: 'db', periodMs: 60_000, last, isOverdue: true },
+        { volume: 'new', periodMs: 60_000, isOverdue: true },
+        { volume: 'bad', last, verification, isOverdue: false },
+        { volume: 'good', last, verification: { ...verification, problems: 0 }, isOverdue: false },
+      ],
+    });
+    expect(health).toBe('warning');
+    expect(reasons).toMatchObject([
+      { code: 'backup.overdue', message: expect.stringMatching(/'db' .* since 2026-11-23T20/) },
+      { code: 'backup.overdue', fix: expect.stringMatching(/backup create new/) },
+      { code: 'backup.damaged', message: expect.stringMatching(/'bad' at \/r have 3 problems/) },
+    ]);
   });
 
   it('says nothing of a peer that told nothing but that it is down', () => {

@@ -6,6 +6,7 @@ import type { StoreSpace } from '../chunks/room.ts';
 import type { Core } from '../core.ts';
 import type { RepairStatus } from '../repair/metrics.ts';
 import { RPC } from '../rpc/messages.ts';
+import type { BackupStatus } from './backup-watch.ts';
 import type { PeerSilence } from './liveness.ts';
 import type { ScheduleStatus } from './snapshot-schedules.ts';
 
@@ -60,6 +61,8 @@ export interface ClusterStatus {
   readonly volumes: number;
   /** Snapshot schedules, late ones first, the first of them; none while nobody leads. */
   readonly schedules: readonly ScheduleStatus[];
+  /** Volumes that have a backup or should, overdue ones first, the first of them; none while nobody leads. */
+  readonly backups: readonly BackupStatus[];
 }
 
 /** What {@link describeCluster} looks at. */
@@ -71,6 +74,7 @@ interface StatusInput {
   readonly shards: readonly ShardStatus[];
   readonly volumes: number;
   readonly schedules: readonly ScheduleStatus[];
+  readonly backups: readonly BackupStatus[];
 }
 
 /** Makes the answer. */
@@ -84,7 +88,8 @@ export function describeCluster(input: StatusInput): ClusterStatus {
     ...movingReasons(moving),
     ...thin(map),
     ...nodes.flatMap((node) => [...unrepaired(node), ...crowded(node)]),
-    ...overdue(input.schedules),
+    ...late(input.schedules),
+    ...unbacked(input.backups),
   ];
   return {
     clusterId: map.clusterId,
@@ -98,6 +103,7 @@ export function describeCluster(input: StatusInput): ClusterStatus {
     partitions: { settled: map.partitions.length - moving, moving },
     volumes: input.volumes,
     schedules: input.schedules,
+    backups: input.backups,
   };
 }
 
@@ -195,21 +201,46 @@ function crowded({ number, name, space }: PeerStatus): StatusReason[] {
   ];
 }
 
-/** Late schedules that are told one by one. */
-const LATE_SHOWN = 8;
+/** Volumes that are told one by one. */
+const VOLUMES_SHOWN = 8;
 
 /** Schedules of which two runs were due and are not done. */
-function overdue(schedules: readonly ScheduleStatus[]): StatusReason[] {
-  const late = schedules.filter(({ isLate }) => isLate);
+function late(schedules: readonly ScheduleStatus[]): readonly StatusReason[] {
   const code = 'schedule.late';
-  const reasons = late.slice(0, LATE_SHOWN).map(({ volume, madeAt, failure }) => ({
-    code,
-    message: `volume '${volume}' has had no scheduled snapshot ${madeAt === undefined ? 'at all' : `since ${madeAt}`} though two were due${failure === undefined ? '' : `: ${failure}`}`,
-    fix: `see that its shard has a leader and its disks have room, then 'holdfast snapshot ls ${volume}'; it is tried again by itself`,
+  const reasons = schedules
+    .filter(({ isLate }) => isLate)
+    .map(({ volume, madeAt, failure }) => ({
+      code,
+      message: `volume '${volume}' has had no scheduled snapshot ${madeAt === undefined ? 'at all' : `since ${madeAt}`} though two were due${failure === undefined ? '' : `: ${failure}`}`,
+      fix: `see that its shard has a leader and its disks have room, then 'holdfast snapshot ls ${volume}'; it is tried again by itself`,
+    }));
+  return shortened(code, reasons);
+}
+
+/** Volumes whose last good backup is older than it should be. */
+function unbacked(backups: readonly BackupStatus[]): StatusReason[] {
+  const code = 'backup.overdue';
+  const reasons = backups
+    .filter(({ isOverdue }) => isOverdue)
+    .map(({ volume, last }) => ({
+      code,
+      message: `volume '${volume}' has had no backup that succeeded ${last === undefined ? 'at all' : `since ${last.at}`}, longer than its backup period`,
+      fix: `run 'holdfast backup create ${volume}' and see why the timer that should does not; 'holdfast backup period ${volume} none' ends the warning`,
+    }));
+  const found = backups.filter(({ verification }) => (verification?.problems ?? 0) > 0);
+  const damaged = found.map(({ volume, last, verification }) => ({
+    code: 'backup.damaged',
+    message: `the backups of volume '${volume}' at ${last?.repository} have ${verification?.problems} problems, found at ${verification?.at}`,
+    fix: "see 'holdfast backup verify'; back up into another repository",
   }));
-  if (late.length <= LATE_SHOWN) return reasons;
-  const message = `and ${late.length - LATE_SHOWN} more volumes`;
-  return [...reasons, { code, message, fix: "see 'holdfast --json status'" }];
+  return [...shortened(code, reasons), ...shortened('backup.damaged', damaged)];
+}
+
+function shortened(code: string, reasons: readonly StatusReason[]): readonly StatusReason[] {
+  if (reasons.length <= VOLUMES_SHOWN) return reasons;
+  const message = `and ${reasons.length - VOLUMES_SHOWN} more volumes`;
+  const fix = "see 'holdfast --json status'";
+  return [...reasons.slice(0, VOLUMES_SHOWN), { code, message, fix }];
 }
 
 /** The shards with a replica here, as this replica sees them. */
@@ -241,6 +272,8 @@ export interface PeerAnswer {
   readonly silences?: readonly PeerSilence[];
   /** Likewise. */
   readonly schedules?: readonly ScheduleStatus[];
+  /** Likewise. */
+  readonly backups?: readonly BackupStatus[];
 }
 
 /** Where a peer's condition comes from. */
@@ -249,10 +282,11 @@ export interface ConditionSource {
   readonly space: () => Promise<StoreSpace>;
   readonly silences: () => readonly PeerSilence[];
   readonly schedules: () => readonly ScheduleStatus[];
+  readonly backups: () => readonly BackupStatus[];
 }
 
-/** Schedules told in one answer. */
-const SCHEDULES_MAX = 256;
+/** Schedules, and backups, told in one answer. */
+const TOLD_MAX = 256;
 
 /** {@link PeerAnswer} of this peer. */
 export async function answerHere(
@@ -269,7 +303,8 @@ export async function answerHere(
     ...(core.registry.isLeader
       ? {
           silences: source.silences(),
-          schedules: source.schedules().slice(0, SCHEDULES_MAX),
+          schedules: source.schedules().slice(0, TOLD_MAX),
+          backups: source.backups().slice(0, TOLD_MAX),
         }
       : {}),
   };
@@ -309,6 +344,7 @@ export async function clusterStatus(core: Seen, source: ConditionSource): Promis
     shards: [...known.values()].sort((a, b) => a.shard - b.shard),
     volumes: told.find((answer) => answer.volumes !== undefined)?.volumes ?? 0,
     schedules: told.find((answer) => answer.schedules !== undefined)?.schedules ?? [],
+    backups: told.find((answer) => answer.backups !== undefined)?.backups ?? [],
   });
 }
 

@@ -3,6 +3,7 @@ import { checkVolumeName, type RegistryCommand } from '@holdfast/placement';
 import {
   type ClusterMap,
   HoldfastError,
+  type VolumeNumber,
   type VolumePolicy,
   type VolumeRecord,
 } from '@holdfast/protocol';
@@ -35,6 +36,7 @@ const POLICY = z
     mode: z.number(),
     snapshotSchedule: z.string(),
     snapshotKeep: z.string(),
+    backupPeriodMs: z.number(),
   })
   .partial();
 const NAMED = z.object({ name: z.string() });
@@ -47,6 +49,23 @@ const NEW_SNAPSHOT = z.object({
   volume: z.string(),
   name: z.string().optional(),
   timeNs: z.bigint(),
+});
+const BACKUP = z.object({
+  volume: z.number(),
+  backup: z.strictObject({
+    id: z.string(),
+    at: z.string(),
+    repository: z.string(),
+    files: z.number(),
+    bytes: z.number(),
+    bytesRead: z.number(),
+    bytesSent: z.number(),
+    tookMs: z.number(),
+  }),
+});
+const VERIFICATION = z.object({
+  repository: z.string(),
+  verification: z.strictObject({ at: z.string(), readShare: z.number(), problems: z.number() }),
 });
 const SINCE = z.object({ sinceEpoch: z.number() });
 
@@ -82,6 +101,7 @@ export function serveRegistry(server: WireServer, options: RegistryServiceOption
   });
   on('registry.status', z.unknown(), options.status);
   serveSnapshots(on, options);
+  serveBackups(on, registry);
   map.onChange((newer) => announce(server.connections, newer));
 }
 
@@ -117,6 +137,20 @@ function serveSnapshots(on: Register, { registry, snapshots }: RegistryServiceOp
   on('registry.snapshot-remove', SNAPSHOT, async ({ volume, name }) => {
     registry.assertLeader();
     return { snapshot: await snapshots.remove(volume, name) };
+  });
+}
+
+/** Backups are made by clients; what they tell of them is noted. */
+function serveBackups(on: Register, registry: Registry): void {
+  on('registry.backup-note', BACKUP, async ({ volume, backup }) => {
+    registry.assertLeader();
+    await registry.execute({ op: 'note-backup', volume: volume as VolumeNumber, backup });
+    return {};
+  });
+  on('registry.verification-note', VERIFICATION, async ({ repository, verification }) => {
+    registry.assertLeader();
+    await registry.execute({ op: 'note-verification', repository, verification });
+    return {};
   });
 }
 

@@ -14,6 +14,11 @@ describe('parseVolumeOptions', () => {
     expect(parseVolumeOptions({})).toEqual({});
   });
 
+  it('takes the period of backups', () => {
+    expect(parseVolumeOptions({ 'backup-period': '24h' })).toEqual({ backupPeriodMs: 86_400_000 });
+    expect(() => parseVolumeOptions({ backup_period: 'daily' })).toThrow(/such as 90m, 24h/);
+  });
+
   it('takes a schedule of snapshots and which of them to keep', () => {
     const options = { 'snapshot-schedule': '@hourly', 'snapshot-keep': 'daily=7,hourly=24' };
     expect(parseVolumeOptions(options)).toEqual({

@@ -4,7 +4,7 @@ import {
   parseWholeSnapshotName,
   type VolumePolicy,
 } from '@holdfast/protocol';
-import { parseKeep, Schedule } from '@holdfast/schedule';
+import { parseKeep, parsePeriod, Schedule } from '@holdfast/schedule';
 
 /** One option of `docker volume create -o`. */
 interface VolumeOption {
@@ -44,6 +44,11 @@ const OPTIONS: readonly VolumeOption[] = [
     name: 'snapshot-keep',
     aliases: ['snap_keep'],
     parse: (value) => ({ snapshotKeep: parseKeep(value).text }),
+  },
+  {
+    name: 'backup-period',
+    aliases: ['backup_period'],
+    parse: (value) => ({ backupPeriodMs: parsePeriod(value) }),
   },
   { name: 'backup', aliases: ['backup_target'] },
   {

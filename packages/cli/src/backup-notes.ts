@@ -1,0 +1,54 @@
+/** What the cluster is told of backups, so that it can say how old the last good one is. */
+import type { BackupResult, VerifyResult } from '@holdfast/backup';
+import type { ClusterClient } from '@holdfast/client';
+import { HoldfastError, type LastVerification } from '@holdfast/protocol';
+import { placeOf } from './backup-place.ts';
+
+/** Milliseconds that telling the cluster may take: the work is done, and done well. */
+const TELL_MS_MAX = 20_000;
+
+/** Where a repository lies, as the cluster remembers it: without credentials. */
+function placeName(repo: string): string {
+  return placeOf(repo).replace(/\/\/[^/@]*@/, '//');
+}
+
+/** Has the cluster remember a backup that is complete. Throws an outage; NOT_FOUND when the volume is gone. */
+export async function noteBackup(
+  client: ClusterClient,
+  repo: string,
+  { volume, result, tookMs }: { volume: string; result: BackupResult; tookMs: number },
+): Promise<void> {
+  const { snapshot, counts, written } = result;
+  const record = await client.volumes.get(volume);
+  if (record === undefined) throw new HoldfastError('NOT_FOUND', `there is no volume '${volume}'`);
+  const backup = {
+    id: snapshot.id,
+    at: new Date(Number(snapshot.timeNs / 1_000_000n)).toISOString(),
+    repository: placeName(repo),
+    files: counts.files,
+    bytes: counts.totalBytes,
+    bytesRead: counts.bytesRead,
+    bytesSent: written.packedBytes,
+    tookMs: Math.round(tookMs),
+  };
+  await client.volumes.noteBackup(record.number, backup, AbortSignal.timeout(TELL_MS_MAX));
+}
+
+/** Has the cluster remember what a verification found. Throws an outage. */
+export async function noteVerification(
+  client: ClusterClient,
+  repo: string,
+  verification: LastVerification,
+): Promise<void> {
+  const signal = AbortSignal.timeout(TELL_MS_MAX);
+  await client.volumes.noteVerification(placeName(repo), verification, signal);
+}
+
+/** A verification as the cluster remembers it. `nowMs`: milliseconds since the epoch. */
+export function verificationOf(
+  { packs, packsRead, problems }: VerifyResult,
+  nowMs: number,
+): LastVerification {
+  const readShare = packs === 0 ? 1 : Math.min(1, packsRead / packs);
+  return { at: new Date(nowMs).toISOString(), readShare, problems: problems.length };
+}
