@@ -23,6 +23,7 @@ const PROGRAMS = {
   kmod: 'modprobe',
   'libarchive-tools': 'bsdtar',
   mount: 'mount',
+  openssl: 'openssl',
   postgresql: '/usr/lib/postgresql/*/bin/initdb',
   procps: 'ps',
   python3: 'python3',
@@ -33,6 +34,7 @@ const PROGRAMS = {
   unzip: 'unzip',
   'util-linux': 'nsenter',
   zip: 'zip',
+  zstd: 'zstd',
 };
 
 /** What for, shown to the user before anything is installed. */

@@ -1,7 +1,9 @@
 /** Every metric that Holdfast has, without a peer that runs: for the reference in docs/metrics.md. */
+import { ClusterState } from '@holdfast/placement';
 import { type Metric, Registry } from 'prom-client';
 import { ChunkMetrics } from '../chunks/metrics.ts';
 import { ConsensusMetrics } from '../consensus/metrics.ts';
+import { BackupWatch } from '../membership/backup-watch.ts';
 import { ScheduleMetrics } from '../membership/schedule-metrics.ts';
 import { RepairMetrics } from '../repair/metrics.ts';
 import { InlineMetrics } from '../shards/inline/metrics.ts';
@@ -40,6 +42,8 @@ export function peerMetricFacts(): readonly MetricFacts[] {
   new RepairMetrics(registry, () => ({ behindPartitions: 0, missingChunks: 0 }));
   new InlineMetrics(registry);
   new ScheduleMetrics(registry, () => []);
+  const nobody = { isLeader: false, applied: () => new ClusterState() };
+  new BackupWatch({ registry: nobody, metrics: registry, now: none });
   return metricFacts(registry).filter(({ name }) => name.startsWith('holdfast_'));
 }
 
