@@ -287,6 +287,9 @@ describe('bad input', () => {
         '--regid',
         '65534',
         '--clear-groups',
+        // The checkout may lie where nobody else may look, such as in /root.
+        '--inh-caps=+dac_read_search',
+        '--ambient-caps=+dac_read_search',
         LAUNCHER,
         '--data',
         cluster.peer(0).dataDirectory,

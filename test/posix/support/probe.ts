@@ -11,8 +11,10 @@ export class Probe {
   readonly #waiting = new Map<number, (result: { value?: unknown; errno?: string }) => void>();
   #last = 0;
 
-  constructor(as: { uid?: number; gid?: number } = {}) {
-    this.child = fork(PROGRAM, { serialization: 'advanced', ...as });
+  /** `as`: the user and group that it becomes once its program, which they need not be able to read, is loaded. */
+  constructor(as?: { readonly uid: number; readonly gid: number }) {
+    const args = as === undefined ? [] : [String(as.uid), String(as.gid)];
+    this.child = fork(PROGRAM, args, { serialization: 'advanced' });
     this.child.on('message', (message) => {
       const { id, ...result } = message as { id: number };
       this.#waiting.get(id)?.(result);
@@ -28,6 +30,8 @@ export class Probe {
     name: Name,
     ...args: Parameters<Calls[Name]>
   ): Promise<ReturnType<Calls[Name]>> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null)
+      throw Object.assign(new Error(`${name}: the probe has ended`), { code: 'exited' });
     this.#last += 1;
     const id = this.#last;
     const result = new Promise<{ value?: unknown; errno?: string }>((resolve) => {

@@ -125,6 +125,13 @@ const CALLS = {
 /** The calls a probe can make. */
 export type Calls = typeof CALLS;
 
+const [uid, gid] = process.argv.slice(2).map(Number);
+if (uid !== undefined && gid !== undefined) {
+  process.setgroups?.([]);
+  process.setgid?.(gid);
+  process.setuid?.(uid);
+}
+
 process.on('message', (message) => {
   const { id, name, args } = message as { id: number; name: keyof Calls; args: never[] };
   try {
