@@ -29,6 +29,13 @@ import { VolumeMetadata } from './volume-metadata.ts';
 /** Inodes that a volume without an inode quota is said to have room for. */
 const INODES_UNLIMITED = 2 ** 32;
 
+/** Changes of what is never believed, but always asked for. */
+const BESIDE: ReadonlySet<Operation['op']> = new Set<Operation['op']>([
+  'set-lock',
+  'release-locks',
+  'release-orphans',
+]);
+
 /** What {@link ClusterFileSystem} works with. */
 export interface ClusterFileSystemOptions {
   readonly session: Session;
@@ -317,7 +324,7 @@ export class ClusterFileSystem implements FileSystem {
     lock: LockRequest,
     context: RequestContext,
   ): Promise<LockRequest | undefined> {
-    const volume = await this.#metadata.volume(node, context);
+    const volume = await this.#metadata.volumeBeside(node, context);
     const view = { view: 'test-lock', ino: node.ino, lock } as const;
     return (await this.#session.view(addressOf(volume), view, context.signal)).conflict;
   }
@@ -351,7 +358,7 @@ export class ClusterFileSystem implements FileSystem {
     const cluster = await this.#options.clusterSpace();
     if (isRoot(node))
       return { ...cluster, totalInodes: INODES_UNLIMITED, freeInodes: INODES_UNLIMITED };
-    const volume = await this.#metadata.volume(node, context);
+    const volume = await this.#metadata.volumeBeside(node, context);
     const used = await this.#session.view(addressOf(volume), { view: 'space' }, context.signal);
     const totalBytes = used.quotaBytes === 0 ? used.usedBytes + cluster.freeBytes : used.quotaBytes;
     const totalInodes = used.quotaInodes === 0 ? INODES_UNLIMITED : used.quotaInodes;
@@ -405,7 +412,9 @@ export class ClusterFileSystem implements FileSystem {
     context: RequestContext,
   ): Promise<OperationAnswer> {
     if (isRoot(node)) throw new HoldfastError('EPERM', 'the list of volumes holds only volumes');
-    const volume = await this.#metadata.volume(node, context);
+    const volume = BESIDE.has(operation.op)
+      ? await this.#metadata.volumeBeside(node, context)
+      : await this.#metadata.volume(node, context);
     const ino = contentsChangedBy(operation);
     const act = (): Promise<OperationAnswer> => this.#metadata.execute(volume, operation, context);
     if (ino === undefined) return act();

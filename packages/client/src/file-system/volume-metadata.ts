@@ -47,9 +47,17 @@ export class VolumeMetadata {
     });
   }
 
-  /** The volume of a node that is being used. Throws ESTALE when it is gone. */
+  /** The volume of a node that is being used; asks for its delegation. Throws ESTALE when it is gone. */
   async volume(node: NodeReference, context: RequestContext): Promise<VolumeRecord> {
     this.#delegations.used(node.volume);
+    return this.volumeBeside(node, context);
+  }
+
+  /**
+   * {@link volume} for requests of which nothing is kept: they are no reason for a delegation, which
+   * others who change the volume would have to wait for.
+   */
+  async volumeBeside(node: NodeReference, context: RequestContext): Promise<VolumeRecord> {
     return this.#volumes.byNumber(node.volume, context.signal);
   }
 
