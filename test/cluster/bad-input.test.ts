@@ -96,6 +96,9 @@ describe('bad input', () => {
     it('says that no peer answers, and how to start one', async () => {
       expectRefusal(await holdfast(['--data', fresh(), 'status']), 3, /holdfast run/);
       expectRefusal(await holdfast(['--data', '', 'status']), 2, /--data/);
+      const data = ['--data', cluster.peer(0).dataDirectory];
+      for (const host of ['foo', 'foo:bar', '127.0.0.1:99999', ':1'])
+        expectRefusal(await holdfast([...data, '--host', host, 'status']), 2, /--host must be/);
     });
 
     it('does not remove a volume with files, and says how', async () => {
@@ -258,8 +261,18 @@ describe('bad input', () => {
         '--port',
         '19700',
       ]);
-      writeFileSync(join(directory, 'identity', 'identity.json'), '{');
-      expectRefusal(await holdfast(['--data', directory, 'node']), 1, /identity/);
+      for (const file of ['identity.json', 'key.pem']) {
+        const path = join(directory, 'identity', file);
+        const whole = readFileSync(path);
+        writeFileSync(path, '{');
+        for (const command of ['node', 'run --no-driver --no-mount', 'mount mnt'])
+          expectRefusal(
+            await holdfast(['--data', directory, ...command.split(' ')]),
+            1,
+            /identity/,
+          );
+        writeFileSync(path, whole);
+      }
     });
 
     it.each([

@@ -34,7 +34,7 @@ export async function callAdmin<T>(
   };
   const payload = body === undefined ? undefined : JSON.stringify(body);
   const { status, text } = await send(target, options, payload);
-  const parsed = text === '' ? undefined : parse(text);
+  const parsed = text === '' ? undefined : parse(text, target);
   if (status < 400) return parsed as T;
   throw fromWireError(asWireError(parsed, status));
 }
@@ -71,8 +71,13 @@ async function remote(
   host: string,
 ): Promise<RequestOptions & Record<string, unknown>> {
   const identity = join(dataDirectory, 'identity');
-  const colon = host.lastIndexOf(':');
-  if (colon < 1) throw new HoldfastError('BAD_REQUEST', `--host must be HOST:PORT, not '${host}'`);
+  const [, name = '', digits = ''] = /^(?:\[?)([^[\]]+?)(?:\]?):(\d{1,5})$/.exec(host) ?? [];
+  const port = Number(digits);
+  if (name === '' || port < 1 || port > 65_535)
+    throw new HoldfastError(
+      'BAD_REQUEST',
+      `--host must be HOST:PORT with a port from 1 to 65535, not '${host}'`,
+    );
   const [ca, cert, key] = await Promise.all(
     ['ca.pem', 'cert.pem', 'key.pem'].map((file) => readFile(join(identity, file), 'utf8')),
   ).catch((cause: unknown) => {
@@ -84,8 +89,8 @@ async function remote(
   });
   // Certificates name cluster and role by URI, not hosts: the CA is what is checked.
   return {
-    host: host.slice(0, colon),
-    port: host.slice(colon + 1),
+    host: name,
+    port,
     ca,
     cert,
     key,
@@ -101,11 +106,14 @@ function unreachable(where: string, cause: NodeJS.ErrnoException): HoldfastError
   );
 }
 
-function parse(text: string): unknown {
+function parse(text: string, { host }: AdminTarget): unknown {
   try {
     return JSON.parse(text);
   } catch (cause) {
-    throw new HoldfastError('INTERNAL', 'the admin API did not answer with JSON', { cause });
+    if (host === undefined)
+      throw new HoldfastError('INTERNAL', 'the admin API did not answer with JSON', { cause });
+    const message = `${host} is not the admin API of a peer: that is the third of its ports (7402 by default); correct --host`;
+    throw new HoldfastError('BAD_REQUEST', message, { cause });
   }
 }
 

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { loadIdentity } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/protocol';
 import { LAUNCHER } from './context.ts';
 import { canonicalPath, isMounted, prepareMountTarget } from './mount-target.ts';
@@ -72,8 +73,8 @@ export function keeperArguments(
   ];
 }
 
-/** Throws one clear sentence when this process cannot mount there. */
-export function checkCanMount(mount: MountPoint, dataDirectory: string): void {
+/** Throws one clear sentence when this process cannot mount there, or could not show anything. */
+export async function checkCanMount(mount: MountPoint, dataDirectory: string): Promise<void> {
   if (process.getuid?.() !== 0)
     throw new HoldfastError('EPERM', 'mounting needs root; run it with sudo');
   try {
@@ -89,6 +90,7 @@ export function checkCanMount(mount: MountPoint, dataDirectory: string): void {
       `no cluster in ${dataDirectory}; run 'holdfast init' or 'holdfast join TOKEN' first`,
     );
   }
+  await loadIdentity(dataDirectory);
   if (keeperPid(mount) !== undefined && isMounted(mount.path)) {
     throw new HoldfastError(
       'CONFLICT',

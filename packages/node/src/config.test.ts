@@ -47,6 +47,11 @@ describe('configuration', () => {
   it.each([
     ['zonne: x', /unknown key 'zonne' in .*holdfast.yaml; did you mean 'zone'/],
     ['port: 70000', /wrong value '70000' for 'port' in .*: a whole number from 1 to 65531/],
+    ['bind: 1.2.3.999', /an IP address of this host/],
+    ["bind: ''", /an IP address of this host/],
+    ['probe-bind: here', /'probe-bind'.* an IP address/],
+    ['address: 0.0.0.0', /not the address of one host/],
+    ["zone: ''", /'zone'.*must not be empty/],
     ['port: 12x', /a whole number/],
     ['out-after: 10', /a duration .* such as 30s/],
     ['out-after: 10 minutes', /a duration/],

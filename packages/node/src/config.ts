@@ -1,9 +1,11 @@
 /** What a peer runs with: flags, then HOLDFAST_* variables, then the file, then what init or join wrote, then defaults. */
 import { readFileSync } from 'node:fs';
+import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { HoldfastError } from '@holdfast/protocol';
 import { parse as parseYaml } from 'yaml';
 import { z } from 'zod';
+import { checkOwnAddress } from './membership/addresses.ts';
 import { DATA_NAMES } from './membership/data-directory.ts';
 import type { PeerSettings } from './membership/identity.ts';
 import { REPAIR_DEFAULTS } from './repair/limits.ts';
@@ -14,21 +16,34 @@ const CONFIG_PATH = '/etc/holdfast/holdfast.yaml';
 const DATA_PATH = '/var/lib/holdfast';
 
 const LOG_LEVELS = ['error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
-const TEXT = z.union([z.string().min(1), z.number().transform(String)]);
+const TEXT = z.union(
+  [z.string().min(1, 'it must not be empty'), z.number().transform(String)],
+  'a text is needed',
+);
+const IP = z
+  .string('an IP address is needed')
+  .refine((text) => isIP(text) !== 0, 'an IP address of this host is needed, such as 0.0.0.0');
+const ADDRESS = TEXT.superRefine((text, context) => {
+  try {
+    checkOwnAddress(text);
+  } catch (error) {
+    context.addIssue({ code: 'custom', message: (error as Error).message });
+  }
+});
 
 /** Each key is a flag (--out-after), a variable (HOLDFAST_OUT_AFTER) and a key of the file (out-after). */
 const KEYS = {
   data: TEXT.transform(String).describe('data directory'),
   name: TEXT.describe("the peer's name; given at init or join, it must stay"),
-  address: TEXT.describe('host name or IP address that other hosts reach this one by'),
-  bind: TEXT.describe('IP address to listen on; all by default'),
+  address: ADDRESS.describe('host name or IP address that other hosts reach this one by'),
+  bind: IP.describe('IP address to listen on; all by default'),
   port: wholeNumber(1, 65_531).describe('first of the five ports'),
   zone: TEXT.describe('failure domain'),
   weight: z.coerce.number().positive().max(1_000_000).describe('relative share of data'),
   'log-level': z
     .enum(LOG_LEVELS, `one of ${LOG_LEVELS.join(', ')} is needed`)
     .describe('least important event that is logged'),
-  'probe-bind': TEXT.describe('IP address of /healthz, /readyz and /metrics in plain HTTP'),
+  'probe-bind': IP.describe('IP address of /healthz, /readyz and /metrics in plain HTTP'),
   'down-after': duration(1_000, 3_600_000).describe('silence after which a peer is down'),
   'out-after': duration(1_000, 30 * 86_400_000).describe(
     'time down after which data is copied elsewhere',

@@ -40,7 +40,7 @@ export function addMount(program: Command): void {
     .action(async (path: string | undefined, options: MountOptions, command: Command) => {
       const { dataDirectory, output } = contextOf(command);
       const mount = mountPoint(path ?? '/mnt/cluster');
-      checkCanMount(mount, dataDirectory);
+      await checkCanMount(mount, dataDirectory);
       const args = keeperArguments(mount, {
         dataDirectory,
         ...(options.wait === undefined ? {} : { waitMs: options.wait }),
@@ -61,7 +61,10 @@ export function addMount(program: Command): void {
       if (pid === undefined)
         throw new HoldfastError('NOT_FOUND', `nothing of Holdfast is mounted at ${mount.path}`);
       process.kill(pid, 'SIGTERM');
-      await until(() => keeperPid(mount) === undefined, `${mount.path} is still in use`);
+      await until(
+        () => keeperPid(mount) === undefined,
+        `${mount.path} is not yet unmounted, since something uses it or its cluster does not answer; it goes on by itself`,
+      );
       output.result({ unmounted: mount.path }, () => [`unmounted ${mount.path}`]);
     });
 }
@@ -101,7 +104,7 @@ async function until(holds: () => boolean, otherwise: string): Promise<void> {
   const deadline = performance.now() + CHANGE_MS_MAX;
   while (!holds()) {
     if (performance.now() > deadline)
-      throw new HoldfastError('DEADLINE', `${otherwise} after ${CHANGE_MS_MAX / 1000} s`);
+      throw new HoldfastError('DEADLINE', `after ${CHANGE_MS_MAX / 1000} s, ${otherwise}`);
     await sleep(POLL_MS);
   }
 }

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { loadIdentity } from '@holdfast/client';
 import type { Command } from 'commander';
 import { contextOf, LAUNCHER } from '../context.ts';
 import { canonicalPath, prepareMountTarget } from '../mount-target.ts';
@@ -32,6 +33,7 @@ export function addRun(program: Command): void {
       if (options.mount)
         prepareMountTarget(canonicalPath(options.mountPath), context.dataDirectory);
       await becomeMember(context.dataDirectory, command);
+      await loadIdentity(context.dataDirectory);
       const supervisor = new Supervisor((event, fields) =>
         console.error(JSON.stringify({ event, ...fields })),
       );

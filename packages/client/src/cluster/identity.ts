@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ClusterMap } from '@holdfast/protocol';
 import { HoldfastError, type NodeNumber } from '@holdfast/protocol';
-import type { TlsMaterial } from '@holdfast/wire';
+import { checkTlsMaterial, type TlsMaterial } from '@holdfast/wire';
 
 /** Who we are in a cluster, and where peers were last seen. */
 export interface ClientIdentity {
@@ -27,7 +27,7 @@ interface IdentityFile {
 /**
  * Reads a data directory written by `holdfast init` or `holdfast join`: identity/ and, when there,
  * map.json. Throws HoldfastError NOT_FOUND when the host is in no cluster, CORRUPT when files are
- * malformed, EACCES when they may not be read.
+ * malformed or do not belong together, EACCES when they may not be read.
  */
 export async function loadIdentity(dataDirectory: string): Promise<ClientIdentity> {
   const directory = join(dataDirectory, 'identity');
@@ -38,6 +38,7 @@ export async function loadIdentity(dataDirectory: string): Promise<ClientIdentit
     readText(join(directory, 'key.pem')),
   ]);
   const identity = parseJson<IdentityFile>(file, join(directory, 'identity.json'));
+  checkTlsMaterial({ ca, cert, key }, directory);
   const addresses = new Set(identity.addresses ?? []);
   for (const node of (await lastKnownMap(dataDirectory))?.nodes ?? []) {
     if (node.state !== 'out') addresses.add(node.wireAddress);

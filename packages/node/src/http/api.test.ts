@@ -250,6 +250,7 @@ describe('the admin API', () => {
     ['GET', '/v1/nodes/x', undefined, 400, 'BAD_REQUEST', /number/],
     ['GET', '/v1/nodes/77', undefined, 404, 'NOT_FOUND', /no peer 77/],
     ['DELETE', '/v1/nodes/1?force=true', undefined, 409, 'CONFLICT', /last peer/],
+    ['DELETE', '/v1/certificates/00', undefined, 404, 'NOT_FOUND', /32 hexadecimal/],
     ['DELETE', '/v1/certificates/xyz', undefined, 400, 'BAD_REQUEST', /hexadecimal/],
     ['GET', '/v2/what', undefined, 404, 'NOT_FOUND', /openapi.json/],
   ] as const)(

@@ -60,7 +60,7 @@ export async function listenProbes(
   try {
     await server.listen(at);
   } catch (cause) {
-    throw listenFailure(cause, at.host, at.port);
+    throw listenFailure(cause, at.host, at.port, '--probe-bind');
   }
   return { close: () => server.close() };
 }

@@ -10,6 +10,7 @@ import {
 import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import { parseDuration } from '../config.ts';
+import { isSerial } from '../membership/certificates.ts';
 import type { Registry } from '../membership/registry.ts';
 import type { VolumeSnapshots } from '../membership/snapshots.ts';
 import type { ClusterStatus } from '../membership/status.ts';
@@ -124,10 +125,13 @@ function addNodes(api: Api, { map, registry }: AdminOperations): void {
     '/v1/certificates/:serial',
     { schema: revoke, config: { roles: ADMINS } },
     async (request) => {
-      await registry.execute({
-        op: 'revoke-certificate',
-        serial: request.params.serial.toLowerCase(),
-      });
+      const serial = request.params.serial.toLowerCase();
+      if (/^[0-9a-f]+$/.test(serial) && !isSerial(serial))
+        throw new HoldfastError(
+          'NOT_FOUND',
+          `no certificate has the serial number ${serial}: they have 32 hexadecimal digits, the first from 4 to 7`,
+        );
+      await registry.execute({ op: 'revoke-certificate', serial });
       return {};
     },
   );

@@ -15,11 +15,9 @@ import {
 } from 'fastify-type-provider-zod';
 import { listenFailure } from '../membership/addresses.ts';
 import { verifyCertificate } from '../membership/certificates.ts';
+import { checkSocketPath } from '../membership/data-directory.ts';
 import { answerErrors, LIMITED } from './failures.ts';
 import { type AdminOperations, type Api, addRoutes } from './routes.ts';
-
-/** sun_path of unix(7) with its final zero. */
-const SOCKET_PATH_BYTES_MAX = 107;
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -88,12 +86,7 @@ export async function listenSocket(operations: AdminOperations, path: string): P
 
 /** Removes the socket of a process that died; one that is served is left alone. */
 async function claimSocket(path: string): Promise<void> {
-  if (Buffer.byteLength(path) > SOCKET_PATH_BYTES_MAX) {
-    throw new HoldfastError(
-      'BAD_CONFIG',
-      `the path ${path} has more than ${SOCKET_PATH_BYTES_MAX} bytes, too long for a socket; name a shorter one with --data`,
-    );
-  }
+  checkSocketPath(path);
   const isThere = await stat(path).then(
     () => true,
     () => false,

@@ -112,8 +112,13 @@ async function tryListen(host: string, port: number): Promise<void> {
   await new Promise((resolve) => server.close(resolve));
 }
 
-/** What to tell the user when listening failed. */
-export function listenFailure(cause: unknown, host: string, port: number): HoldfastError {
+/** What to tell the user when listening failed; `flag` chose the host. */
+export function listenFailure(
+  cause: unknown,
+  host: string,
+  port: number,
+  flag = '--bind',
+): HoldfastError {
   const code = (cause as NodeJS.ErrnoException).code;
   if (code === 'EADDRINUSE') {
     return new HoldfastError(
@@ -131,7 +136,7 @@ export function listenFailure(cause: unknown, host: string, port: number): Holdf
   }
   return new HoldfastError(
     'BAD_CONFIG',
-    `cannot listen on ${joinAddress(host, port)} (${code}); correct --bind`,
+    `cannot listen on ${joinAddress(host, port)} (${code}); correct ${flag}`,
     { cause },
   );
 }

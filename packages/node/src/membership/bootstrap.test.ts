@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import {
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -12,7 +13,7 @@ import {
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeEach, describe, expect, it } from 'vitest';
 import { freePorts, LOOPBACK } from '../testing/peers.ts';
 import { initCluster } from './bootstrap.ts';
 import { describeCertificate, verifyCertificate } from './certificates.ts';
@@ -116,5 +117,53 @@ describe('init', () => {
     const directory = fresh();
     await expect(init(directory, more)).rejects.toThrow(message);
     expect(existsSync(directory)).toBe(false);
+  });
+
+  it('is refused where the admin socket would have too long a path', async () => {
+    const directory = join(root, 'x'.repeat(110));
+    await expect(init(directory)).rejects.toThrow(/too long for a socket.*--data/);
+    expect(existsSync(directory)).toBe(false);
+  });
+});
+
+describe('an identity', () => {
+  let own: string;
+  let other: string;
+  beforeEach(async () => {
+    [own, other] = [fresh(), fresh()];
+    await init(own);
+    await init(other);
+  });
+  const file = (directory: string, name: string): string => join(directory, 'identity', name);
+
+  it.each([
+    ['without a key', ['key.pem'], '', /key\.pem is damaged/],
+    ['with half a certificate', ['cert.pem'], 'half', /cert\.pem is damaged/],
+    ['with the key of another', ['key.pem'], 'other', /key\.pem is not the key of cert\.pem/],
+    ['with the authority of another', ['ca.pem'], 'other', /not signed by ca\.pem/],
+    [
+      'with all three of another',
+      ['ca.pem', 'cert.pem', 'key.pem'],
+      'other',
+      /is for node 1 of cluster [0-9a-f]{32}, which identity\.json/,
+    ],
+    ['without its first file', ['identity.json'], 'none', /identity\.json is missing/],
+  ])('%s is refused with CORRUPT and the file', async (_, names, how, message) => {
+    for (const name of names) {
+      const path = file(own, name);
+      if (how === 'other') copyFileSync(file(other, name), path);
+      else if (how === 'none') rmSync(path);
+      else writeFileSync(path, how === 'half' ? readFileSync(path).subarray(0, 300) : '');
+    }
+    const refused = { code: 'CORRUPT', message: expect.stringMatching(message) };
+    await expect(readIdentity(own)).rejects.toMatchObject(refused);
+    await expect(init(own)).rejects.toMatchObject(refused);
+  });
+
+  it("is not made anew over a peer's data", async () => {
+    rmSync(join(own, 'identity'), { recursive: true });
+    mkdirSync(join(own, 'raft'));
+    await expect(init(own)).rejects.toThrow(/peer's data \(raft\), but .*identity is missing/);
+    expect(existsSync(join(own, 'identity'))).toBe(false);
   });
 });

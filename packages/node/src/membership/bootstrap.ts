@@ -22,6 +22,7 @@ import {
   newSerial,
 } from './certificates.ts';
 import {
+  checkSocketPath,
   DATA_NAMES,
   type DirectoryLock,
   ensureDirectory,
@@ -85,6 +86,7 @@ export async function initCluster(options: InitOptions): Promise<InitResult> {
       `a cluster has 1 to ${REGISTRY_LIMITS.volumeShardsMax} volume shards, not ${volumeShards}`,
     );
   }
+  checkSocketPath(join(dataDirectory, DATA_NAMES.adminSocket));
   await refuseMember(dataDirectory);
   await checkPortsFree(settings.address, Object.values(portsFrom(settings.port)));
   return withClaimed(dataDirectory, async () => {

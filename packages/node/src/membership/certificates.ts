@@ -170,6 +170,11 @@ export function newSerial(): string {
   return bytes.toString('hex');
 }
 
+/** Whether {@link newSerial} may have made it. */
+export function isSerial(text: string): boolean {
+  return /^[4-7][0-9a-f]{31}$/.test(text);
+}
+
 /** SHA-256 of a certificate's DER, 64 lower-case hexadecimal digits: what tokens name the cluster by. */
 export function certificateDigest(pem: string): string {
   return createHash('sha256').update(new X509Certificate(pem).raw).digest('hex');

@@ -23,6 +23,18 @@ export const DATA_NAMES = {
   adminSocket: 'admin.sock',
 } as const;
 
+/** sun_path of unix(7) with its final zero. */
+const SOCKET_PATH_BYTES_MAX = 107;
+
+/** Throws BAD_CONFIG when the admin socket in a data directory would have too long a path. */
+export function checkSocketPath(path: string): void {
+  if (Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX) return;
+  throw new HoldfastError(
+    'BAD_CONFIG',
+    `the path ${path} has more than ${SOCKET_PATH_BYTES_MAX} bytes, too long for a socket; name a shorter one with --data`,
+  );
+}
+
 /**
  * Whether the directory is there and of this or an older format. Throws NEWER_FORMAT, CONFLICT when
  * it holds something else, EACCES when it cannot be read. Changes nothing.

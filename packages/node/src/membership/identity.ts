@@ -3,9 +3,9 @@ import { existsSync } from 'node:fs';
 import { mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HoldfastError, type NodeNumber, type TokenRole } from '@holdfast/protocol';
-import type { TlsMaterial } from '@holdfast/wire';
+import { checkTlsMaterial, type TlsMaterial } from '@holdfast/wire';
 import { z } from 'zod';
-import type { KeyPair } from './certificates.ts';
+import { describeCertificate, type KeyPair } from './certificates.ts';
 import { DATA_NAMES } from './data-directory.ts';
 import { readIfPresent, syncDirectory, writeDurably } from './durable-files.ts';
 
@@ -75,10 +75,16 @@ const FILES = {
   started: 'started',
 } as const;
 
-/** Reads it; undefined when this host is in no cluster. Throws CORRUPT when a file is missing or malformed. */
+/**
+ * Reads it; undefined when this host is in no cluster. Throws CORRUPT when a file is missing or malformed,
+ * when the files do not belong together, or when there is a peer's data without any of them.
+ */
 export async function readIdentity(dataDirectory: string): Promise<Identity | undefined> {
   const directory = join(dataDirectory, DATA_NAMES.identity);
-  if (!existsSync(join(directory, FILES.identity))) return undefined;
+  if (!existsSync(directory)) {
+    refuseOrphans(dataDirectory);
+    return undefined;
+  }
   const file = (name: string): Promise<string> => readRequired(join(directory, name));
   const [json, ca, cert, key] = await Promise.all([
     file(FILES.identity),
@@ -91,6 +97,8 @@ export async function readIdentity(dataDirectory: string): Promise<Identity | un
     json,
     join(directory, FILES.identity),
   );
+  checkTlsMaterial({ ca, cert, key }, directory);
+  checkOwner({ ...rest, node }, cert, directory);
   const caKey = await readIfPresent(join(directory, FILES.caKey));
   const founding = await readIfPresent(join(directory, FILES.founding));
   return {
@@ -104,6 +112,33 @@ export async function readIdentity(dataDirectory: string): Promise<Identity | un
       ? {}
       : { founding: parse(FOUNDING, founding, join(directory, FILES.founding)) }),
   };
+}
+
+/** A peer's log belongs to its cluster: it must not be found under a new identity. */
+function refuseOrphans(dataDirectory: string): void {
+  const name = [DATA_NAMES.log, DATA_NAMES.state, DATA_NAMES.chunks].find((known) =>
+    existsSync(join(dataDirectory, known)),
+  );
+  if (name === undefined) return;
+  throw new HoldfastError(
+    'CORRUPT',
+    `${dataDirectory} holds a peer's data (${name}), but ${join(dataDirectory, DATA_NAMES.identity)} is missing; restore it, or name an empty directory with --data`,
+  );
+}
+
+/** Throws CORRUPT unless the certificate is for whom identity.json names. */
+function checkOwner(
+  owner: { clusterId: string; role: TokenRole; node: number | undefined },
+  cert: string,
+  directory: string,
+): void {
+  const { clusterId, role, node } = describeCertificate(cert).identity;
+  if (clusterId === owner.clusterId && role === owner.role && node === owner.node) return;
+  const who = `${role}${node === undefined ? '' : ` ${node}`} of cluster ${clusterId}`;
+  throw new HoldfastError(
+    'CORRUPT',
+    `${join(directory, FILES.cert)} is for ${who}, which ${FILES.identity} beside it is not; restore the files of one host together`,
+  );
 }
 
 async function readRequired(path: string): Promise<string> {

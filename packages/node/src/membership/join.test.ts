@@ -5,9 +5,10 @@ import { WireClient } from '@holdfast/wire';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { RpcClient } from '../rpc/client.ts';
 import { RPC } from '../rpc/messages.ts';
-import { eventually, TestCluster } from '../testing/peers.ts';
+import { eventually, freePorts, LOOPBACK, TestCluster } from '../testing/peers.ts';
 import { certificateDigest, describeCertificate } from './certificates.ts';
 import { readIdentity } from './identity.ts';
+import { joinCluster } from './join.ts';
 import { createToken } from './tokens.ts';
 
 let cluster: TestCluster;
@@ -124,6 +125,19 @@ describe('join', () => {
     });
     expect((await readIdentity(other.data('n1')))?.clusterId).toBe(other.made.clusterId);
     await other.close();
+  });
+
+  it('names the right port when another of that peer answers', async () => {
+    const args = { peer: wireAddress(), token: cluster.made.tokens.node, name: 'x' };
+    const dataDirectory = cluster.data('x');
+    const refused = joinCluster({
+      ...args,
+      dataDirectory,
+      address: LOOPBACK,
+      port: await freePorts(),
+    });
+    await expect(refused).rejects.toThrow(/not the port for joining.*--peer \(7400/);
+    expect(existsSync(dataDirectory)).toBe(false);
   });
 
   it('gives up when no peer answers, naming the address', async () => {

@@ -22,7 +22,7 @@ import {
   describeCertificate,
   renewalRequest,
 } from './certificates.ts';
-import { DATA_NAMES, inspectDirectory } from './data-directory.ts';
+import { checkSocketPath, DATA_NAMES, inspectDirectory } from './data-directory.ts';
 import { readIfPresent, writeDurably } from './durable-files.ts';
 import { type Identity, type PeerSettings, readIdentity, writeIdentity } from './identity.ts';
 import { saveMap } from './map-cache.ts';
@@ -72,8 +72,10 @@ export async function joinCluster(options: JoinOptions): Promise<JoinResult> {
   const { name, settings } = peerSettings(options);
   const member = await presentMember(dataDirectory, token, role);
   if (member !== undefined) return member;
-  if (role === 'node')
+  if (role === 'node') {
+    checkSocketPath(join(dataDirectory, DATA_NAMES.adminSocket));
     await checkPortsFree(settings.address, Object.values(portsFrom(settings.port)));
+  }
   const found = await firstAnswering(peers, token, options.waitMs ?? TRIES_MS_MAX);
   return withClaimed(dataDirectory, () =>
     joinThrough(found, { dataDirectory, token, role, name, settings, text: options.token }),
@@ -178,8 +180,16 @@ function shownAuthority(peer: { host: string; port: number }, address: string): 
     socket.once('timeout', () => fail());
     socket.once('secureConnect', () => {
       const { issuerCertificate } = socket.getPeerCertificate(true);
+      const speaksGrpc = socket.alpnProtocol === 'h2';
       socket.destroy();
-      if (issuerCertificate === undefined) {
+      if (issuerCertificate !== undefined && !speaksGrpc) {
+        reject(
+          new HoldfastError(
+            'BAD_REQUEST',
+            `${address} is not the port for joining; name the first of that peer's ports with --peer (${DEFAULT_PORT} by default)`,
+          ),
+        );
+      } else if (issuerCertificate === undefined) {
         reject(
           new HoldfastError(
             'BAD_REQUEST',
