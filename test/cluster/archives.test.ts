@@ -103,6 +103,33 @@ describe('volumes as archives', () => {
     expect(left.map(({ name }) => name)).toEqual(['then']);
   });
 
+  it('give single files and whole directories back out of snapshots, here and into volumes', async () => {
+    await done('snapshot', 'create', 'original@kept');
+    const here = join(scratch, 'out');
+    mkdirSync(here);
+    const into = `${here}/original@kept`;
+    expect(await done('snapshot', 'cp', 'original@kept', here)).toContain(`copied to ${into}: 27 `);
+    const kept = await seeTree(new DirectorySource(mounted('original')));
+    expect(await seeTree(new DirectorySource(into))).toEqual(kept);
+    await done('volume', 'create', 'target');
+    const told = await done('--json', 'snapshot', 'cp', 'original@kept/deep', 'target:/back');
+    expect(JSON.parse(told)).toMatchObject({ to: 'target:/back', directories: 3, warnings: 0 });
+    const deep = (tree: string) => seeTree(new DirectorySource(join(mounted(tree))));
+    expect((await deep('target')).get('back/er/est/leaf')).toEqual({
+      ...kept.get('deep/er/est/leaf'),
+      sameAs: 'back/er/est/leaf',
+    });
+    writeFileSync(join(mounted('target'), 'plain'), 'mine');
+    const plain = ['snapshot', 'cp', 'original@kept/plain', 'target:/'];
+    const refused = await holdfast(['--data', cluster.peer(0).dataDirectory, ...plain]);
+    expect(refused).toMatchObject({ status: 5, stderr: expect.stringMatching(/--overwrite/) });
+    expect(readFileSync(join(mounted('target'), 'plain'), 'utf8')).toBe('mine');
+    await done(...plain, '--overwrite');
+    expect(readFileSync(join(mounted('target'), 'plain'), 'utf8')).toBe('hello');
+    expect(readdirSync(mounted('target')).sort()).toEqual(['back', 'plain']);
+    expect(readdirSync(here)).toEqual(['original@kept']);
+  });
+
   it('refuse what cannot be, and leave nothing behind', async () => {
     const before = await volumes();
     const evil = join(scratch, 'evil.tar');
@@ -121,8 +148,19 @@ describe('volumes as archives', () => {
       [['import', 'new', join(scratch, 'original.tar.zst'), '--size', '200K'], 1, /quota/],
       [['import', 'copy', join(scratch, 'original.tar.zst')], 5, /not empty/],
     ];
-    for (const [args, status, text] of refusals) {
-      const ended = await here('volume', ...args);
+    const copies: typeof refusals = [
+      [['original@monday', scratch], 4, /no snapshot 'monday'/],
+      [['original@kept/not/there', scratch], 4, /not\/there is gone/],
+      [['original@kept/plain', 'nothing:/'], 4, /no volume 'nothing'/],
+      [['original@kept/plain', 'piped:/no/where'], 4, /no directory piped:\/no/],
+      [['original@kept/plain', 'piped:/.snapshots/then/x'], 1, /read-only/],
+    ];
+    const all = [
+      ...refusals.map((refusal) => ['volume', ...refusal] as const),
+      ...copies.map(([args, ...rest]) => ['snapshot', ['cp', ...args], ...rest] as const),
+    ];
+    for (const [kind, args, status, text] of all) {
+      const ended = await here(kind, ...args);
       expect(ended.stderr).toMatch(text);
       expect(ended.stderr).not.toMatch(/^\s+at /m);
       expect([args.join(' '), ended.status]).toEqual([args.join(' '), status]);

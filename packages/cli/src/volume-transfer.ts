@@ -29,7 +29,8 @@ export interface TransferReport {
   readonly signal: AbortSignal;
 }
 
-async function rootOf(fileSystem: FileSystem, name: string): Promise<NodeReference> {
+/** The root of a volume by its name. ENOENT. */
+export async function rootOf(fileSystem: FileSystem, name: string): Promise<NodeReference> {
   const list = { volume: ROOT_VOLUME, ino: ROOT_INODE };
   const text = Buffer.from(name, 'utf8').toString('latin1');
   const context = { uid: 0, gid: 0, pid: 0, requestId: 0 };

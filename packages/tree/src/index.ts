@@ -1,3 +1,6 @@
+export type { CopyPlace, CopyTarget } from './copy-place.ts';
+export { type CopyCounts, copyEntry } from './copy-tree.ts';
+export { DirectoryCopyPlace } from './directory-copy-place.ts';
 export { DirectorySink } from './directory-sink.ts';
 export { DirectorySource } from './directory-source.ts';
 export { type ByteRange, isSafeName, type TreeEntry, type Xattr } from './entry.ts';
@@ -9,6 +12,7 @@ export type {
   TreeSink,
 } from './sink.ts';
 export type { SourceEntry, SourceFile, TreeSource } from './source.ts';
+export { VolumeCopyPlace } from './volume-copy-place.ts';
 export { VolumeSink, type VolumeSinkOptions } from './volume-sink.ts';
 export { VolumeSource } from './volume-source.ts';
 export { VolumeStage } from './volume-stage.ts';

@@ -1,4 +1,5 @@
 /** The system calls that Node has no function for, through koffi. Paths are latin1 text. */
+import { HoldfastError } from '@holdfast/protocol';
 import koffi from 'koffi';
 
 const libc = koffi.load(null);
@@ -16,11 +17,16 @@ const cMknod = libc.func('int mknod(const uint8_t *path, uint32_t mode, uint64_t
 const cUtimens = libc.func(
   'int utimensat(int directory, const uint8_t *path, const uint8_t *times, int flags)',
 );
+const cFlock = libc.func('int flock(int fd, int operation)');
+const cSyncfs = libc.func('int syncfs(int fd)');
 const cSeek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
 
 const AT_FDCWD = -100;
 const AT_SYMLINK_NOFOLLOW = 0x100;
 const ENXIO = 6;
+const LOCK_EX_NB = 2 | 4;
+const ENOSYS = 38;
+const RENAME_FLAGS = { noreplace: 1, exchange: 2 } as const;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const NS_PER_S = 1_000_000_000n;
@@ -84,3 +90,33 @@ export function nextData(fd: number, offset: number): { start: number; end: numb
 
 /** errno of {@link nextData} when no data follows. */
 export const NO_DATA = -ENXIO;
+
+/** flock(2), exclusive, without waiting: whether nobody else has it. It ends with the descriptor. */
+export function lockAlone(fd: number): boolean {
+  return cFlock(fd, LOCK_EX_NB) === 0;
+}
+
+/** syncfs(2), beside the event loop. DISK_FAILED. */
+export function syncFileSystem(fd: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    cSyncfs.async(fd, (error: unknown, result: number) => {
+      if (error === null && result === 0) resolve();
+      else reject(new HoldfastError('DISK_FAILED', 'cannot bring the copy to disk'));
+    });
+  });
+}
+
+let cRename: ReturnType<typeof libc.func> | undefined;
+
+/** renameat2(2) with a flag: 0 or the negative errno, ENOSYS where the C library does not know it. */
+export function renameWith(from: string, to: string, flag: keyof typeof RENAME_FLAGS): number {
+  try {
+    cRename ??= libc.func(
+      'int renameat2(int from, const uint8_t *fromPath, int to, const uint8_t *toPath, uint32_t flags)',
+    );
+  } catch {
+    return -ENOSYS;
+  }
+  const paths = [AT_FDCWD, cString(from), AT_FDCWD, cString(to)] as const;
+  return orErrno(cRename(...paths, RENAME_FLAGS[flag]));
+}

@@ -135,6 +135,23 @@ export class VolumeSource implements TreeSource {
     return entryOf('', this.#root, attributes, { device: this.#device });
   }
 
+  /** What a path leads to, without following symbolic links: '' is the root. NOT_FOUND, ENOTDIR. */
+  async find(path: string): Promise<SourceEntry> {
+    if (path === '') return this.root();
+    let [name, node]: [string, NodeReference] = ['', this.#root];
+    let found: SourceEntry | undefined;
+    for (name of path.split('/')) {
+      const parent = node;
+      const answer = await this.#attempt(path, () =>
+        this.#fileSystem.lookup(parent, name, this.#context),
+      );
+      node = answer.node;
+      found = await this.#listed({ name, ...answer });
+    }
+    if (found !== undefined && node.volume === this.#root.volume) return found;
+    throw new HoldfastError('NOT_FOUND', `${path} is gone`, { detail: { path } });
+  }
+
   async *list(path: string, entry: SourceEntry): AsyncIterable<SourceEntry> {
     const node = path === '' ? this.#root : this.#nodeOf(entry);
     for (let cookie = 0; ; ) {

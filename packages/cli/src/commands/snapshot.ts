@@ -8,6 +8,7 @@ import { differenceLines, differenceValues } from '../snapshot-differences.ts';
 import { listSnapshots, type ShownSnapshot, snapshotRow } from '../snapshots.ts';
 import { stopReason } from '../stop-signal.ts';
 import { surrounded } from '../surrounding-commands.ts';
+import { addCopy } from './snapshot-copy.ts';
 import { addSchedule } from './snapshot-schedule.ts';
 
 /** `holdfast snapshot …` */
@@ -15,12 +16,13 @@ export function addSnapshot(program: Command): void {
   const snapshot = program
     .command('snapshot')
     .description(
-      'create, list, compare and remove snapshots of volumes, and have them made by a schedule',
+      'create, list, compare, copy from and remove snapshots of volumes, and have them made by a schedule',
     );
   addCreate(snapshot);
   addList(snapshot);
   addRemove(snapshot);
   addDiff(snapshot);
+  addCopy(snapshot);
   addSchedule(snapshot);
 }
 

@@ -1,0 +1,91 @@
+/** What is done with the hidden directories of a volume in which something is built. */
+import {
+  type FileSystem,
+  HoldfastError,
+  LIMITS,
+  type ListedEntry,
+  type NodeReference,
+  type RequestContext,
+} from '@holdfast/protocol';
+
+/** Names that are removed or moved at a time. */
+const STEPS_MAX = 16;
+
+function codeOf(error: unknown): string {
+  return error instanceof HoldfastError ? error.code : '';
+}
+
+/** Operations on directories of one volume, as root. `root`: where the stages lie. */
+export class StageFiles {
+  readonly fileSystem: FileSystem;
+  readonly root: NodeReference;
+
+  constructor(fileSystem: FileSystem, root: NodeReference) {
+    this.fileSystem = fileSystem;
+    this.root = root;
+  }
+
+  context(): RequestContext {
+    return { uid: 0, gid: 0, pid: 0, requestId: 0 };
+  }
+
+  async list(node: NodeReference): Promise<ListedEntry[]> {
+    const found: ListedEntry[] = [];
+    for (let cookie = 0; ; ) {
+      const count = LIMITS.directoryEntriesMax;
+      const page = await this.fileSystem.readDirectory(node, cookie, count, this.context());
+      found.push(...page.entries);
+      const last = page.entries.at(-1);
+      if (page.end || last === undefined) return found;
+      cookie = last.cookie;
+    }
+  }
+
+  /** Removes a directory of the root and all below it. */
+  async remove(parent: NodeReference, { name, node }: ListedEntry): Promise<void> {
+    const below = await this.list(node);
+    await inParallel(below, (entry) =>
+      entry.attributes.kind === 'directory'
+        ? this.remove(node, entry)
+        : this.fileSystem.unlink(node, entry.name, this.context()),
+    );
+    await this.fileSystem.removeDirectory(parent, name, this.context());
+  }
+
+  /** Moves all that a stage holds up into the root, and removes it. */
+  async moveUp({
+    name,
+    node,
+  }: {
+    readonly name: string;
+    readonly node: NodeReference;
+  }): Promise<void> {
+    await inParallel(await this.list(node), (entry) =>
+      this.fileSystem.rename(
+        { parent: node, name: entry.name },
+        { parent: this.root, name: entry.name },
+        'noreplace',
+        this.context(),
+      ),
+    );
+    await this.fileSystem.removeDirectory(this.root, name, this.context());
+  }
+
+  /** Marks a stage as somebody's, as long as the session lives. False when it is another's. */
+  async lock(node: NodeReference): Promise<boolean> {
+    const whole = { start: 0, end: Number.MAX_SAFE_INTEGER };
+    const lock = { family: 'flock', type: 'write', ...whole, owner: '1', pid: 0 } as const;
+    try {
+      await this.fileSystem.setLock(node, lock, { wait: false }, this.context());
+      return true;
+    } catch (error) {
+      if (codeOf(error) === 'EAGAIN') return false;
+      throw error;
+    }
+  }
+}
+
+async function inParallel<T>(items: readonly T[], step: (item: T) => Promise<void>): Promise<void> {
+  for (let at = 0; at < items.length; at += STEPS_MAX)
+    await Promise.all(items.slice(at, at + STEPS_MAX).map(step));
+}
