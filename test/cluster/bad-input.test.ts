@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import {
   cpSync,
   mkdirSync,
@@ -7,7 +8,7 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { createServer, type Server } from 'node:net';
+import { type AddressInfo, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -99,6 +100,8 @@ describe('bad input', () => {
       const data = ['--data', cluster.peer(0).dataDirectory];
       for (const host of ['foo', 'foo:bar', '127.0.0.1:99999', ':1'])
         expectRefusal(await holdfast([...data, '--host', host, 'status']), 2, /--host must be/);
+      const file = ['--data', join(data[1] ?? '', 'VERSION')];
+      expectRefusal(await holdfast([...file, 'status']), 2, /not a directory.*--data/);
     });
 
     it('does not remove a volume with files, and says how', async () => {
@@ -312,6 +315,8 @@ describe('bad input', () => {
         1,
         /root/,
       );
+      for (const command of ['status', 'run'])
+        expectRefusal(await runProgram('setpriv', [...args, command]), 1, /root/);
     });
 
     it('needs /dev/fuse', async () => {
@@ -332,6 +337,13 @@ describe('bad input', () => {
       expectRefusal(await here('mount', file), 2, /not a directory/);
       expectRefusal(await here('mount', cluster.peer(0).mountPath), 5, /already/);
       expectRefusal(await here('umount', join(scratch, 'nothing')), 4, /nothing/);
+      const metrics = (address: string) => here('mount', join(scratch, 'm'), '--metrics', address);
+      expectRefusal(await metrics('x'), 2, /HOST:PORT/);
+      const taken = createServer().listen(0, '127.0.0.1');
+      await once(taken, 'listening');
+      const { port } = taken.address() as AddressInfo;
+      expectRefusal(await metrics(`127.0.0.1:${port}`), 5, /is taken.*--metrics/);
+      taken.close();
     });
 
     it('hides nothing, and lies neither in another mount nor around its own data', async () => {

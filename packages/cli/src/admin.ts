@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { request as httpRequest, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fromWireError, HoldfastError, type WireError } from '@holdfast/protocol';
 
 /** Milliseconds for one call: longer than the cluster's own bounded wait of 30 s. */
@@ -98,7 +98,22 @@ async function remote(
   };
 }
 
+/** Bytes of sun_path of unix(7) without its final zero. */
+const SOCKET_PATH_BYTES_MAX = 107;
+
 function unreachable(where: string, cause: NodeJS.ErrnoException): HoldfastError {
+  if (cause.code === 'EACCES' || cause.code === 'EPERM')
+    return new HoldfastError('EACCES', `${where} may not be used; run it as root (sudo)`, {
+      cause,
+    });
+  if (cause.code === 'ENOTDIR')
+    return new HoldfastError('ENOTDIR', `${dirname(where)} is not a directory; correct --data`, {
+      cause,
+    });
+  if (where.startsWith('/') && Buffer.byteLength(where) > SOCKET_PATH_BYTES_MAX) {
+    const text = `the path ${where} has more than ${SOCKET_PATH_BYTES_MAX} bytes, too long for a socket; correct --data`;
+    return new HoldfastError('ENAMETOOLONG', text, { cause });
+  }
   return new HoldfastError(
     'UNREACHABLE',
     `no peer answers at ${where} (${cause.code ?? cause.message}); start it with 'holdfast run', or name another with --host`,

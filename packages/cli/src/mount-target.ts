@@ -100,7 +100,8 @@ function makeDirectory(path: string): void {
   } catch (cause) {
     if (cause instanceof HoldfastError) throw cause;
     const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new HoldfastError('BAD_REQUEST', `${path} cannot be made (${reason}); name another`, {
+    const text = `${path} cannot be made (${reason}); name another, or run it as root`;
+    throw new HoldfastError('BAD_REQUEST', text, {
       cause,
     });
   }

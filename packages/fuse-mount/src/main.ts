@@ -84,7 +84,11 @@ async function run(options: DaemonOptions): Promise<number> {
     wishes: { clusterLocks: true },
     observer: new LoggingObserver(metrics, log),
   });
-  if (options.metrics !== undefined) await metrics.serve(options.metrics);
+  // Programs use the mount: it does not end for want of a port that somebody took while it restarted.
+  if (options.metrics !== undefined)
+    await metrics
+      .serve(options.metrics)
+      .catch((error: Error) => log.error({ event: 'metrics.failed', error: error.message }));
   log.info({ event: 'mount.served', mountpoint: options.mountpoint, openFiles: server.openFiles });
   const handover = new Promise<'handover'>((resolve) => {
     process.once('SIGTERM', () => resolve('handover'));

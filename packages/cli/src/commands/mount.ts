@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { HoldfastError } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
+import { checkListen, parseListen } from '../listen-address.ts';
 import {
   checkCanMount,
   keeperArguments,
@@ -36,11 +37,12 @@ export function addMount(program: Command): void {
       'how long operations wait for a quorum, 0 for ever (default 30000)',
       parseCount('--wait', 0, 86_400_000),
     )
-    .option('--metrics <host:port>', "serve the mount's own metrics there")
+    .option('--metrics <host:port>', "serve the mount's own metrics there", parseListen)
     .action(async (path: string | undefined, options: MountOptions, command: Command) => {
       const { dataDirectory, output } = contextOf(command);
       const mount = mountPoint(path ?? '/mnt/cluster');
       await checkCanMount(mount, dataDirectory);
+      if (options.metrics !== undefined) await checkListen('--metrics', options.metrics);
       const args = keeperArguments(mount, {
         dataDirectory,
         ...(options.wait === undefined ? {} : { waitMs: options.wait }),

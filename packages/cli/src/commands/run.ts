@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { loadIdentity } from '@holdfast/client';
+import { HoldfastError } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import { contextOf, LAUNCHER } from '../context.ts';
 import { canonicalPath, prepareMountTarget } from '../mount-target.ts';
@@ -30,8 +31,11 @@ export function addRun(program: Command): void {
     .action(async (options: RunOptions, command: Command) => {
       const context = contextOf(command);
       // Before anything is begun or joined: a part that cannot start would be tried again for ever.
-      if (options.mount)
+      if (options.mount) {
+        if (process.getuid?.() !== 0)
+          throw new HoldfastError('EPERM', 'mounting needs root; run it with sudo, or --no-mount');
         prepareMountTarget(canonicalPath(options.mountPath), context.dataDirectory);
+      }
       await becomeMember(context.dataDirectory, command);
       await loadIdentity(context.dataDirectory);
       const supervisor = new Supervisor((event, fields) =>
