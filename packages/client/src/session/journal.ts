@@ -83,7 +83,8 @@ export class MemoryJournal implements RequestJournal {
     outstanding: readonly (readonly [number, number])[],
   ): void {
     this.session = session;
-    this.#next = next;
+    // A process that was killed before its first request has set no numbers aside; 0 is none.
+    this.#next = Math.max(next, SEQUENCES_PER_REQUEST);
     for (const [id, base] of [...outstanding].sort((a, b) => a[1] - b[1])) {
       this.#outstanding.set(id, base);
       this.#inherited.add(id);

@@ -58,6 +58,8 @@ class Shard {
     }
     if (method !== 'meta.execute') return { header: {} as T, retried: false };
     const { command } = header as { command: Command };
+    // As the decoder of commands does.
+    if (command.sequence < 1) throw new HoldfastError('BAD_REQUEST', "'sequence' is from 1");
     if (command.operation.op !== 'open-session') {
       this.commands.push(command);
       await this.before(command);
@@ -129,6 +131,13 @@ describe('Session', () => {
     await expect(second.execute(ADDRESS, create('f'), request(10))).rejects.toMatchObject({
       code: 'EEXIST',
     });
+  });
+
+  it('counts from above 0 when an earlier process ended before its first request', async () => {
+    const { id } = killed(begin(new FileJournal(directory)));
+    const second = begin(new FileJournal(directory));
+    expect(await second.execute(ADDRESS, create('f'), request(2))).toMatchObject({ created: true });
+    expect(second.id).toBe(id);
   });
 
   it('forgets a request once it is answered, and what nobody asks for again after a restart', async () => {
