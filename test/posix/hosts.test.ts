@@ -33,7 +33,7 @@ describe('two hosts', () => {
       { probe: two, path: path(1, 'fsx') },
     ];
     // A mapping is coherent across hosts at msync and lock boundaries only.
-    await useAtRandom(users, { rounds: 300, mapping: false });
+    await useAtRandom(users, { rounds: 300 });
   });
 
   it('see each name as soon as the other has made, moved or removed it', async () => {

@@ -1,7 +1,9 @@
+import { constants } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import type { RequestContext } from '@holdfast/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Mounted } from './support/mounted.ts';
+import { Probe } from './support/probe.ts';
 
 /** Longer than a test: what is seen anew was invalidated, and did not expire. */
 const VALID_MS = 6_000;
@@ -90,5 +92,63 @@ describe('what the kernel was told to believe', () => {
     }
     await writing;
     expect(Buffer.compare(await fs.readFile(mounted.path('f')), bytes)).toBe(0);
+  });
+});
+
+describe('pages of a mapped file', () => {
+  let mounted: Mounted;
+  let probe: Probe;
+  let fd: number;
+  let map: number;
+  let requests = 1;
+  beforeEach(async () => {
+    mounted = await Mounted.start();
+    probe = new Probe();
+    await fs.writeFile(mounted.path('f'), 'a'.repeat(4096));
+    fd = await probe.call('open', mounted.path('f'), constants.O_RDWR);
+    map = await probe.call('mmap', fd, 4096);
+  });
+  afterEach(async () => {
+    await probe?.close();
+    await mounted?.close();
+  });
+
+  const first = async () => Buffer.from(await probe.call('mapped', map, 1)).toString();
+  /** As another host would: the kernel here is not told. */
+  async function writeElsewhere(letter: string): Promise<void> {
+    requests += 2;
+    const context = { uid: 0, gid: 0, pid: 0, requestId: 2 ** 40 + requests };
+    const volume = await mounted.fileSystem.lookup({ volume: 0, ino: 1 } as never, 'v');
+    const { node } = await mounted.fileSystem.lookup(volume.node, 'f');
+    const options = { append: false, killPrivileges: false };
+    await mounted.fileSystem.write(node, 0, Buffer.from(letter), options, context);
+  }
+
+  it.each([
+    ['a lock', () => probe.call('lock', fd, 'set', 'write', 0, 0)],
+    ['a flock', () => probe.call('flock', fd, 2)],
+    ['msync', () => probe.call('msync', map)],
+    ['fsync', () => probe.call('fsync', fd)],
+    ['an open', () => probe.call('open', mounted.path('f'), constants.O_RDONLY)],
+  ] as const)('that nobody protects are read anew after %s', async (_, act) => {
+    mounted.fileSystem.believed = false;
+    expect(await first()).toBe('a');
+    await writeElsewhere('b');
+    await act();
+    expect(await first()).toBe('b');
+  });
+
+  it('that nobody protects are read anew after a while', async () => {
+    mounted.fileSystem.believed = false;
+    expect(await first()).toBe('a');
+    await writeElsewhere('b');
+    await expect.poll(first, { timeout: 60_000, interval: 50 }).toBe('b');
+  });
+
+  it('stay when somebody would tell of a change', async () => {
+    expect(await first()).toBe('a');
+    await writeElsewhere('b');
+    await probe.call('lock', fd, 'set', 'write', 0, 0);
+    expect(await first()).toBe('a');
   });
 });

@@ -41,7 +41,7 @@ const SIZES = { nlink: 1, size: 0, allocatedBytes: 0, rdev: 0 };
 const ATTRIBUTES = { ino: 2, kind: 'file', mode: 0o644, uid: 0, gid: 0, ...SIZES, ...TIMES };
 
 /** Methods that are told something and do nothing. */
-const NOTICES: ReadonlySet<string> = new Set(['onInvalidate', 'answered', 'resumed']);
+const NOTICES: ReadonlySet<string> = new Set(['onInvalidate', 'isBelieved', 'answered', 'resumed']);
 
 /** A file system whose every method does the same. */
 function everyMethod(run: (context: RequestContext | undefined) => unknown): FileSystem {

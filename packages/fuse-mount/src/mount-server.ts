@@ -22,6 +22,7 @@ import type { InitRequest, RequestHeader } from './kernel/requests.ts';
 import { MOUNT_LIMITS } from './limits.ts';
 import { LockOwners } from './lock-owners.ts';
 import { LostRequests } from './lost-requests.ts';
+import { MappedPages } from './mapped-pages.ts';
 import { PendingRequest } from './pending-request.ts';
 import { loadInit, type SavedInit, STATE_FILE, saveInit, Watermark } from './restart.ts';
 
@@ -56,6 +57,7 @@ export class MountServer {
   readonly #handles: OpenHandles;
   readonly #lockOwners: LockOwners;
   readonly #invalidator: Invalidator;
+  readonly #mappedPages: MappedPages;
   #state: MountState | undefined;
   #isResuming = false;
   #watermark: Watermark | undefined;
@@ -78,6 +80,11 @@ export class MountServer {
       handles: this.#handles,
       isRestart: saved !== undefined,
       nowMs: () => performance.now(),
+    });
+    this.#mappedPages = new MappedPages({
+      isBelieved: ({ volume }) => options.fileSystem.isBelieved(volume),
+      drop: (node) => this.#invalidator.invalidate({ what: 'inode', node }),
+      onFailure: (error) => options.observer.onProblem?.('pages.kept', { error }),
     });
     const ending = Promise.withResolvers<void>();
     this.ended = ending.promise;
@@ -145,6 +152,7 @@ export class MountServer {
       handles: this.#handles,
       lockOwners: this.#lockOwners,
       invalidator: this.#invalidator,
+      mappedPages: this.#mappedPages,
       openReplyFlags: hasDirectIo(agreement) ? OPEN_REPLY.directIo : 0,
     };
   }
@@ -154,7 +162,10 @@ export class MountServer {
     this.#agree(agreement, { isRestart: true });
     this.#isResuming = true;
     const { fileSystem } = this.#options;
-    for (const [, { node, write }] of this.#handles.entries()) fileSystem.reopen(node, { write });
+    for (const [, { node, write }] of this.#handles.entries()) {
+      fileSystem.reopen(node, { write });
+      this.#mappedPages.suspect(node); // of what its predecessor gave the kernel nothing is known
+    }
     // It may have died between writing INIT's outcome down and answering.
     this.#channel.reply({ requestId, isResent: false }, encodeAgreement(agreement));
     if (hasResend(agreement)) this.#channel.notifyNow(encodeResend());
@@ -191,6 +202,7 @@ export class MountServer {
   #closeFiles(): void {
     this.#handles.close();
     this.#lockOwners.close();
+    this.#mappedPages.close();
     this.#watermark?.close();
     this.#watermark = undefined;
     this.#lost = undefined;

@@ -183,6 +183,11 @@ export interface FileSystem {
    * forgotten.
    */
   resumed(isUnderWay: (requestId: number) => boolean): void;
+  /**
+   * Whether what is read of a volume now may be believed until {@link onInvalidate} tells otherwise; of a
+   * snapshot always.
+   */
+  isBelieved(volume: VolumeNumber): boolean;
   /** What the kernel was told to believe must be dropped: the mount invalidates and then resolves. Asynchronous by nature (fuse.md: never before a reply). */
   onInvalidate(listener: (what: Invalidation) => Promise<void>): void;
   close(): Promise<void>;

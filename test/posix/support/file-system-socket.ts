@@ -89,6 +89,7 @@ export function connectFileSystem(path: string): FileSystem {
   };
   const local: Record<string, unknown> = {
     onInvalidate: () => {},
+    isBelieved: () => false,
     resumed: () => {},
     close: async () => socket.destroy(),
   };

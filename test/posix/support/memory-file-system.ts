@@ -374,6 +374,13 @@ export class MemoryFileSystem implements FileSystem {
     return { totalBytes: 2 ** 40, freeBytes: 2 ** 39, totalInodes: 2 ** 20, freeInodes: 2 ** 19 };
   }
 
+  /** Whether all volumes are believed. */
+  believed = true;
+
+  isBelieved(): boolean {
+    return this.believed;
+  }
+
   onInvalidate(listener: (what: Invalidation) => Promise<void>): void {
     this.#invalidate = listener;
   }

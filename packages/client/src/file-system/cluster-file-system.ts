@@ -378,6 +378,10 @@ export class ClusterFileSystem implements FileSystem {
     this.#session.resumed(isUnderWay);
   }
 
+  isBelieved(volume: VolumeNumber): boolean {
+    return this.#metadata.isHeld(volume);
+  }
+
   onInvalidate(listener: (what: Invalidation) => Promise<void>): void {
     this.#listeners.push(listener);
   }

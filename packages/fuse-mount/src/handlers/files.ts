@@ -12,7 +12,7 @@ const EMPTY = { data: [] } as const;
 
 /** Handlers of open files. */
 export const FILE_HANDLERS: HandlerTable<Files> = {
-  open: async ({ openFlags }, request, { fileSystem, handles, openReplyFlags }) => {
+  open: async ({ openFlags }, request, { fileSystem, handles, mappedPages, openReplyFlags }) => {
     const handle = request.requestId;
     // Sent again after the open was done and journalled, but before its answer left.
     if (handles.get(handle) === undefined) {
@@ -21,6 +21,7 @@ export const FILE_HANDLERS: HandlerTable<Files> = {
       await fileSystem.open(request.node, { write, truncate }, request);
       handles.opened(handle, { node: request.node, write });
     }
+    await mappedPages.refresh(request.node);
     return encodeOpen(handle, openReplyFlags);
   },
 
@@ -40,11 +41,11 @@ export const FILE_HANDLERS: HandlerTable<Files> = {
     return encodeCreated(answer, handle, state.openReplyFlags);
   },
 
-  read: async ({ offset, length }, request, { fileSystem }) => {
+  read: async ({ offset, length, isForCache }, request, { fileSystem, mappedPages }) => {
     const room = Math.min(length, LIMITS.ioBytesMax, LIMITS.fileBytesMax - offset);
     if (!(room > 0)) return EMPTY;
-    const data = await fileSystem.read(request.node, offset, room, request);
-    return { data };
+    const read = () => fileSystem.read(request.node, offset, room, request);
+    return { data: await (isForCache ? mappedPages.pageIn(request.node, read) : read()) };
   },
 
   write: async ({ offset, bytes, openFlags, writeFlags }, request, { fileSystem }) => {
@@ -68,8 +69,10 @@ export const FILE_HANDLERS: HandlerTable<Files> = {
     return done();
   },
 
-  fsync: async ({ dataOnly }, request, { fileSystem }) => {
+  fsync: async ({ dataOnly }, request, { fileSystem, mappedPages }) => {
     await fileSystem.sync(request.node, { dataOnly }, request);
+    // For msync(2): its own pages have been written back before.
+    await mappedPages.refresh(request.node);
     return done();
   },
 

@@ -6,6 +6,7 @@ import type { Invalidator } from '../invalidate.ts';
 import { emptyReply, encodeAttributes, encodeEntry } from '../kernel/encode.ts';
 import type { BodyOf, OperationName } from '../kernel/requests.ts';
 import type { LockOwners } from '../lock-owners.ts';
+import type { MappedPages } from '../mapped-pages.ts';
 import type { PendingRequest } from '../pending-request.ts';
 
 /** What all handlers of one mount share. */
@@ -14,6 +15,7 @@ export interface MountState {
   readonly handles: OpenHandles;
   readonly invalidator: Invalidator;
   readonly lockOwners: LockOwners;
+  readonly mappedPages: MappedPages;
   /** Flags of every OPEN reply (OPEN_REPLY). */
   readonly openReplyFlags: number;
 }

@@ -23,5 +23,7 @@ async function setLock(
   const isLocking = lock.type !== 'unlock';
   if (isLocking && lock.family === 'posix') state.lockOwners.locking(request.node, lock.owner);
   await state.fileSystem.setLock(request.node, lock, { wait: wait && isLocking }, request);
+  // Who has the lock sees what its last owner left, in a mapping too.
+  if (isLocking) await state.mappedPages.refresh(request.node);
   return done();
 }

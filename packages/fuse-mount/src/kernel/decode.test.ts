@@ -35,8 +35,8 @@ const NODE = { volume: 9, ino: 2 ** 33 + 1 };
 const NODE_ID = u64((9n << 40n) | (2n ** 33n + 1n));
 const MAX = Number.MAX_SAFE_INTEGER;
 const NO_END = 2n ** 63n - 1n;
-const READ_BODY = (offset: bigint | number) =>
-  u64(3) + u64(offset) + u32(4096) + u32(0) + u64(0) + u32(0) + u32(0);
+const READ_BODY = (offset: bigint | number, flags: number) =>
+  u64(3) + u64(offset) + u32(4096) + u32(flags) + u64(9) + u32(0) + u32(0);
 const SETATTR_BODY = (valid: number) =>
   [
     u32(valid) + u32(0) + u64(3) + u64(8192) + u64(1),
@@ -127,12 +127,23 @@ const CASES: readonly Case[] = [
     u32(0o301) + u32(0o100640) + u32(0o22) + u32(0) + text('new'),
     { op: 'create', name: 'new', mode: 0o640, openFlags: 0o301, killPrivileges: false },
   ],
-  ['READ', OPCODE.read, READ_BODY(MAX), { op: 'read', handle: 3, offset: MAX, length: 4096 }],
+  [
+    'READ',
+    OPCODE.read,
+    READ_BODY(MAX, 2),
+    { op: 'read', handle: 3, offset: MAX, length: 4096, isForCache: false },
+  ],
   [
     'READ beyond every file',
     OPCODE.read,
-    READ_BODY(2n ** 53n),
-    { op: 'read', handle: 3, offset: Number.POSITIVE_INFINITY, length: 4096 },
+    READ_BODY(2n ** 53n, 0),
+    {
+      op: 'read',
+      handle: 3,
+      offset: Number.POSITIVE_INFINITY,
+      length: 4096,
+      isForCache: true,
+    },
   ],
   [
     'WRITE',
@@ -225,13 +236,13 @@ const CASES: readonly Case[] = [
   [
     'READDIR',
     OPCODE.readdir,
-    READ_BODY(2n ** 53n + 1n),
+    READ_BODY(2n ** 53n + 1n, 2),
     { op: 'readdir', handle: 3, offset: 2n ** 53n + 1n, length: 4096 },
   ],
   [
     'READDIRPLUS',
     OPCODE.readdirplus,
-    READ_BODY(0),
+    READ_BODY(0, 2),
     { op: 'readdirplus', handle: 3, offset: 0n, length: 4096 },
   ],
   [

@@ -9,6 +9,7 @@ import {
   LOCK_IS_FLOCK,
   LOCK_TYPE,
   OPEN_KILL_PRIVILEGES,
+  READ_FLAG,
   SETATTR_FLAG,
 } from './flags.ts';
 import { nodeOf } from './node-id.ts';
@@ -211,8 +212,10 @@ function decodeRead(reader: RequestReader): RequestBody {
   const handle = reader.safe();
   const offset = reader.clamped();
   const length = reader.u32();
-  reader.skip(4 + 8 + 8); // read flags, lock owner, open flags, padding
-  return { op: 'read', handle, offset, length };
+  // The owner of locks is only named by programs that read past the page cache.
+  const isForCache = (reader.u32() & READ_FLAG.lockOwner) === 0;
+  reader.skip(8 + 8); // lock owner, open flags, padding
+  return { op: 'read', handle, offset, length, isForCache };
 }
 
 function decodeWrite(reader: RequestReader): RequestBody {

@@ -46,6 +46,11 @@ export const SETATTR_FLAG = {
   killPrivileges: 1 << 11,
 } as const;
 
+/** Flags of READ. */
+export const READ_FLAG = {
+  lockOwner: 1 << 1,
+} as const;
+
 /** Flags of WRITE. */
 export const WRITE_FLAG = {
   /** Written back from the page cache: uid and pid mean nothing, O_APPEND does not apply. */

@@ -88,6 +88,8 @@ export type RequestBody =
       readonly handle: number;
       readonly offset: number;
       readonly length: number;
+      /** What is read stays in the kernel's page cache, for a file that is mapped, until it is dropped there. */
+      readonly isForCache: boolean;
     }
   | {
       readonly op: 'readdir' | 'readdirplus';

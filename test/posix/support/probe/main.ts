@@ -26,6 +26,7 @@ const cCopyFileRange = libc.func(
 );
 
 const AT_FDCWD = -100;
+const mappings: { readonly address: unknown; readonly length: number }[] = [];
 /** Of two names for a number, the one that Node's own errors use. */
 const NAMES = new Map(
   Object.entries(constants.errno)
@@ -117,6 +118,21 @@ const CALLS = {
     checked(cMsync(address, length, 4));
     checked(cMunmap(address, length));
     return before;
+  },
+  /** Maps a file shared and for good; answers a number that stands for the mapping. */
+  mmap: (fd: number, length: number) => {
+    const address = cMmap(null, length, 3, 1, fd, 0) as unknown;
+    if (koffi.address(address) === 2n ** 64n - 1n) throw new CallError(koffi.errno());
+    return mappings.push({ address, length }) - 1;
+  },
+  /** The first bytes of a mapping, as the processor finds them. */
+  mapped: (mapping: number, length: number) => {
+    const { address } = mappings[mapping]!;
+    return Buffer.from(Buffer.from(koffi.view(address, length)));
+  },
+  msync: (mapping: number) => {
+    const { address, length } = mappings[mapping]!;
+    return checked(cMsync(address, length, 4));
   },
   copyFileRange: (from: number, to: number, length: number) =>
     checked(Number(cCopyFileRange(from, null, to, null, length, 0))),

@@ -11,8 +11,10 @@ import {
   type RequestContext,
   ROOT_INODE,
   ROOT_VOLUME,
+  SNAPSHOT_NUMBERS_FROM,
   SNAPSHOTS_INODE,
   type SpaceAnswer,
+  type VolumeNumber,
 } from '@holdfast/protocol';
 import { type ReadOnlyPlace, readOnly } from './read-only-place.ts';
 import { SNAPSHOTS_NAME } from './snapshot-list.ts';
@@ -300,6 +302,10 @@ export class BrowsableFileSystem implements FileSystem {
 
   resumed(isUnderWay: (requestId: number) => boolean): void {
     this.#live.resumed(isUnderWay);
+  }
+
+  isBelieved(volume: VolumeNumber): boolean {
+    return volume >= SNAPSHOT_NUMBERS_FROM || this.#live.isBelieved(volume);
   }
 
   onInvalidate(listener: (what: Invalidation) => Promise<void>): void {
