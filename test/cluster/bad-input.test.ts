@@ -251,6 +251,17 @@ describe('bad input', () => {
       expect(contents(directory)).toEqual(before);
     });
 
+    it.each([
+      ['full', 'dd if=/dev/zero of=fill bs=4k 2>/dev/null', /no room.*--data/],
+      ['read-only', 'mount -o remount,ro .', /read-only.*--data/],
+    ])('refuses a disk that is %s', async (_, spoil, text) => {
+      const directory = fresh();
+      mkdirSync(directory, { recursive: true });
+      const script = `mount -t tmpfs -o size=64k none "$1" && cd "$1" && mkdir d && ${spoil}; exec "$0" --data "$1/d" init --address 127.0.0.1 --port 19700`;
+      const ended = await runProgram('unshare', ['-m', 'sh', '-c', script, LAUNCHER, directory]);
+      expectRefusal(ended, 1, text);
+    });
+
     it('refuses a damaged identity', async () => {
       const directory = fresh();
       await holdfast([

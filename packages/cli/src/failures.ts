@@ -33,6 +33,25 @@ const BY_CODE: Partial<Record<ErrorCode, number>> = {
   PORT_IN_USE: EXIT.conflict,
 };
 
+/** What to do about an error of the operating system that nobody on the way had a better word for. */
+const WAYS_OUT = {
+  ENOSPC: 'make room on that disk',
+  EDQUOT: 'make room, or raise the quota',
+  EROFS: 'that file system is mounted read-only: make it writable',
+  EACCES: 'run it as root (sudo)',
+  EPERM: 'run it as root (sudo)',
+} as const;
+
+/** An error of the operating system under its own code, with the way out; others as they are. */
+export function asKnown(error: unknown): unknown {
+  if (!(error instanceof Error) || error instanceof HoldfastError) return error;
+  const { code = '' } = error as NodeJS.ErrnoException;
+  const [known] = Object.entries(WAYS_OUT).filter(([name]) => name === code);
+  if (known === undefined) return error;
+  const [name, way] = known as [keyof typeof WAYS_OUT, string];
+  return new HoldfastError(name, `${error.message}; ${way}`, { cause: error });
+}
+
 /** The exit status for an error. */
 export function exitStatusOf(error: unknown): number {
   if (error instanceof HoldfastError) return BY_CODE[error.code] ?? EXIT.failure;

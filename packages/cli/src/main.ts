@@ -1,6 +1,6 @@
 import { HoldfastError } from '@holdfast/protocol';
 import { CommanderError } from 'commander';
-import { describeFailure, EXIT, exitStatusOf, failureAsJson } from './failures.ts';
+import { asKnown, describeFailure, EXIT, exitStatusOf, failureAsJson } from './failures.ts';
 import { makeProgram } from './program.ts';
 
 const json = process.argv.includes('--json');
@@ -12,7 +12,7 @@ try {
     // Printed already: asked for it is an answer, in place of a command that is missing it is not.
     process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
   } else {
-    const known = error instanceof CommanderError ? usageError(error) : error;
+    const known = error instanceof CommanderError ? usageError(error) : asKnown(error);
     console.error(json ? failureAsJson(known) : `holdfast: ${describeFailure(known)}`);
     process.exitCode = exitStatusOf(known);
   }

@@ -1,6 +1,6 @@
 /** The data directory as a whole: whose it is, of which version, and who uses it now. */
 import { existsSync } from 'node:fs';
-import { readdir, stat } from 'node:fs/promises';
+import { access, constants, readdir, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HoldfastError } from '@holdfast/protocol';
 import { isUnfinishedLevel, openDurableLevel } from '../durable-level.ts';
@@ -142,10 +142,25 @@ export async function lockDirectory(path: string): Promise<DirectoryLock> {
         { cause },
       );
     }
-    throw new HoldfastError(
-      'EACCES',
-      `cannot lock ${path} (${reason.code ?? 'unknown'}); run as root or name another with --data`,
-      { cause },
-    );
+    throw await lockFailure(path, reason.code ?? 'unknown', cause);
   }
+}
+
+/** LevelDB tells of a failure of the disk in words only: what is the matter is looked for. */
+async function lockFailure(path: string, code: string, cause: unknown): Promise<HoldfastError> {
+  const refused = await access(path, constants.W_OK).then(
+    () => undefined,
+    (error: NodeJS.ErrnoException) => error.code,
+  );
+  if (refused === 'EROFS') {
+    const text = `${path} is mounted read-only; make it writable, or name another with --data`;
+    return new HoldfastError('EROFS', text, { cause });
+  }
+  const room = await statfs(path).catch(() => undefined);
+  if (refused === undefined && room !== undefined && room.blocks > 0 && room.bavail === 0) {
+    const text = `no room on the disk of ${path}; make some, or name another with --data`;
+    return new HoldfastError('ENOSPC', text, { cause });
+  }
+  const text = `cannot lock ${path} (${refused ?? code}); run as root or name another with --data`;
+  return new HoldfastError('EACCES', text, { cause });
 }
