@@ -230,6 +230,20 @@ describe('a copy into a directory of this host', () => {
     expect(await place.names()).toEqual(['first', 'second']);
   });
 
+  it('begins beside others that remove what a dead one left, at the same moment', async () => {
+    const place = PLACES.directory!();
+    for (const digit of '0123456789') {
+      await place.makeDirectory(`${LEFTOVER.slice(0, -1)}${digit}`);
+      await writeFile(join(scratch, 'copies', `${LEFTOVER.slice(0, -1)}${digit}`, 'f'), digit);
+    }
+    const all = ['a', 'b', 'c', 'd', 'e', 'f'].map((name) => place.begin({ name }));
+    for (const making of await Promise.all(all)) {
+      await fill(making);
+      await making.publish();
+    }
+    expect(await place.names()).toEqual(['a', 'b', 'c', 'd', 'e', 'f']);
+  });
+
   it('can be entered by nobody else before it is complete', async () => {
     const making = await PLACES.directory!().begin({ name: 'd' });
     const [name] = await readdir(join(scratch, 'copies'));

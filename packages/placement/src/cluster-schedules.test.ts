@@ -118,9 +118,12 @@ describe('the snapshot schedule of a volume', () => {
     const bench = new Bench();
     bench.create({});
     bench.set(HOURLY);
-    for (const policy of [{}, HOURLY, { snapshotSchedule: '0 * * * *' }])
+    const { snapshotSchedule, snapshotKeep } = HOURLY;
+    const [schedule, keep] = [{ snapshotSchedule }, { snapshotKeep }];
+    for (const policy of [{}, HOURLY, schedule, keep])
       expect(bench.create(policy)).toMatchObject({ ok: true, answer: { changed: false } });
-    for (const policy of [{ snapshotSchedule: '1 * * * *' }, { replicas: 2 }])
+    const other = { snapshotKeep: 'daily=7' };
+    for (const policy of [{ snapshotSchedule: '1 * * * *' }, other, { replicas: 2 }])
       expect(bench.create(policy)).toMatchObject({ ok: false, code: 'CONFLICT' });
   });
 

@@ -9,6 +9,7 @@ import {
   lstat,
   mkdir,
   open,
+  opendir,
   readdir,
   rename,
   rmdir,
@@ -51,6 +52,15 @@ async function kindOf(directory: FileHandle, name: string): Promise<boolean | un
 
 function openDirectory(directory: FileHandle, name: string): Promise<FileHandle> {
   return open(bytesOf(at(directory, name)), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+}
+
+async function openIfThere(directory: FileHandle, name: string): Promise<FileHandle | undefined> {
+  try {
+    return await openDirectory(directory, name);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
 }
 
 /** Removes an entry and all below it, without following links whoever puts them there. */
@@ -201,10 +211,7 @@ async function tryToMake(
 ): Promise<{ readonly name: string; readonly handle: FileHandle } | undefined> {
   const name = copyName(randomBytes(COPY_ID_BYTES).toString('hex'));
   await mkdir(at(parent, name), 0o700);
-  const handle = await openDirectory(parent, name).catch((error: unknown) => {
-    if (codeOf(error) === 'ENOENT') return undefined;
-    throw error;
-  });
+  const handle = await openIfThere(parent, name);
   if (handle === undefined) return undefined;
   const isOurs = lockAlone(handle.fd) && (await kindOf(parent, name)) === true;
   if (isOurs) return { name, handle };
@@ -212,15 +219,19 @@ async function tryToMake(
   return undefined;
 }
 
-/** Removes what dead copies left in a directory. */
+/** Removes what dead copies left in a directory, which may be a large one. */
 async function removeAbandoned(parent: FileHandle): Promise<void> {
-  for (const name of await readdir(at(parent, '.'), { encoding: 'latin1' })) {
-    if (!isCopyName(name) || (await kindOf(parent, name)) !== true) continue;
-    const handle = await openDirectory(parent, name);
+  const found: string[] = [];
+  for await (const { name } of await opendir(at(parent, '.'), { encoding: 'latin1' }))
+    if (isCopyName(name) && (await kindOf(parent, name)) === true) found.push(name);
+  for (const name of found) {
+    const handle = await openIfThere(parent, name);
     try {
-      if (lockAlone(handle.fd)) await removeEntry(parent, name);
+      if (handle !== undefined && lockAlone(handle.fd)) await removeEntry(parent, name);
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error; // somebody else has removed it
     } finally {
-      await handle.close();
+      await handle?.close();
     }
   }
 }

@@ -29,16 +29,22 @@ export class StageFiles {
     return { uid: 0, gid: 0, pid: 0, requestId: 0 };
   }
 
-  async list(node: NodeReference): Promise<ListedEntry[]> {
-    const found: ListedEntry[] = [];
+  /** Entries of a directory, page by page. */
+  async *entries(node: NodeReference): AsyncGenerator<ListedEntry> {
     for (let cookie = 0; ; ) {
       const count = LIMITS.directoryEntriesMax;
       const page = await this.fileSystem.readDirectory(node, cookie, count, this.context());
-      found.push(...page.entries);
+      yield* page.entries;
       const last = page.entries.at(-1);
-      if (page.end || last === undefined) return found;
+      if (page.end || last === undefined) return;
       cookie = last.cookie;
     }
+  }
+
+  async list(node: NodeReference): Promise<ListedEntry[]> {
+    const found: ListedEntry[] = [];
+    for await (const entry of this.entries(node)) found.push(entry);
+    return found;
   }
 
   /** Removes a directory of the root and all below it. */

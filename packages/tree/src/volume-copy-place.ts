@@ -21,6 +21,10 @@ function codeOf(error: unknown): string {
   return error instanceof HoldfastError ? error.code : '';
 }
 
+function isGone(error: unknown): boolean {
+  return ['ENOENT', 'ESTALE'].includes(codeOf(error));
+}
+
 /** A {@link CopyPlace} in a volume. Whether its maker lives is told by a lock that ends with the session. */
 export class VolumeCopyPlace implements CopyPlace {
   readonly sink: VolumeSink;
@@ -97,17 +101,23 @@ async function tryToMake(files: StageFiles): Promise<ListedEntry | undefined> {
   try {
     if (!(await files.lock(answer.node))) return undefined;
   } catch (error) {
-    if (['ENOENT', 'ESTALE'].includes(codeOf(error))) return undefined;
+    if (isGone(error)) return undefined;
     throw error;
   }
   if ((await kindOf(files, name)) === undefined) return undefined;
   return { ...answer, name, cookie: 0 };
 }
 
-/** Removes what dead copies left in a directory. */
+/** Removes what dead copies left in a directory, which may be a large one. */
 async function removeAbandoned(files: StageFiles): Promise<void> {
-  for (const entry of await files.list(files.root)) {
-    if (!isCopyName(entry.name) || entry.attributes.kind !== 'directory') continue;
-    if (await files.lock(entry.node)) await files.remove(files.root, entry);
+  const found: ListedEntry[] = [];
+  for await (const entry of files.entries(files.root))
+    if (isCopyName(entry.name) && entry.attributes.kind === 'directory') found.push(entry);
+  for (const entry of found) {
+    try {
+      if (await files.lock(entry.node)) await files.remove(files.root, entry);
+    } catch (error) {
+      if (!isGone(error)) throw error; // somebody else has removed it
+    }
   }
 }
