@@ -22,6 +22,7 @@ const PROGRAMS = {
   iptables: 'iptables',
   kmod: 'modprobe',
   'libarchive-tools': 'bsdtar',
+  'linux-libc-dev': '/usr/include/*/fuse.h',
   mount: 'mount',
   openssl: 'openssl',
   postgresql: '/usr/lib/postgresql/*/bin/initdb',

@@ -60,6 +60,21 @@ describe('what the kernel was told to believe', () => {
     expect(await fs.readFile(mounted.path('h'), 'utf8')).toBe('old');
   });
 
+  it('is dropped for the name to which this host moved an entry', async () => {
+    const parent = await volume();
+    const probe = new Probe();
+    try {
+      // So that the file lives on without a name, and still has attributes.
+      await probe.call('open', mounted.path('f'), constants.O_RDONLY);
+      await fs.rename(mounted.path('f'), mounted.path('moved'));
+      await mounted.fileSystem.unlink(parent, 'moved', context());
+      await mounted.fileSystem.invalidate({ what: 'volume', volume: parent.volume });
+      await expect(fs.access(mounted.path('moved'))).rejects.toMatchObject({ code: 'ENOENT' });
+    } finally {
+      await probe.close();
+    }
+  });
+
   it('is dropped for a whole volume, open files too', async () => {
     const parent = await volume();
     const open = await fs.open(mounted.path('f'));

@@ -50,6 +50,15 @@ describe('Invalidator', () => {
     );
   });
 
+  it('drops the names between which an entry moved', async () => {
+    const invalidator = make();
+    invalidator.namesMoving({ parent: node(1), name: 'f' }, { parent: node(2), name: 'g' });
+    await invalidator.invalidate(volume);
+    expect(sent).toEqual(
+      hex([encodeInvalidateEntry(node(1), 'f'), encodeInvalidateEntry(node(2), 'g')]),
+    );
+  });
+
   it('drops of a volume what was answered with a time and what is open', async () => {
     const invalidator = make();
     invalidator.nameAnswered(node(1), 'a', answer(5, 1000));

@@ -62,6 +62,17 @@ export class Invalidator {
   }
 
   /**
+   * Remembers the names of a rename that is about to be done. Within the kernel an entry moves, with the
+   * time for which it may be believed, without any answer naming its new place.
+   */
+  namesMoving(
+    ...names: readonly { readonly parent: NodeReference; readonly name: string }[]
+  ): void {
+    for (const { parent, name } of names)
+      this.#beliefs(parent.volume).names.set(`${parent.ino}/${name}`, { parent, name });
+  }
+
+  /**
    * Resolves when the kernel no longer believes what is named. It may wait for requests that this
    * daemon must answer meanwhile, so no reply may wait for it.
    */

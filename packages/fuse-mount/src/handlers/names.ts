@@ -66,10 +66,13 @@ export const NAME_HANDLERS: HandlerTable<Names> = {
     return done();
   },
 
-  rename: async ({ name, newParent, newName, flags }, request, { fileSystem }) => {
+  rename: async ({ name, newParent, newName, flags }, request, { fileSystem, invalidator }) => {
     const from = { parent: request.node, name };
     const to = { parent: newParent, name: newName };
-    await fileSystem.rename(from, to, renameFlag(flags), request);
+    const flag = renameFlag(flags);
+    // Before: while it is under way the kernel holds back who wants to drop these names.
+    invalidator.namesMoving(from, to);
+    await fileSystem.rename(from, to, flag, request);
     return done();
   },
 };
