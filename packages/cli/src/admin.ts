@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { request as httpRequest, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { dirname, join } from 'node:path';
-import { fromWireError, HoldfastError, type WireError } from '@holdfast/protocol';
+import { fromWireError, HoldfastError, LIMITS, type WireError } from '@holdfast/protocol';
 
 /** Milliseconds for one call: longer than the cluster's own bounded wait of 30 s. */
 const CALL_MS_MAX = 45_000;
@@ -98,9 +98,6 @@ async function remote(
   };
 }
 
-/** Bytes of sun_path of unix(7) without its final zero. */
-const SOCKET_PATH_BYTES_MAX = 107;
-
 function unreachable(where: string, cause: NodeJS.ErrnoException): HoldfastError {
   if (cause.code === 'EACCES' || cause.code === 'EPERM')
     return new HoldfastError('EACCES', `${where} may not be used; run it as root (sudo)`, {
@@ -110,8 +107,8 @@ function unreachable(where: string, cause: NodeJS.ErrnoException): HoldfastError
     return new HoldfastError('ENOTDIR', `${dirname(where)} is not a directory; correct --data`, {
       cause,
     });
-  if (where.startsWith('/') && Buffer.byteLength(where) > SOCKET_PATH_BYTES_MAX) {
-    const text = `the path ${where} has more than ${SOCKET_PATH_BYTES_MAX} bytes, too long for a socket; correct --data`;
+  if (where.startsWith('/') && Buffer.byteLength(where) > LIMITS.socketPathBytesMax) {
+    const text = `the path ${where} has more than ${LIMITS.socketPathBytesMax} bytes, too long for a socket; correct --data`;
     return new HoldfastError('ENAMETOOLONG', text, { cause });
   }
   return new HoldfastError(

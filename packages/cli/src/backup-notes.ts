@@ -3,6 +3,7 @@ import type { BackupResult, VerifyResult } from '@holdfast/backup';
 import type { ClusterClient } from '@holdfast/client';
 import { HoldfastError, type LastVerification } from '@holdfast/protocol';
 import { placeOf } from './backup-place.ts';
+import { type Output, timeText } from './output.ts';
 
 /** Milliseconds that telling the cluster may take: the work is done, and done well. */
 const TELL_MS_MAX = 20_000;
@@ -23,7 +24,7 @@ export async function noteBackup(
   if (record === undefined) throw new HoldfastError('NOT_FOUND', `there is no volume '${volume}'`);
   const backup = {
     id: snapshot.id,
-    at: new Date(Number(snapshot.timeNs / 1_000_000n)).toISOString(),
+    at: timeText(snapshot.timeNs),
     repository: placeName(repo),
     files: counts.files,
     bytes: counts.totalBytes,
@@ -42,6 +43,14 @@ export async function noteVerification(
 ): Promise<void> {
   const signal = AbortSignal.timeout(TELL_MS_MAX);
   await client.volumes.noteVerification(placeName(repo), verification, signal);
+}
+
+/** Takes a failure to tell: the work is good all the same, and the cluster knows of what was before it. */
+export function untold(output: Output): (error: unknown) => void {
+  return (error) => {
+    const why = error instanceof Error ? error.message : String(error);
+    output.progress(`warning: the cluster could not be told of it (${why})`);
+  };
 }
 
 /** A verification as the cluster remembers it. `nowMs`: milliseconds since the epoch. */

@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { HoldfastError } from '@holdfast/protocol';
 import type { Command } from 'commander';
@@ -21,6 +23,11 @@ export interface Context {
 
 /** The path of the holdfast launcher, for starting parts as processes of their own. */
 export const LAUNCHER = fileURLToPath(new URL('../../../bin/holdfast', import.meta.url));
+
+/** Whether this host belongs to a cluster, as peer or client. */
+export function isMember(dataDirectory: string): boolean {
+  return existsSync(join(dataDirectory, 'identity', 'identity.json'));
+}
 
 /** Reads the global options, wherever on the line they were given. */
 export function contextOf(command: Command): Context {

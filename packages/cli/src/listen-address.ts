@@ -1,17 +1,10 @@
 /** Addresses that a part of Holdfast is told to listen on. */
 import { createServer } from 'node:net';
-import { HoldfastError } from '@holdfast/protocol';
-
-/** Takes HOST:PORT apart, an IPv6 host in brackets. Undefined when it is none. */
-function apart(text: string): { host: string; port: number } | undefined {
-  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(text);
-  const [host, port] = [match?.[1] ?? match?.[2], Number(match?.[3])];
-  return host === undefined || !(port <= 65_535) ? undefined : { host, port };
-}
+import { HoldfastError, parseHostPort } from '@holdfast/protocol';
 
 /** For options: the text as it is. Throws BAD_REQUEST unless it is HOST:PORT. */
 export function parseListen(text: string): string {
-  if (apart(text) !== undefined) return text;
+  if (parseHostPort(text) !== undefined) return text;
   const message = `'${text}' is no address to listen on; write HOST:PORT, such as 127.0.0.1:9464`;
   throw new HoldfastError('BAD_REQUEST', message);
 }
@@ -22,7 +15,7 @@ export async function checkListen(option: string, text: string): Promise<void> {
   try {
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      server.listen({ ...apart(text), exclusive: true }, resolve);
+      server.listen({ ...parseHostPort(text), exclusive: true }, resolve);
     });
   } catch (cause) {
     const { code } = cause as NodeJS.ErrnoException;

@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { loadIdentity } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/protocol';
-import { LAUNCHER } from './context.ts';
+import { isMember, LAUNCHER } from './context.ts';
 import { canonicalPath, isMounted, prepareMountTarget } from './mount-target.ts';
 
 /** The keeper and the daemon that it keeps, of packages/fuse-mount. */
@@ -84,7 +84,7 @@ export async function checkCanMount(mount: MountPoint, dataDirectory: string): P
       "/dev/fuse is missing or closed; run 'modprobe fuse', or give the container --device /dev/fuse --cap-add SYS_ADMIN";
     throw new HoldfastError('ENOTSUP', message, { cause });
   }
-  if (!existsSync(join(dataDirectory, 'identity', 'identity.json'))) {
+  if (!isMember(dataDirectory)) {
     throw new HoldfastError(
       'NOT_FOUND',
       `no cluster in ${dataDirectory}; run 'holdfast init' or 'holdfast join TOKEN' first`,

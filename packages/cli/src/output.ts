@@ -44,6 +44,11 @@ export function bytesText(bytes: number, zero = '0 B'): string {
   return `${power === 0 || value >= 100 ? Math.round(value) : Number(value.toFixed(1))} ${UNITS[power]}`;
 }
 
+/** Nanoseconds since the epoch as ISO 8601, to the millisecond. */
+export function timeText(timeNs: bigint): string {
+  return new Date(Number(timeNs / 1_000_000n)).toISOString();
+}
+
 /** A time span for people, its largest unit only: 90_000 is '1 min'. */
 export function durationText(ms: number): string {
   const seconds = Math.floor(ms / 1_000);

@@ -58,14 +58,7 @@ export class Volumes {
     policy: Partial<VolumePolicy> = {},
     signal?: AbortSignal,
   ): Promise<VolumeRecord> {
-    const header = { name, policy };
-    const { volume } = await this.#call<{ volume: VolumeRecord }>(
-      'registry.volume-create',
-      header,
-      signal,
-    );
-    this.#remember(volume);
-    return volume;
+    return this.#make({ name, policy }, signal);
   }
 
   /**
@@ -79,7 +72,10 @@ export class Volumes {
     policy: Partial<VolumePolicy> = {},
     signal?: AbortSignal,
   ): Promise<VolumeRecord> {
-    const header = { name, policy, from };
+    return this.#make({ name, policy, from }, signal);
+  }
+
+  async #make(header: object, signal: AbortSignal | undefined): Promise<VolumeRecord> {
     const { volume } = await this.#call<{ volume: VolumeRecord }>(
       'registry.volume-create',
       header,

@@ -1,6 +1,6 @@
 import { isAbsolute, relative } from 'node:path';
 import { parseArgs } from 'node:util';
-import { HoldfastError } from '@holdfast/protocol';
+import { HoldfastError, parseHostPort } from '@holdfast/protocol';
 
 /** Arguments of the mount daemon. */
 export interface DaemonOptions {
@@ -76,11 +76,9 @@ function whole(name: string, value: string, max: number): number {
 }
 
 function hostPort(name: string, value: string): { host: string; port: number; text: string } {
-  const match = /^(?:\[([^\]]+)\]|([^:]+)):(\d{1,5})$/.exec(value);
-  const port = Number(match?.[3]);
-  const host = match?.[1] ?? match?.[2];
-  if (host === undefined || port > 65_535) throw bad(`${name} ${value} is not HOST:PORT`);
-  return { host, port, text: value };
+  const found = parseHostPort(value);
+  if (found === undefined) throw bad(`${name} ${value} is not HOST:PORT`);
+  return { ...found, text: value };
 }
 
 function isBelow(path: string, directory: string): boolean {

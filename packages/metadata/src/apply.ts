@@ -1,4 +1,5 @@
 import {
+  BESIDE_DELEGATION,
   type Command,
   type CommandResult,
   decode,
@@ -135,15 +136,6 @@ const INTERNAL: ReadonlySet<Operation['op']> = new Set<Operation['op']>([
   'expire-session',
   'reclaim',
   'chunks-collected',
-]);
-
-/** Operations that other sessions' delegations do not hold up: they change nothing that is believed. */
-const BESIDE_DELEGATION: ReadonlySet<Operation['op']> = new Set<Operation['op']>([
-  'acquire-delegation',
-  'return-delegation',
-  'release-orphans',
-  'release-locks',
-  'set-lock',
 ]);
 
 function checkDoor(context: Context, { op }: Operation): void {

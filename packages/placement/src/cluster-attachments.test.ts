@@ -1,51 +1,15 @@
 import type { NodeNumber, VolumeNumber } from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
-import type {
-  NodeFacts,
-  RegistryAnswer,
-  RegistryChange,
-  RegistryResult,
-} from './cluster-commands.ts';
-import { ClusterState } from './cluster-state.ts';
+import type { RegistryChange } from './cluster-commands.ts';
+import { begun, facts, type RegistryBench } from './testing/registry-bench.ts';
 
-class Bench {
-  readonly #state = new ClusterState();
-  #next = 0;
-
-  try(change: RegistryChange): RegistryResult {
-    const id = `c${this.#next++}`;
-    return this.#state.apply({ v: 1, id, time: '2026-01-01T00:00:00.000Z', change });
-  }
-
-  do(change: RegistryChange): RegistryAnswer {
-    const result = this.try(change);
-    if (!result.ok) throw new Error(`${result.code}: ${result.message}`);
-    return result.answer;
-  }
-
-  users(volume: string): readonly string[] | undefined {
-    return this.#state.volumeNamed(volume)?.record.attachedTo;
-  }
-}
-
-function facts(name: string): NodeFacts {
-  return {
-    name,
-    grpcAddress: `${name}:7400`,
-    wireAddress: `${name}:7401`,
-    adminAddress: `${name}:7402`,
-    discoveryAddress: '',
-    zone: name,
-    weight: 1,
-    incarnation: name.repeat(32),
-  };
+function users({ state }: RegistryBench, volume: string): readonly string[] | undefined {
+  return state.volumeNamed(volume)?.record.attachedTo;
 }
 
 /** Peers a, b and c, all up. */
-function threePeers(): Bench {
-  const bench = new Bench();
-  const cluster = { clusterId: 'cc', name: 'test', volumeShards: 2 };
-  bench.do({ op: 'init-cluster', ...cluster, node: facts('a'), serial: 'a1' });
+function threePeers(): RegistryBench {
+  const bench = begun();
   for (const [index, name] of ['b', 'c'].entries()) {
     bench.do({ op: 'register-node', node: facts(name), serial: `${name}1` });
     bench.do({ op: 'set-node-state', node: (index + 2) as NodeNumber, state: 'up' });
@@ -63,16 +27,16 @@ describe('volumes', () => {
       for (const user of [host, 'other']) bench.do({ op: 'attach', name, host: user });
     }
     bench.try({ op: 'remove-node', node: 2 as NodeNumber, force: false });
-    expect(bench.users('v')).toContain(host);
+    expect(users(bench, 'v')).toContain(host);
     bench.do({ op: 'remove-node', node: 2 as NodeNumber, force: true });
-    for (const name of ['v', 'w']) expect(bench.users(name)).toEqual(['other']);
+    for (const name of ['v', 'w']) expect(users(bench, name)).toEqual(['other']);
   });
 
   describe('when a host is gone', () => {
     const release = (host: string, force = false, name = 'v'): RegistryChange => {
       return { op: 'release', name, host, force };
     };
-    const used = (): Bench => {
+    const used = (): RegistryBench => {
       const bench = threePeers();
       bench.do({ op: 'create-volume', name: 'v', policy: {} });
       bench.do({ op: 'volume-ready', volume: 1 as VolumeNumber });
@@ -100,7 +64,7 @@ describe('volumes', () => {
         code: 'CONFLICT',
         message: expect.stringContaining(state),
       });
-      expect(bench.users('v')).toContain('b');
+      expect(users(bench, 'v')).toContain('b');
       expect(bench.do(release('b', true)).volume?.attachedTo).toEqual(['c', 'stranger']);
     });
 
@@ -119,7 +83,7 @@ describe('volumes', () => {
       expect(bench.try(release('a', true))).toMatchObject({ ok: false, code: 'NOT_FOUND' });
       expect(bench.try(release('b', true, 'w'))).toMatchObject({ ok: false, code: 'NOT_FOUND' });
       expect(bench.try(release('', true))).toMatchObject({ ok: false, code: 'BAD_REQUEST' });
-      expect(bench.users('v')).toEqual(['b', 'c', 'stranger']);
+      expect(users(bench, 'v')).toEqual(['b', 'c', 'stranger']);
     });
   });
 });

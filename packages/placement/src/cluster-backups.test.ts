@@ -7,25 +7,26 @@ import type {
 } from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
 import type { RegistryChange, RegistryResult } from './cluster-commands.ts';
-import { ClusterState } from './cluster-state.ts';
+import type { ClusterState } from './cluster-state.ts';
+import { begun } from './testing/registry-bench.ts';
 
 const V = 1 as VolumeNumber;
 const at = (hour: number): string => `2026-01-01T${String(hour).padStart(2, '0')}:00:00.000Z`;
 
+/** A registry with one volume, 'v'. */
 class Bench {
-  readonly state = new ClusterState();
-  #next = 0;
+  readonly #registry = begun();
 
   constructor() {
-    const addresses = { grpcAddress: 'a:1', wireAddress: 'a:2', adminAddress: 'a:3' };
-    const names = { name: 'a', zone: 'a', discoveryAddress: '' };
-    const node = { ...names, ...addresses, weight: 1, incarnation: '0'.repeat(32) };
-    this.try({ op: 'init-cluster', clusterId: 'c', name: 't', volumeShards: 1, node, serial: '1' });
     this.try({ op: 'create-volume', name: 'v', policy: {} });
   }
 
   try(change: RegistryChange): RegistryResult {
-    return this.state.apply({ v: 1, id: `c${this.#next++}`, time: at(0), change });
+    return this.#registry.try(change);
+  }
+
+  get state(): ClusterState {
+    return this.#registry.state;
   }
 
   backUp(hour: number, more: Partial<LastBackup> = {}): RegistryResult {

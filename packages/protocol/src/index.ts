@@ -3,6 +3,7 @@ export * from './cluster.ts';
 export { decode, encode } from './codec.ts';
 export * from './errors.ts';
 export * from './file-system.ts';
+export { parseHostPort } from './host-port.ts';
 export * from './ids.ts';
 export { LIMITS } from './limits.ts';
 export * from './operations.ts';

@@ -43,6 +43,8 @@ export const LIMITS = {
   volumeNameBytesMax: 255,
   /** Open sessions of one shard: an unlinked file remembers each of them. */
   sessionsMax: 4096,
+  /** Bytes of the path of a unix socket: sun_path of unix(7) without its final zero. */
+  socketPathBytesMax: 107,
   /** Sessions that hold a delegation of one volume: a change by anyone has all of them recalled. */
   delegationHoldersMax: 64,
   /** Ended sessions that a shard remembers, so that a late command cannot revive one. */

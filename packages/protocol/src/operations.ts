@@ -228,6 +228,15 @@ export type Operation =
 
 export type OperationName = Operation['op'];
 
+/** Operations that change nothing of what is believed under a delegation: none holds them up, and they are no reason for one. */
+export const BESIDE_DELEGATION: ReadonlySet<OperationName> = new Set<OperationName>([
+  'acquire-delegation',
+  'return-delegation',
+  'release-orphans',
+  'release-locks',
+  'set-lock',
+]);
+
 /** One entry of a volume shard's log. */
 export interface Command {
   /** Version of this layout; 1. */

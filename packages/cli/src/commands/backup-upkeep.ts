@@ -1,5 +1,3 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import {
   initRepository,
   listLocks,
@@ -14,7 +12,7 @@ import {
 import { ClusterClient } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/protocol';
 import type { Command } from 'commander';
-import { noteVerification, verificationOf } from '../backup-notes.ts';
+import { noteVerification, untold, verificationOf } from '../backup-notes.ts';
 import {
   explained,
   openPlace,
@@ -23,8 +21,8 @@ import {
   storeOf,
   withPlace,
 } from '../backup-place.ts';
-import { contextOf } from '../context.ts';
-import { bytesText } from '../output.ts';
+import { contextOf, isMember } from '../context.ts';
+import { bytesText, timeText } from '../output.ts';
 import { parseCount } from '../sizes.ts';
 import { stopReason } from '../stop-signal.ts';
 
@@ -57,7 +55,7 @@ export function addRepository(backup: Command): void {
       const repository = await openPlace(options);
       const locks = (await listLocks(repository)).map(
         ({ id, timeNs, hostname, username, pid, exclusive, isStale }) => {
-          const since = new Date(Number(timeNs / 1_000_000n)).toISOString();
+          const since = timeText(timeNs);
           return { id, since, hostname, username, pid, exclusive, isStale };
         },
       );
@@ -100,10 +98,7 @@ export function addVerify(backup: Command): void {
         signal: stopReason((signal) => `stopped by ${signal}`),
       });
       const { snapshots, packs, packsRead, bytesRead, problems } = result;
-      await tell(dataDirectory, options.repo, result).catch((error: unknown) => {
-        const why = error instanceof Error ? error.message : String(error);
-        output.progress(`warning: the cluster could not be told of it (${why})`);
-      });
+      await tell(dataDirectory, options.repo, result).catch(untold(output));
       output.result(result, () => [
         ...problems.slice(0, PROBLEMS_SHOWN),
         `${snapshots} backups in ${packs} packs; ${packsRead} of these read, ${bytesText(bytesRead)}; ${problems.length} problems`,
@@ -118,7 +113,7 @@ export function addVerify(backup: Command): void {
 
 /** Tells the cluster, on a host that belongs to one: a repository can be verified anywhere. */
 async function tell(dataDirectory: string, repo: string, result: VerifyResult): Promise<void> {
-  if (!existsSync(join(dataDirectory, 'identity', 'identity.json'))) return;
+  if (!isMember(dataDirectory)) return;
   const client = await ClusterClient.connect({ dataDirectory });
   try {
     await noteVerification(client, repo, verificationOf(result, Date.now()));

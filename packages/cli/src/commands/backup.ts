@@ -12,7 +12,7 @@ import {
 import { ClusterClient } from '@holdfast/client';
 import { HoldfastError, parseSnapshotName } from '@holdfast/protocol';
 import { type Command, Option } from 'commander';
-import { noteBackup } from '../backup-notes.ts';
+import { noteBackup, untold } from '../backup-notes.ts';
 import { explained, openPlace, type PlaceOptions, withPlace } from '../backup-place.ts';
 import {
   backupVolume,
@@ -23,17 +23,16 @@ import {
   type WorkReport,
 } from '../backup-volume.ts';
 import { contextOf } from '../context.ts';
-import { bytesText, type Output, table } from '../output.ts';
+import { bytesText, type Output, table, timeText } from '../output.ts';
 import { type Done, ProgressLine } from '../progress.ts';
 import { parseCount, parseLimit } from '../sizes.ts';
 import { stopReason } from '../stop-signal.ts';
+import { Warnings } from '../warnings.ts';
 import { addPeriod } from './backup-period.ts';
 import { addPrune, addRepository, addUnlock, addVerify, pruneRepository } from './backup-upkeep.ts';
 
 /** Characters of an id that are shown: restic's. */
 const ID_SHOWN = 8;
-/** Warnings that are shown; the rest are counted. */
-const WARNINGS_SHOWN = 20;
 
 /** `holdfast backup …` */
 export function addBackup(program: Command): void {
@@ -88,7 +87,7 @@ function addCreate(backup: Command): void {
             });
             const tookMs = performance.now() - startedMs;
             const done = { volume: of.volume, result, tookMs };
-            await noteBackup(client, options.repo, done).catch(unnoted(output));
+            await noteBackup(client, options.repo, done).catch(untold(output));
             return result;
           } finally {
             await client.close();
@@ -99,19 +98,11 @@ function addCreate(backup: Command): void {
     );
 }
 
-/** The backup is there all the same: the cluster only knows of one before it. */
-function unnoted(output: Output): (error: unknown) => void {
-  return (error) => {
-    const why = error instanceof Error ? error.message : String(error);
-    output.progress(`warning: the cluster could not be told of it (${why})`);
-  };
-}
-
 function backupValue(volume: string, { snapshot, counts, written }: BackupResult): unknown {
   return {
     id: snapshot.id,
     volume,
-    time: timeOf(snapshot),
+    time: timeText(snapshot.timeNs),
     files: counts.files,
     unchangedFiles: counts.unchangedFiles,
     bytes: counts.totalBytes,
@@ -130,18 +121,27 @@ function backupLines(text: string, { snapshot, counts, written }: BackupResult):
   ];
 }
 
-function timeOf({ timeNs }: Snapshot): string {
-  return new Date(Number(timeNs / 1_000_000n)).toISOString();
-}
-
 function snapshotValue(snapshot: Snapshot): unknown {
   const { id, hostname, paths, tags, parent } = snapshot;
-  return { id, time: timeOf(snapshot), host: hostname, paths, tags, ...(parent && { parent }) };
+  return {
+    id,
+    time: timeText(snapshot.timeNs),
+    host: hostname,
+    paths,
+    tags,
+    ...(parent && { parent }),
+  };
 }
 
 function snapshotRow(snapshot: Snapshot): string[] {
   const { id, paths, hostname, tags } = snapshot;
-  return [id.slice(0, ID_SHOWN), timeOf(snapshot), paths.join(' '), hostname, tags.join(' ')];
+  return [
+    id.slice(0, ID_SHOWN),
+    timeText(snapshot.timeNs),
+    paths.join(' '),
+    hostname,
+    tags.join(' '),
+  ];
 }
 
 const COLUMNS = ['ID', 'TIME', 'PATH', 'HOST', 'TAGS'] as const;
@@ -196,7 +196,7 @@ function addRestore(backup: Command): void {
           ? restoreToDirectory(repository, directoryRequest(snapshot, options), restoring(report))
           : restoreHere(dataDirectory, repository, { snapshot, options, report }),
       );
-      const facts = { id: snapshot.id, time: timeOf(snapshot), to: options.to, ...counts };
+      const facts = { id: snapshot.id, time: timeText(snapshot.timeNs), to: options.to, ...counts };
       output.result(facts, () => [restoreLine(snapshot, options.to, counts)]);
     });
 }
@@ -370,26 +370,18 @@ async function working<T>(
   run: (report: SharedReport) => Promise<T>,
 ): Promise<T> {
   const line = new ProgressLine(what, output);
-  let warnings = 0;
-  const onWarning = (path: string, text: string): void => {
-    warnings += 1;
-    if (warnings > WARNINGS_SHOWN) return;
-    line.end();
-    const name = JSON.stringify(Buffer.from(path, 'latin1').toString('utf8'));
-    output.progress(`warning: ${name} ${text}`);
-  };
+  const warnings = new Warnings(output, () => line.end());
   try {
     return await run({
       onExpected: (expected) => line.expect(expected),
       onDone: (done) => line.update(done),
-      onWarning,
+      onWarning: (path, text) => warnings.add(path, text),
       signal: stopReason((signal) => `stopped by ${signal}; run it again to go on`),
     });
   } catch (error) {
     throw explained(error, place, { isOpen: true });
   } finally {
     line.end();
-    if (warnings > WARNINGS_SHOWN)
-      output.progress(`warning: and ${warnings - WARNINGS_SHOWN} more like these`);
+    warnings.end();
   }
 }

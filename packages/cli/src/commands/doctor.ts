@@ -1,9 +1,8 @@
 import { accessSync, constants, existsSync, statfsSync } from 'node:fs';
-import { join } from 'node:path';
 import type { ClusterStatus } from '@holdfast/node';
 import { HoldfastError } from '@holdfast/protocol';
 import type { Command } from 'commander';
-import { type Context, contextOf } from '../context.ts';
+import { type Context, contextOf, isMember } from '../context.ts';
 import { checkCertificate } from '../doctor/certificate-check.ts';
 import { checkDriver } from '../doctor/driver-check.ts';
 import { type Finding, finding } from '../doctor/finding.ts';
@@ -75,7 +74,7 @@ function machine(): Finding[] {
 }
 
 function data(directory: string): Finding[] {
-  const member = existsSync(join(directory, 'identity', 'identity.json'));
+  const member = isMember(directory);
   const findings = [
     finding(
       'membership',

@@ -1,9 +1,7 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { loadIdentity } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/protocol';
 import type { Command } from 'commander';
-import { contextOf, LAUNCHER } from '../context.ts';
+import { contextOf, isMember, LAUNCHER } from '../context.ts';
 import { canonicalPath, prepareMountTarget } from '../mount-target.ts';
 import { stopSignal } from '../stop-signal.ts';
 import { Supervisor } from '../supervisor.ts';
@@ -58,7 +56,7 @@ export function addRun(program: Command): void {
 
 /** Joins or begins a cluster when the data directory belongs to none yet. */
 async function becomeMember(dataDirectory: string, command: Command): Promise<void> {
-  if (existsSync(join(dataDirectory, 'identity', 'identity.json'))) return;
+  if (isMember(dataDirectory)) return;
   const token = process.env['HOLDFAST_JOIN_TOKEN'] ?? '';
   if (token === '') await initHere(command, {});
   else await joinHere(command, token, { peer: process.env['HOLDFAST_JOIN_PEER'] ?? '' });

@@ -7,9 +7,7 @@ import { bytesText } from '../output.ts';
 import { ProgressLine } from '../progress.ts';
 import { copyFromSnapshot, parseCopyDestination, parseCopySource } from '../snapshot-copy.ts';
 import { stopReason } from '../stop-signal.ts';
-
-/** Warnings that are shown; the rest are counted. */
-const WARNINGS_SHOWN = 20;
+import { Warnings } from '../warnings.ts';
 
 /** `holdfast snapshot cp` */
 export function addCopy(snapshot: Command): void {
@@ -30,20 +28,14 @@ export function addCopy(snapshot: Command): void {
         const from = parseCopySource(text);
         const to = parseCopyDestination(destination);
         const line = new ProgressLine('copy', output);
-        let warnings = 0;
+        const warnings = new Warnings(output, () => line.end());
         const client = await ClusterClient.connect({ dataDirectory });
         try {
           const report = {
             signal: stopReason((signal) => `stopped by ${signal}; nothing is left behind`),
             onExpected: line.expect.bind(line),
             onProgress: ({ files, bytes }: CopyCounts) => line.update({ files, bytes }),
-            onWarning: (path: string, what: string) => {
-              warnings += 1;
-              if (warnings > WARNINGS_SHOWN) return;
-              line.end();
-              const name = JSON.stringify(Buffer.from(path, 'latin1').toString('utf8'));
-              output.progress(`warning: ${name} ${what}`);
-            },
+            onWarning: (path: string, what: string) => warnings.add(path, what),
           };
           const { to: shown, counts } = await copyFromSnapshot(
             client,
@@ -54,13 +46,12 @@ export function addCopy(snapshot: Command): void {
           });
           line.end();
           const entries = counts.files + counts.directories + counts.others;
-          output.result({ copied: text, to: shown, ...counts, warnings }, () => [
+          output.result({ copied: text, to: shown, ...counts, warnings: warnings.count }, () => [
             `${text} is copied to ${shown}: ${entries} entries, ${bytesText(counts.bytes)}`,
           ]);
         } finally {
           line.end();
-          if (warnings > WARNINGS_SHOWN)
-            output.progress(`warning: and ${warnings - WARNINGS_SHOWN} more like these`);
+          warnings.end();
           await client.close();
         }
       },

@@ -13,11 +13,10 @@ import { bytesText, type Output } from '../output.ts';
 import { parseCount, parseLimit, parseSize } from '../sizes.ts';
 import { stopReason } from '../stop-signal.ts';
 import { exportVolume, importVolume, type TransferReport } from '../volume-transfer.ts';
+import { Warnings } from '../warnings.ts';
 
 /** Milliseconds between two lines of progress. */
 const PROGRESS_MS = 2_000;
-/** Warnings that are shown; the rest are counted. */
-const WARNINGS_SHOWN = 20;
 
 interface ExportCommandOptions {
   readonly output: string;
@@ -137,16 +136,13 @@ async function transfer(
   output: Output,
   run: (client: ClusterClient, report: TransferReport) => Promise<ArchiveCounts>,
 ): Promise<ArchiveCounts> {
-  let warnings = 0;
+  const warnings = new Warnings(output);
   let nextMs = performance.now() + PROGRESS_MS;
   const client = await ClusterClient.connect({ dataDirectory });
   try {
     return await run(client, {
       signal: stopReason((signal) => `stopped by ${signal}; nothing is left behind`),
-      onWarning: (path, text) => {
-        warnings += 1;
-        if (warnings <= WARNINGS_SHOWN) output.progress(`warning: ${printable(path)} ${text}`);
-      },
+      onWarning: (path, text) => warnings.add(path, text),
       onProgress: ({ entries, bytes }) => {
         if (performance.now() < nextMs) return;
         nextMs = performance.now() + PROGRESS_MS;
@@ -154,13 +150,7 @@ async function transfer(
       },
     });
   } finally {
-    if (warnings > WARNINGS_SHOWN)
-      output.progress(`warning: and ${warnings - WARNINGS_SHOWN} more like these`);
+    warnings.end();
     await client.close();
   }
-}
-
-/** A path that does not write to the terminal beyond its letters. */
-function printable(path: string): string {
-  return JSON.stringify(Buffer.from(path, 'latin1').toString('utf8'));
 }

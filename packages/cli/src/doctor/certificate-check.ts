@@ -1,7 +1,6 @@
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
 import { certificateLife, loadIdentity } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/protocol';
+import { isMember } from '../context.ts';
 import { type Finding, finding } from './finding.ts';
 
 const DAY_MS = 86_400_000;
@@ -10,7 +9,7 @@ const OVERDUE_SHARE = 1 / 4;
 
 /** How long the certificate of this host is good for; nothing on a host in no cluster. */
 export async function checkCertificate(dataDirectory: string, nowMs: number): Promise<Finding[]> {
-  if (!existsSync(join(dataDirectory, 'identity', 'identity.json'))) return [];
+  if (!isMember(dataDirectory)) return [];
   try {
     const { tls, role } = await loadIdentity(dataDirectory);
     const { fromMs, untilMs } = certificateLife(tls.cert);

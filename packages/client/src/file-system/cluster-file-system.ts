@@ -1,6 +1,7 @@
 import {
   type AttributeChange,
   type Attributes,
+  BESIDE_DELEGATION,
   type FileKind,
   type FileSystem,
   HoldfastError,
@@ -28,13 +29,6 @@ import { VolumeMetadata } from './volume-metadata.ts';
 
 /** Inodes that a volume without an inode quota is said to have room for. */
 const INODES_UNLIMITED = 2 ** 32;
-
-/** Changes of what is never believed, but always asked for. */
-const BESIDE: ReadonlySet<Operation['op']> = new Set<Operation['op']>([
-  'set-lock',
-  'release-locks',
-  'release-orphans',
-]);
 
 /** What {@link ClusterFileSystem} works with. */
 export interface ClusterFileSystemOptions {
@@ -416,7 +410,7 @@ export class ClusterFileSystem implements FileSystem {
     context: RequestContext,
   ): Promise<OperationAnswer> {
     if (isRoot(node)) throw new HoldfastError('EPERM', 'the list of volumes holds only volumes');
-    const volume = BESIDE.has(operation.op)
+    const volume = BESIDE_DELEGATION.has(operation.op)
       ? await this.#metadata.volumeBeside(node, context)
       : await this.#metadata.volume(node, context);
     const ino = contentsChangedBy(operation);

@@ -84,14 +84,12 @@ export function destroyVolume(context: Context, { force }: Of<'destroy-volume'>)
   return {};
 }
 
-/** Sessions that hold a delegation of the volume: it ends with its session. */
-function holdersOf(context: Context): readonly number[] {
-  return volumeOf(context).holders.filter((ordinal) => isOpen(context, ordinal));
-}
-
 /** Refuses with DELEGATED while another session may believe what it learned of the volume. */
 export function checkDelegation(context: Context): void {
-  const others = holdersOf(context).filter((ordinal) => ordinal !== context.ordinal);
+  // A delegation ends with its session. For who is alone, as most are, no session is looked up.
+  const others = volumeOf(context).holders.filter(
+    (ordinal) => ordinal !== context.ordinal && isOpen(context, ordinal),
+  );
   if (others.length === 0) return;
   const sessions = others.map((ordinal) => sessionOf(context, ordinal));
   throw new HoldfastError('DELEGATED', undefined, { detail: { sessions } });
@@ -107,8 +105,9 @@ function sessionOf({ transaction }: Context, ordinal: number): SessionId {
 export function acquireDelegation(context: Context): OperationAnswer {
   const { ordinal } = context;
   if (ordinal === 0) throw new HoldfastError('FORBIDDEN', 'only a session holds a delegation');
-  const holders = holdersOf(context);
-  if (holders.includes(ordinal)) return { delegation: { granted: true } };
+  const held = volumeOf(context).holders;
+  if (held.includes(ordinal)) return { delegation: { granted: true } };
+  const holders = held.filter((other) => isOpen(context, other));
   if (holders.length >= LIMITS.delegationHoldersMax) return { delegation: { granted: false } };
   changeVolume(context, { holders: [...holders, ordinal] });
   return { delegation: { granted: true } };

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { access, constants, readdir, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { HoldfastError } from '@holdfast/protocol';
+import { HoldfastError, LIMITS } from '@holdfast/protocol';
 import { isUnfinishedLevel, openDurableLevel } from '../durable-level.ts';
 import { makeDirectory, readIfPresent, writeDurably } from './durable-files.ts';
 
@@ -23,15 +23,12 @@ export const DATA_NAMES = {
   adminSocket: 'admin.sock',
 } as const;
 
-/** sun_path of unix(7) with its final zero. */
-const SOCKET_PATH_BYTES_MAX = 107;
-
 /** Throws BAD_CONFIG when the admin socket in a data directory would have too long a path. */
 export function checkSocketPath(path: string): void {
-  if (Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX) return;
+  if (Buffer.byteLength(path) <= LIMITS.socketPathBytesMax) return;
   throw new HoldfastError(
     'BAD_CONFIG',
-    `the path ${path} has more than ${SOCKET_PATH_BYTES_MAX} bytes, too long for a socket; name a shorter one with --data`,
+    `the path ${path} has more than ${LIMITS.socketPathBytesMax} bytes, too long for a socket; name a shorter one with --data`,
   );
 }
 

@@ -1,0 +1,36 @@
+import type { Output } from './output.ts';
+
+/** Warnings that are shown; the rest are counted. */
+const SHOWN_MAX = 20;
+
+/** Warnings of long work about single entries: the first few, and how many more there were. */
+export class Warnings {
+  readonly #output: Output;
+  readonly #before: () => void;
+  #count = 0;
+
+  /** `before` each that is shown: ends a line of progress that is being written. */
+  constructor(output: Output, before: () => void = () => {}) {
+    this.#output = output;
+    this.#before = before;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** `path`: one character a byte; it is shown without writing to the terminal beyond its letters. */
+  add(path: string, text: string): void {
+    this.#count += 1;
+    if (this.#count > SHOWN_MAX) return;
+    this.#before();
+    const name = JSON.stringify(Buffer.from(path, 'latin1').toString('utf8'));
+    this.#output.progress(`warning: ${name} ${text}`);
+  }
+
+  /** Tells of those that were not shown. */
+  end(): void {
+    if (this.#count > SHOWN_MAX)
+      this.#output.progress(`warning: and ${this.#count - SHOWN_MAX} more like these`);
+  }
+}
