@@ -24,3 +24,10 @@ describe('an error of the operating system', () => {
     expect(asKnown('text')).toBe('text');
   });
 });
+
+describe('the exit status', () => {
+  it('of a path of the wrong kind is that of bad usage, whichever way round', () => {
+    expect(exitStatusOf(new HoldfastError('EISDIR'))).toBe(2);
+    expect(exitStatusOf(new HoldfastError('ENOTDIR'))).toBe(2);
+  });
+});

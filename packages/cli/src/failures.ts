@@ -18,6 +18,7 @@ const BY_CODE: Partial<Record<ErrorCode, number>> = {
   EINVAL: EXIT.usage,
   ENAMETOOLONG: EXIT.usage,
   ENOTDIR: EXIT.usage,
+  EISDIR: EXIT.usage,
   UNREACHABLE: EXIT.unreachable,
   NO_QUORUM: EXIT.unreachable,
   NOT_LEADER: EXIT.unreachable,
