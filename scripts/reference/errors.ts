@@ -46,6 +46,8 @@ const REMEDIES: Readonly<Record<ErrorCode, string>> = {
   CONFLICT: 'the message says what is in the way',
   NOT_FOUND: 'list what there is (`volume ls`, `node ls`, `token ls`)',
   CHUNK_FREED: 'nothing: the client writes the bytes into a new chunk',
+  ROLLED_BACK:
+    'open the files again; what the volume was before is in its snapshot `before-rollback-…`',
   SESSION_EXPIRED:
     'open files again; what was written and not yet synced is lost, as after a crash of the host',
   WRONG_CLUSTER: 'name the data directory or peer of this cluster',

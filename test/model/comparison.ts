@@ -52,7 +52,7 @@ export class Comparison {
   readonly #family: Comparison[];
   #letGo: () => void = () => {};
   /** A clone counts what was cut off when its snapshot was taken. */
-  readonly #isRough: boolean;
+  #isRough: boolean;
 
   /** A shard of one volume, or a clone of a snapshot of another comparison's volume. */
   constructor(options: RunOptions, base?: { readonly of: Comparison; readonly snapshot: string }) {
@@ -145,8 +145,9 @@ export class Comparison {
       const nodes = this.#model.nodes.length;
       const expected = this.#model.apply(session.id, this.real.nowNs, operation);
       const result = this.real.execute(session, operation);
-      this.#learnNumber(nodes, result);
+      if (operation.op === 'create') this.#learnNumber(nodes, result);
       this.#compareResults(operation, expected, result);
+      if (operation.op === 'rollback-volume' && result.ok) this.#rolledBack();
       return;
     }
     switch (step.action) {
@@ -169,6 +170,13 @@ export class Comparison {
       default:
         return this.#look(session, step);
     }
+  }
+
+  #rolledBack(): void {
+    this.real.rolledBack(this.#sessions);
+    this.#interpreter.rolledBack();
+    this.#moves = []; // the leader moves what it found in one tree in that tree only
+    this.#isRough = this.#options.isFar;
   }
 
   /** Compares all that can be seen, and checks the state's invariants. */
@@ -395,7 +403,7 @@ export class Comparison {
 
   /** Chunks of the volume that a file or a snapshot shows, or a snapshot that clones hold. */
   #liveChunks(): Set<string> {
-    const copies = [...this.#model.snapshots.values(), ...this.#model.held];
+    const copies = [...this.#model.needed];
     const nodes = [...this.#model.alive, ...copies.flatMap(({ nodes: some }) => some)];
     const chunks = nodes.flatMap(({ content }) => content.chunks);
     return new Set(chunks.filter((chunk) => this.#interpreter.isOwn(chunk)));
@@ -403,7 +411,7 @@ export class Comparison {
 
   async #freedChunks(): Promise<FreedChunk[]> {
     const freed = await freedChunks(this.real.state, 0, 100_000);
-    return freed.filter(({ volume }) => volume === this.real.volume);
+    return freed.filter(({ volume }) => this.real.trees.includes(volume));
   }
 
   /** A chunk is up for collection exactly when nobody shows it. */

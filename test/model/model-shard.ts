@@ -12,22 +12,11 @@ import {
 } from '@holdfast/protocol';
 import type { ModelContent } from './model-content.ts';
 import { ModelNode } from './model-node.ts';
-import { type FrozenShard, frozen } from './model-snapshots.ts';
+import { type FrozenShard, frozen, type ModelTree, withBases } from './model-snapshots.ts';
+import { Refused, refuse } from './refused.ts';
 
 /** What the model says about an operation: a refusal's code, or an answer. */
 export type Expected = { readonly code: string } | { readonly answer: OperationAnswer };
-
-class Refused extends Error {
-  readonly code: string;
-  constructor(code: string) {
-    super(code);
-    this.code = code;
-  }
-}
-
-function refuse(code: string): never {
-  throw new Refused(code);
-}
 
 /** Bytes of a chunk that a test wrote. */
 export type ChunkBytes = (chunk: string) => Uint8Array;
@@ -48,7 +37,6 @@ type Of<Name extends Operation['op']> = Extract<Operation, { op: Name }>;
 
 /** One volume and the sessions that use it. */
 export class ModelShard {
-  readonly root: ModelNode;
   readonly nodes: ModelNode[] = [];
   /** Of the whole shard. */
   readonly sessions: Set<string>;
@@ -57,6 +45,7 @@ export class ModelShard {
   readonly snapshots = new Map<string, FrozenShard>();
   /** Snapshots that clones hold, with their names or without. */
   readonly held: FrozenShard[] = [];
+  #tree: ModelTree = { base: undefined, depth: 0 };
   #generation = 1;
   readonly #options: ModelOptions;
   #session = '';
@@ -68,14 +57,23 @@ export class ModelShard {
     this.sessions = base?.sessions ?? new Set();
     if (base !== undefined) {
       this.nodes.push(...frozen(base.snapshot.nodes));
-      this.root = this.nodes[0] as ModelNode;
+      this.#tree = { base: undefined, depth: base.snapshot.tree.depth + 1 };
       return;
     }
-    this.root = new ModelNode('directory', nowNs);
-    this.root.ino = 1;
-    this.root.mode = 0o755;
-    this.root.nlink = 2;
-    this.nodes.push(this.root);
+    const root = new ModelNode('directory', nowNs);
+    root.ino = 1;
+    root.mode = 0o755;
+    root.nlink = 2;
+    this.nodes.push(root);
+  }
+
+  get root(): ModelNode {
+    return this.nodes[0] as ModelNode;
+  }
+
+  /** Snapshots of which something is needed: by name, by clones, or because what came after rests on them. */
+  get needed(): Set<FrozenShard> {
+    return withBases([...this.snapshots.values(), ...this.held, this.#tree.base]);
   }
 
   /** Nodes that exist. */
@@ -155,6 +153,8 @@ export class ModelShard {
         const clones = this.held.filter((other) => other.answer === answer).length;
         return { snapshot: { ...answer, clones } };
       }
+      case 'rollback-volume':
+        return this.#rollBack(operation);
       case 'create':
         return this.#create(operation);
       case 'link':
@@ -237,8 +237,19 @@ export class ModelShard {
       usedInodes: nodes.length,
       clones: 0,
     };
-    this.snapshots.set(name, { answer, nodes });
+    this.snapshots.set(name, { answer, nodes, tree: this.#tree });
     return { snapshot: answer };
+  }
+
+  #rollBack({ snapshot, keep }: Of<'rollback-volume'>): OperationAnswer {
+    const base = this.snapshots.get(snapshot) ?? refuse('ENOENT');
+    if (this.snapshots.has(keep)) refuse('EEXIST');
+    if (base.tree.depth >= LIMITS.cloneDepthMax) refuse('EINVAL');
+    const kept = this.#createSnapshot({ op: 'create-snapshot', name: keep });
+    this.nodes.splice(0, this.nodes.length, ...frozen(base.nodes));
+    this.#tree = { base, depth: base.tree.depth + 1 };
+    this.holders.clear();
+    return { created: true, ...kept };
   }
 
   #create(operation: Of<'create'>): OperationAnswer {

@@ -2,10 +2,28 @@
 import type { Snapshot } from '@holdfast/protocol';
 import { ModelNode } from './model-node.ts';
 
+/** A line of changes: a volume from the start, or since a rollback. */
+export interface ModelTree {
+  /** What it began with, when that is a snapshot of the same volume. */
+  readonly base: FrozenShard | undefined;
+  /** Clones and rollbacks below it. */
+  readonly depth: number;
+}
+
 /** A copy of all that has a name. */
 export interface FrozenShard {
   readonly answer: Snapshot;
   readonly nodes: readonly ModelNode[];
+  readonly tree: ModelTree;
+}
+
+/** These snapshots, and those that what they were taken of began with. */
+export function withBases(snapshots: Iterable<FrozenShard | undefined>): Set<FrozenShard> {
+  const all = new Set<FrozenShard>();
+  for (const snapshot of snapshots) {
+    for (let at = snapshot; at !== undefined; at = at.tree.base) all.add(at);
+  }
+  return all;
 }
 
 /** Copies nodes and what leads from one to another. */

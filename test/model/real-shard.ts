@@ -1,5 +1,5 @@
 /** The state machine under test, with sessions that number their requests and repeat them. */
-import { apply, check, MemoryState, planReclaim, view } from '@holdfast/metadata';
+import { apply, check, MemoryState, planReclaim, treeShownBy, view } from '@holdfast/metadata';
 import {
   type Command,
   type CommandResult,
@@ -34,6 +34,8 @@ const FIRST_VOLUME = 7 as VolumeNumber;
 export class RealShard {
   readonly state: MemoryState;
   readonly volume: VolumeNumber;
+  /** Under whose numbers records of the volume may lie: its own, and one for each rollback. */
+  readonly trees: VolumeNumber[] = [];
   /** Of all volumes of the shard. */
   readonly #shared: { nowNs: bigint; sessions: number; volumes: number };
 
@@ -48,11 +50,13 @@ export class RealShard {
       const bounds = { quotaBytes, quotaInodes };
       const made = this.internal({ op: 'clone-volume', name: 'c', from, snapshot, ...bounds });
       if (!made.ok) throw new Error(`the clone was refused: ${made.code}`);
+      this.trees.push(this.volume);
       return;
     }
     this.state = new MemoryState();
     this.#shared = { nowNs: 1_000n, sessions: 0, volumes: 1 };
     this.volume = FIRST_VOLUME;
+    this.trees.push(this.volume);
     const owner = { mode: 0o755, uid: 0, gid: 0 };
     this.internal({ op: 'init-volume', name: 'v', ...owner, quotaBytes, quotaInodes });
   }
@@ -117,23 +121,40 @@ export class RealShard {
     return view(this.state, { session: INTERNAL_SESSION, volume: this.volume, view: wanted });
   }
 
+  /** The volume was rolled back: all sessions are told, and all acknowledge. */
+  rolledBack(sessions: readonly TestSession[]): void {
+    this.trees.push(treeShownBy(this.state, this.volume));
+    for (const session of sessions) {
+      const late = this.execute(session, { op: 'release-orphans', inos: [] });
+      if (late.ok || late.code !== 'ROLLED_BACK') throw new Error('a session was not fenced');
+      this.execute(session, { op: 'acknowledge-rollback' });
+    }
+  }
+
+  /** Keys of kinds [from, to) of a tree. */
+  #keys(tree: number, from: number, to: number): Uint8Array[] {
+    const prefix = Buffer.of((tree >> 16) & 0xff, (tree >> 8) & 0xff, tree & 0xff);
+    const bounds = [from, to].map((kind) => Buffer.concat([prefix, Buffer.of(kind)]));
+    return this.state.entries(bounds[0], bounds[1]).map(([key]) => key);
+  }
+
   /** Chunks that the volume has a record of. */
   knownChunks(): Set<string> {
-    const prefix = Buffer.of(0, 0, this.volume, 0x20);
-    const known = this.state.entries(prefix, Buffer.of(0, 0, this.volume, 0x21));
-    return new Set(known.map(([key]) => Buffer.from(key).subarray(prefix.length).toString('hex')));
+    const known = this.trees.flatMap((tree) => this.#keys(tree, 0x20, 0x21));
+    return new Set(known.map((key) => Buffer.from(key).subarray(4).toString('hex')));
   }
 
   /** Records below the volume. */
   keyCount(): number {
-    const from = Buffer.of(0, 0, this.volume);
-    return this.state.entries(from, Buffer.of(0, 0, this.volume + 1)).length;
+    return this.trees.reduce((count, tree) => count + this.#keys(tree, 0, 0xff).length, 0);
   }
 
-  /** Records of versions that only snapshots see, lists and tables of them included. */
+  /**
+   * Records of versions that only snapshots see, lists and tables of them included; of what a rollback
+   * has left behind only what is not needed for that which followed.
+   */
   historyKeys(): number {
-    const from = Buffer.of(0, 0, this.volume, 0x30);
-    return this.state.entries(from, Buffer.of(0, 0, this.volume, 0x40)).length;
+    return this.#keys(treeShownBy(this.state, this.volume), 0x30, 0x40).length;
   }
 
   /** A look on behalf of a session. */

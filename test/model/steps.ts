@@ -46,6 +46,7 @@ const ACTIONS = {
 const SNAPSHOT_ACTIONS = {
   snapshot: 12,
   removeSnapshot: 8,
+  rollBack: 2,
   lookBack: 20,
   planBegin: 6,
   planEnd: 8,
@@ -152,6 +153,8 @@ export class Interpreter {
   readonly chunks: Map<string, Uint8Array>;
   /** Chunks of the volumes that a clone comes from: it must not name them. */
   readonly #lent: ReadonlySet<string>;
+  /** Chunks of before a rollback: they are not named again either. */
+  readonly #before = new Set<string>();
 
   constructor(
     makeModel: (chunks: ReadonlyMap<string, Uint8Array>) => ModelShard,
@@ -169,6 +172,11 @@ export class Interpreter {
   /** Whether a chunk is the volume's own. */
   isOwn(chunk: string): boolean {
     return !this.#lent.has(chunk);
+  }
+
+  /** The volume was rolled back. */
+  rolledBack(): void {
+    for (const chunk of this.chunks.keys()) this.#before.add(chunk);
   }
 
   /** A directory mostly; sometimes anything, sometimes nothing. */
@@ -262,6 +270,10 @@ export class Interpreter {
         return { op: 'create-snapshot', name: pick(SNAPSHOT_NAMES, a) };
       case 'removeSnapshot':
         return { op: 'remove-snapshot', name: pick(SNAPSHOT_NAMES, a) };
+      case 'rollBack': {
+        const snapshot = pick(SNAPSHOT_NAMES, a);
+        return { op: 'rollback-volume', snapshot, keep: pick(SNAPSHOT_NAMES, b) };
+      }
       case 'delegation':
         return { op: a % 2 === 0 ? 'acquire-delegation' : 'return-delegation' };
       default:
@@ -363,7 +375,7 @@ export class Interpreter {
   /** A chunk that some file shows still. */
   #liveChunk(mixed: number, length: number): ExtentSource | undefined {
     const shown = this.model.alive.flatMap((node: ModelNode) => node.content.chunks);
-    const live = shown.filter((chunk) => !this.#lent.has(chunk));
+    const live = shown.filter((chunk) => !this.#lent.has(chunk) && !this.#before.has(chunk));
     if (live.length === 0) return undefined;
     const chunk = pick(live, mixed) as ChunkId;
     const chunkLength = this.chunks.get(chunk)?.length ?? 0;

@@ -7,6 +7,7 @@ import { randomBytes } from 'node:crypto';
 import type { ClusterClient } from '@holdfast/client';
 import {
   type FileSystem,
+  HOLDS_FROM,
   HoldfastError,
   type LockRequest,
   type NodeReference,
@@ -22,7 +23,7 @@ import { scheduledTime } from '@holdfast/schedule';
 const PREFIX = 'holdfast-backup-';
 const NAME = /^holdfast-backup-([0-9a-f]{10})$/;
 /** Where the bytes lie that stand for snapshots: beyond what any program locks. */
-const LOCK_BASE = 2 ** 50;
+const LOCK_BASE = HOLDS_FROM;
 
 /** A snapshot that lasts at least as long as the work with it. */
 export interface HeldSnapshot {

@@ -149,6 +149,7 @@ export class ClusterClient {
         this.#fileSystem?.fenced();
         onExpired?.();
       },
+      onRolledBack: async (volume) => this.#fileSystem?.rolledBack(volume),
       nowNs: wallClockNs,
     });
     return this.#session;

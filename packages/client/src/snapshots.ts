@@ -80,6 +80,22 @@ export class Snapshots {
     await this.#call('remove', { volume, name }, signal);
   }
 
+  /**
+   * Shows a volume as a snapshot of it again; answers the snapshot that keeps what it was until now.
+   * Files that are open in it are void then, on every host. NOT_FOUND; CONFLICT while hosts have it
+   * attached and it is not forced; ENOSPC, EINVAL.
+   */
+  async rollBack(
+    volume: string,
+    name: string,
+    { force }: { readonly force: boolean },
+    signal?: AbortSignal,
+  ): Promise<Snapshot> {
+    const timeNs = BigInt(Date.now()) * 1_000_000n + BigInt(randomInt(1_000_000));
+    const header = { volume, name, force, timeNs };
+    return (await this.#call<{ snapshot: Snapshot }>('rollback', header, signal)).snapshot;
+  }
+
   async #call<T>(what: string, header: unknown, signal?: AbortSignal): Promise<T> {
     const { cluster } = this.#options;
     const method = `registry.snapshot-${what}`;

@@ -161,7 +161,11 @@ export class Dispatcher implements ChannelListener {
     try {
       const handler = HANDLERS[body.op as keyof typeof HANDLERS] as Handler<OperationName>;
       const state = this.#state();
-      this.#answer(request, await handler(body as never, request, state));
+      refuseVoid(body, state);
+      const reply = await handler(body as never, request, state);
+      // What it was for may have become void meanwhile: then it is not known of which file this is.
+      refuseVoid(body, state);
+      this.#answer(request, reply);
     } catch (error) {
       this.#answerError(request, error);
     }
@@ -212,4 +216,13 @@ export class Dispatcher implements ChannelListener {
 
 function isLockWait(body: RequestBody): boolean {
   return body.op === 'setlkw' && body.lock.type !== 'unlock';
+}
+
+/** What a file is closed with, whatever became of it. */
+const CLOSING: ReadonlySet<OperationName> = new Set<OperationName>(['flush', 'release']);
+
+/** Refuses what is asked of an open file whose volume was rolled back since: ESTALE. */
+function refuseVoid(body: RequestBody, { handles }: MountState): void {
+  if (!('handle' in body) || body.handle === undefined || CLOSING.has(body.op)) return;
+  if (handles.get(body.handle)?.isVoid === true) throw new HoldfastError('ROLLED_BACK');
 }

@@ -37,6 +37,24 @@ describe('OpenHandles', () => {
     second.close();
   });
 
+  it('knows after a restart what a rollback has made void, and what was opened since', () => {
+    const first = new OpenHandles(path);
+    first.opened(4, file(7));
+    const before = first.voided(3 as never);
+    first.voidAll(3 as never);
+    first.opened(6, file(8), before); // its open was under way
+    first.opened(8, file(9, true));
+    const second = new OpenHandles(path);
+    expect([4, 6, 8].map((handle) => second.get(handle)?.isVoid)).toEqual([true, true, undefined]);
+    second.closed(4);
+    expect([...new OpenHandles(path).entries()]).toEqual([
+      [6, { ...file(8), isVoid: true }],
+      [8, file(9, true)],
+    ]);
+    first.close();
+    second.close();
+  });
+
   it('ignores a line that was cut off and goes on after it', () => {
     writeFileSync(path, '+4 3 7 r\n+6 3 8');
     const handles = new OpenHandles(path);

@@ -11,12 +11,15 @@ import { LineJournal } from './line-journal.ts';
 export interface OpenFile {
   readonly node: NodeReference;
   readonly write: boolean;
+  /** Its volume was rolled back since: all that is left to do with it is to close it. */
+  readonly isVoid?: boolean;
 }
 
 /** The open files of one connection. */
 export class OpenHandles {
   readonly #files = new Map<number, OpenFile>();
   readonly #journal: LineJournal | undefined;
+  readonly #voided = new Map<VolumeNumber, number>();
 
   /**
    * Reads the journal at `path`, if there is one, and goes on in it; without a path the table is
@@ -43,8 +46,29 @@ export class OpenHandles {
     return this.#files.entries();
   }
 
-  /** Remembers an open; on return a killed daemon's successor will know it. */
-  opened(handle: number, file: OpenFile): void {
+  /** How often the files of a volume were made void: to be taken before one is opened. */
+  voided(volume: VolumeNumber): number {
+    return this.#voided.get(volume) ?? 0;
+  }
+
+  /**
+   * Remembers an open; on return a killed daemon's successor will know it. It is void when the volume's
+   * files became so since `voided` was taken.
+   */
+  opened(handle: number, file: OpenFile, voided = this.voided(file.node.volume)): void {
+    const isVoid = voided !== this.voided(file.node.volume);
+    this.#keep(handle, isVoid ? { ...file, isVoid } : file);
+  }
+
+  /** All that is open in a volume becomes void; on return a killed daemon's successor will know it. */
+  voidAll(volume: VolumeNumber): void {
+    this.#voided.set(volume, this.voided(volume) + 1);
+    for (const [handle, file] of this.#files) {
+      if (file.node.volume === volume) this.#keep(handle, { ...file, isVoid: true });
+    }
+  }
+
+  #keep(handle: number, file: OpenFile): void {
     this.#files.set(handle, file);
     this.#journal?.append(openLine(handle, file));
   }
@@ -65,21 +89,23 @@ export class OpenHandles {
   }
 
   #apply(line: string): void {
-    const match = /^(?:\+(\d+) (\d+) (\d+) ([rw])|-(\d+))$/.exec(line);
+    const match = /^(?:\+(\d+) (\d+) (\d+) ([rw])(!?)|-(\d+))$/.exec(line);
     if (match === null) {
       const message = `'${line.slice(0, 40)}' is no line of a journal of open files; unmount and mount again`;
       throw new HoldfastError('CORRUPT', message);
     }
-    const [, opened, volume, ino, mode, closed] = match;
+    const [, opened, volume, ino, mode, mark, closed] = match;
     if (closed !== undefined) {
       this.#files.delete(Number(closed));
       return;
     }
     const node = { volume: Number(volume) as VolumeNumber, ino: Number(ino) as InodeNumber };
-    this.#files.set(Number(opened), { node, write: mode === 'w' });
+    const file = { node, write: mode === 'w' };
+    this.#files.set(Number(opened), mark === '!' ? { ...file, isVoid: true } : file);
   }
 }
 
-function openLine(handle: number, { node, write }: OpenFile): string {
-  return `+${handle} ${node.volume} ${node.ino} ${write ? 'w' : 'r'}`;
+function openLine(handle: number, { node, write, isVoid }: OpenFile): string {
+  const mark = isVoid === true ? '!' : '';
+  return `+${handle} ${node.volume} ${node.ino} ${write ? 'w' : 'r'}${mark}`;
 }

@@ -76,7 +76,7 @@ export class Invalidator {
    * Resolves when the kernel no longer believes what is named. It may wait for requests that this
    * daemon must answer meanwhile, so no reply may wait for it.
    */
-  async invalidate(what: Invalidation): Promise<void> {
+  async invalidate(what: Exclude<Invalidation, { what: 'handles' }>): Promise<void> {
     if (what.what === 'inode') return this.#channel.notify(encodeInvalidateInode(what.node, 0));
     if (what.what === 'entry') {
       return this.#channel.notify(encodeInvalidateEntry(what.parent, what.name));

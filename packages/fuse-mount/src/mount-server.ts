@@ -104,7 +104,10 @@ export class MountServer {
         else ending.reject(error);
       },
     });
-    options.fileSystem.onInvalidate((what) => this.#invalidator.invalidate(what));
+    options.fileSystem.onInvalidate(async (what) => {
+      if (what.what === 'handles') this.#handles.voidAll(what.volume);
+      else await this.#invalidator.invalidate(what);
+    });
     if (saved !== undefined) this.#continue(saved);
     this.#channel.start(this.#dispatcher);
   }

@@ -21,6 +21,7 @@ import { releaseLocks, setLock } from './operations/locks.ts';
 import { create, link, removeDirectory, unlink } from './operations/names.ts';
 import { chunksCollected, reclaim } from './operations/reclaim.ts';
 import { rename } from './operations/rename.ts';
+import { acknowledgeRollback, rollbackVolume } from './operations/rollback.ts';
 import {
   closeSession,
   expireSession,
@@ -42,6 +43,7 @@ import { CommittedRefusal, isFinal, refusalOf } from './refusal.ts';
 import { ANSWER, SESSION, type SessionRecord } from './shard-records.ts';
 import type { StateWriter } from './state.ts';
 import { Transaction } from './transaction.ts';
+import { checkFence, presentTree } from './trees.ts';
 import { checkCommand, checkOperation } from './validate.ts';
 
 /**
@@ -53,13 +55,13 @@ import { checkCommand, checkOperation } from './validate.ts';
 export function apply(state: StateWriter, command: Command): CommandResult {
   try {
     checkCommand(command);
-    if (command.session === INTERNAL_SESSION) return run(state, command, 0);
+    if (command.session === INTERNAL_SESSION) return run(state, command, NOBODY);
     const { op } = command.operation;
-    if (op === 'open-session') return run(state, command, 0);
+    if (op === 'open-session') return run(state, command, NOBODY);
     const session = new Transaction(state).read(SESSION, sessionKey(command.session));
     // A session that closed itself may ask again.
     if (op === 'close-session' && session !== undefined) {
-      return run(state, command, session.ordinal);
+      return run(state, command, session);
     }
     return applyOnce(state, command, openSessionOf(new Transaction(state), command.session));
   } catch (error) {
@@ -79,7 +81,7 @@ function applyOnce(state: StateWriter, command: Command, session: SessionRecord)
   if (kept.length >= LIMITS.sessionRequestsMax) {
     throw new HoldfastError('OVERLOADED', 'the session has too many requests without an answer');
   }
-  const result = run(state, command, session.ordinal);
+  const result = run(state, command, session);
   const book = new Transaction(state);
   if (isFinal(result)) {
     kept.push(sequence);
@@ -99,20 +101,27 @@ function keptAnswer(state: StateWriter, { session, sequence }: Command): Command
   return decode<CommandResult>(answer.result);
 }
 
+/** Who sends a command. */
+type Sender = Pick<SessionRecord, 'ordinal' | 'origin'>;
+
+/** Nobody's session: the leader itself, and who has none yet. */
+const NOBODY: Sender = { ordinal: 0, origin: 0 };
+
 /** Runs the operation; what it staged is put when it succeeds. */
-function run(state: StateWriter, command: Command, ordinal: number): CommandResult {
+function run(state: StateWriter, command: Command, by: Sender): CommandResult {
   const transaction = new Transaction(state);
-  const context: Context = {
-    transaction,
-    volume: command.volume,
-    nowNs: command.timeNs,
-    session: command.session,
-    ordinal,
-  };
+  const { volume: home, operation, session, sequence } = command;
+  // What the leader moves it has found in a tree, whichever of them the volume shows.
+  const isOfTree = operation.op === 'move-inline' && session === INTERNAL_SESSION;
+  const volume = isOfTree ? home : presentTree(transaction, home);
+  const nowNs = command.timeNs;
+  const { ordinal, origin } = by;
+  const numbers = { sequence, ordinal, origin };
+  const context: Context = { transaction, volume, home, nowNs, session, ...numbers };
   try {
-    checkOperation(command.operation);
-    checkDoor(context, command.operation);
-    const answer = withDirectories(context, command.operation, perform(context, command.operation));
+    checkOperation(operation);
+    checkDoor(context, operation);
+    const answer = withDirectories(context, operation, perform(context, operation));
     transaction.commit(state);
     return { ok: true, answer };
   } catch (error) {
@@ -146,7 +155,9 @@ function checkDoor(context: Context, { op }: Operation): void {
   if (OF_SHARD.has(op)) return;
   if (context.volume === 0) throw new HoldfastError('ENOENT', 'volume 0 has no records');
   if (op === 'init-volume' || op === 'clone-volume' || op === 'destroy-volume') return;
-  volumeOf(context);
+  // A tree that was left behind shows what it showed, and nothing else.
+  if (volumeOf(context).isClosed) throw new HoldfastError('ESTALE', 'the volume was rolled back');
+  if (!isInternal && op !== 'acknowledge-rollback') checkFence(context);
   if (!isInternal && !BESIDE_DELEGATION.has(op)) checkDelegation(context);
 }
 
@@ -193,6 +204,10 @@ function perform(context: Context, operation: Operation): OperationAnswer {
       return removeSnapshot(context, operation);
     case 'clone-volume':
       return cloneVolume(context, operation);
+    case 'rollback-volume':
+      return rollbackVolume(context, operation);
+    case 'acknowledge-rollback':
+      return acknowledgeRollback(context);
     case 'create':
       return create(context, operation);
     case 'link':

@@ -17,13 +17,16 @@ import {
   regionKey,
   sessionKey,
   shardKindRange,
+  volumeKey,
   volumeRange,
 } from './keys.ts';
 import { recordsAt } from './past-scan.ts';
+import { planClosedTrees } from './plan-closed-trees.ts';
 import { planVersions } from './plan-versions.ts';
-import { FREED_CHUNK, INODE, REGION } from './records.ts';
+import { FREED_CHUNK, INODE, REGION, VOLUME } from './records.ts';
 import { DEAD_VOLUME, LOCKS, ORPHAN, SESSION, SESSION_ID } from './shard-records.ts';
 import type { StateReader, StateSource } from './state.ts';
+import { homeOf } from './trees.ts';
 import { recordAt } from './versions.ts';
 
 /** Records that one look takes from the state at a time. */
@@ -76,6 +79,7 @@ export async function freedChunks(
 
 /** An inode of the shard. */
 export interface InodeOfShard {
+  /** For 'move-inline': the tree under whose number its records lie. */
   readonly volume: VolumeNumber;
   readonly ino: InodeNumber;
 }
@@ -97,6 +101,11 @@ export async function filesWithInline(
   return found;
 }
 
+function isClosed(state: StateReader, tree: VolumeNumber): boolean {
+  const bytes = state.get(volumeKey(tree));
+  return bytes !== undefined && VOLUME.decode(bytes).isClosed;
+}
+
 /**
  * The orphans that a session has not let go yet: to be announced to it when it connects to a new
  * leader. Later ones are told by `orphan` in the answers of the commands that made them.
@@ -112,7 +121,8 @@ export async function orphansToAnnounce(
   for await (const [key, record] of entriesOf(state, shardKindRange('orphan'))) {
     if (!ORPHAN.decode(record).holders.includes(ordinal)) continue;
     const { subject, ino } = parseKey(key);
-    found.push({ volume: subject, ino });
+    // What was open before a rollback is void, and let go by itself.
+    if (!isClosed(state, subject)) found.push({ volume: homeOf(state, subject), ino });
   }
   return found;
 }
@@ -137,14 +147,15 @@ export async function openSessions(state: StateSource): Promise<OpenSession[]> {
 /**
  * The next 'reclaim' of at most about `count` keys, or undefined when the state holds no garbage.
  * Order: what ended sessions held, destroyed volumes, contents and cut-off parts of files, what only
- * removed snapshots saw.
+ * removed snapshots saw, what a rollback left behind.
  */
 export async function planReclaim(
   state: StateSource,
   count: number,
 ): Promise<Extract<Operation, { op: 'reclaim' }> | undefined> {
   const keys: Uint8Array[] = [];
-  for (const plan of [planSessions, planVolumes, planContents, planCuts, planVersions]) {
+  const plans = [planSessions, planVolumes, planContents, planCuts, planVersions, planClosedTrees];
+  for (const plan of plans) {
     await plan(state, keys, count);
     if (keys.length >= count) break;
   }
@@ -185,6 +196,7 @@ const TABLES_BY_VOLUME = [
   'deadContent',
   'contentCut',
   'unpinned',
+  'closedTree',
 ] as const;
 
 async function planVolumes(state: StateSource, keys: Uint8Array[], count: number): Promise<void> {

@@ -2,6 +2,7 @@ import type { InodeNumber, VolumeNumber } from '@holdfast/protocol';
 import { Census } from './check/census.ts';
 import { checkChunks, checkContents } from './check/contents.ts';
 import { checkNames, type Report } from './check/names.ts';
+import { checkTree, checkTrees } from './check/trees.ts';
 import { checkVersions } from './check/versions.ts';
 import { keyAfter } from './keys.ts';
 import type { HeldLock } from './shard-records.ts';
@@ -29,6 +30,7 @@ export async function check(state: StateSource): Promise<string[]> {
   }
   const report: Report = (problem) => void census.problems.push(problem);
   checkVolumes(census, report);
+  checkTrees(census, report);
   checkSessions(census, report);
   checkTables(census, report);
   return census.problems;
@@ -45,8 +47,9 @@ function checkVolumes(census: Census, report: Report): void {
     }
     if (dead !== undefined) say('it is alive and destroyed');
     checkVersions(census, found, found.volume, say);
-    // What a clone reads through its snapshot is not among its own records.
-    if (found.volume.baseVolume !== 0) {
+    checkTree(census, found, found.volume, say);
+    // What a clone reads through its snapshot is not among its own records; of a closed tree some are gone.
+    if (found.volume.baseVolume !== 0 || found.volume.isClosed) {
       checkChunks(census, found, say);
       continue;
     }
@@ -83,7 +86,8 @@ function checkTables(census: Census, report: Report): void {
     if (census.deadVolumes.has(volume)) return true;
     const found = census.volumes.get(volume);
     // What a clone reads through its snapshot is not among its own records.
-    return found?.inodes.has(ino) === true || (found?.volume?.baseVolume ?? 0) !== 0;
+    const { baseVolume = 0, isClosed = false } = found?.volume ?? {};
+    return found?.inodes.has(ino) === true || baseVolume !== 0 || isClosed;
   };
   for (const name of [...census.orphans.keys(), ...census.inlineFiles]) {
     const [volume, ino] = name.split(' ').map(Number);

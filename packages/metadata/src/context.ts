@@ -6,10 +6,20 @@ import type { Transaction } from './transaction.ts';
 /** What an operation works on, and for whom. */
 export interface Context {
   readonly transaction: Transaction;
+  /**
+   * Under whose number the records lie: the volume's own, or that of the tree which a rollback has put
+   * in its place (trees.ts).
+   */
   readonly volume: VolumeNumber;
+  /** The volume's own number. */
+  readonly home: VolumeNumber;
   /** The command's own time. */
   readonly nowNs: bigint;
   readonly session: SessionId;
+  /** The command's number in its session. */
+  readonly sequence: number;
+  /** Ordinal of the first session of its client; 0: of one so old that it is not known any more. */
+  readonly origin: number;
   /** The session's short name in the shard; 0 for the leader itself. */
   readonly ordinal: number;
   /** Looks at a snapshot: the generation that it pins. */

@@ -1,10 +1,10 @@
 import { countersKey } from './keys.ts';
-import { COUNTERS, type CountersRecord } from './shard-records.ts';
+import { COUNTERS, type CountersRecord, FIRST_TREE } from './shard-records.ts';
 import type { Transaction } from './transaction.ts';
 
 /** The counters of the shard. */
 export function countersOf(transaction: Transaction): CountersRecord {
-  const first = { nextOrdinal: 1, endedSessions: 0, nextFreed: 1 };
+  const first = { nextOrdinal: 1, endedSessions: 0, nextFreed: 1, nextTree: FIRST_TREE };
   return transaction.read(COUNTERS, countersKey()) ?? first;
 }
 

@@ -6,6 +6,8 @@
  *
  * Order: inodes that the older one shows, by the generation in which they changed first, then by
  * number; then those made since, by number. A cursor is the place in that order.
+ *
+ * Where the volume was rolled back in between, there is no such table: difference-of-trees.ts.
  */
 import {
   type Attributes,
@@ -18,12 +20,14 @@ import {
   type VolumeNumber,
 } from '@holdfast/protocol';
 import { type Context, volumeOf } from './context.ts';
+import { differenceOfTrees } from './difference-of-trees.ts';
 import { attributesOf } from './inodes.ts';
 import { deathsFrom, headOfDeath, inodeKey, KIND, keyAfter, parseKey } from './keys.ts';
 import { recordsAt } from './past-scan.ts';
 import { DEATH, INODE, type InodeRecord } from './records.ts';
 import { snapshotRecordOf } from './snapshots.ts';
 import type { StateSource } from './state.ts';
+import { treeAt } from './trees.ts';
 import { recordAt } from './versions.ts';
 
 type Wanted = Extract<View, { view: 'difference' }>;
@@ -49,10 +53,14 @@ export async function difference(
   context: Context,
   { from, after, count }: Wanted,
 ): Promise<Answer> {
-  const { volume, at, transaction } = context;
+  const { volume, home, at, transaction } = context;
   const present = volumeOf(context);
   const to = at ?? present.generation;
   if (from >= to) throw new HoldfastError('EINVAL', 'a difference goes from older to newer');
+  const before = treeAt(transaction, home, from);
+  if (before !== volume) {
+    return differenceOfTrees(state, context, { before, from, to, after, count });
+  }
   const first = snapshotRecordOf(transaction, volume, from).nextInode;
   const last =
     at === undefined ? present.nextInode : snapshotRecordOf(transaction, volume, at).nextInode;

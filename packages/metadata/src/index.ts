@@ -21,4 +21,5 @@ export {
 } from './content/inline-look.ts';
 export { MemoryState } from './memory-state.ts';
 export type { StateReader, StateScanner, StateSource, StateWriter } from './state.ts';
+export { homeOf, treeShownBy } from './trees.ts';
 export { type ViewRequest, view } from './views.ts';

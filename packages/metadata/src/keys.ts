@@ -46,6 +46,8 @@ export const SHARD_KIND = {
   deadVolume: 0x15,
   freedChunk: 0x16,
   unpinned: 0x17,
+  trees: 0x18,
+  closedTree: 0x19,
 } as const;
 
 const SHARD = 0 as VolumeNumber;
@@ -229,7 +231,7 @@ export function unpinnedKey(
   return keyOf(SHARD, SHARD_KIND.unpinned, ...parts);
 }
 
-/** What follows a key of unpinnedKey: how far the look has come. */
+/** What follows a key of unpinnedKey or closedTreeReachedKey: how far the look has come. */
 export function reachedIn(key: Uint8Array): Uint8Array {
   return key.subarray(WIDTH.volume + 1 + WIDTH.volume + WIDTH.inode);
 }
@@ -289,6 +291,31 @@ export function contentCutKey(volume: VolumeNumber, ino: InodeNumber, epoch: num
 /** A destroyed volume; stays, so that its number is never used again. */
 export function deadVolumeKey(volume: VolumeNumber): Uint8Array {
   return keyOf(SHARD, SHARD_KIND.deadVolume, [WIDTH.volume, volume]);
+}
+
+/** Which trees a volume that was rolled back consists of; none for other volumes. */
+export function treesKey(volume: VolumeNumber): Uint8Array {
+  return keyOf(SHARD, SHARD_KIND.trees, [WIDTH.volume, volume]);
+}
+
+/** A tree that changes no more, not cleaned up yet. */
+export function closedTreeKey(tree: VolumeNumber): Uint8Array {
+  return keyOf(SHARD, SHARD_KIND.closedTree, [WIDTH.volume, tree]);
+}
+
+/** The progress of the look through a closed tree, done when this was its newest pin; empty: at the end. */
+export function closedTreeReachedKey(
+  tree: VolumeNumber,
+  newestPin: number,
+  reached: Uint8Array = new Uint8Array(),
+): Uint8Array {
+  const parts: Part[] = [[WIDTH.volume, tree], inode(newestPin), reached];
+  return keyOf(SHARD, SHARD_KIND.closedTree, ...parts);
+}
+
+/** All head records of a volume. */
+export function headsRange(volume: VolumeNumber): KeyRange {
+  return { from: keyOf(volume, KIND.inode), to: keyOf(volume, KIND.blob + 1) };
 }
 
 /** A chunk up for collection, in the order in which chunks were given up. */
@@ -365,7 +392,7 @@ export interface ParsedKey {
   readonly kind: number;
   /** Of shard-wide kinds by volume: that volume. */
   readonly subject: VolumeNumber;
-  /** Inode, parent, content, or generation that was unpinned. */
+  /** Inode, parent, content, or generation that was unpinned or is the newest pin. */
   readonly ino: InodeNumber;
   /** What follows: region, cookie, epoch, ordinal, place. */
   readonly number: number;
@@ -379,6 +406,8 @@ const SUBJECT_KINDS: ReadonlySet<number> = new Set([
   SHARD_KIND.contentCut,
   SHARD_KIND.deadVolume,
   SHARD_KIND.unpinned,
+  SHARD_KIND.trees,
+  SHARD_KIND.closedTree,
 ]);
 
 /** Takes a key apart; total: foreign bytes give fields that name nothing. */

@@ -39,8 +39,12 @@ export interface VolumeRecord {
   readonly baseGeneration: number;
   /** Clones between it and a volume that is none. */
   readonly depth: number;
-  /** Clones of its snapshots. */
+  /** Clones of its snapshots, trees of rollbacks among them. */
   readonly cloneCount: number;
+  /** A tree of a rollback: the number of the volume that it belongs to; 0: it is that volume's first. */
+  readonly home: VolumeNumber;
+  /** A rollback has put another tree in its place: only its snapshots show it. */
+  readonly isClosed: boolean;
 }
 
 /** {@link VolumeRecord} in bytes. */
@@ -60,6 +64,8 @@ export const VOLUME = recordType<VolumeRecord>('volume', {
   baseGeneration: { short: 'bg', absent: 0 },
   depth: { short: 'dp', absent: 0 },
   cloneCount: { short: 'cc', absent: 0 },
+  home: { short: 'hm', absent: 0 as VolumeNumber },
+  isClosed: { short: 'cl', absent: false },
 });
 
 const KINDS: readonly FileKind[] = [

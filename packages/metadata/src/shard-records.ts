@@ -1,5 +1,5 @@
 /** Records of a whole shard: sessions, locks, and what waits to be cleaned up. See records.ts. */
-import type { SessionId } from '@holdfast/protocol';
+import { LIMITS, type SessionId, type VolumeNumber } from '@holdfast/protocol';
 import { recordType } from './record-type.ts';
 
 /** Counters of the shard. */
@@ -10,13 +10,19 @@ export interface CountersRecord {
   readonly endedSessions: number;
   /** Next place in the list of freed chunks, >= 1. */
   readonly nextFreed: number;
+  /** Next number for a tree of a rollback, above those of volumes; never used again. */
+  readonly nextTree: number;
 }
+
+/** The first number of a tree that is no volume. */
+export const FIRST_TREE = LIMITS.volumesMax + 1;
 
 /** {@link CountersRecord} in bytes. */
 export const COUNTERS = recordType<CountersRecord>('counters', {
   nextOrdinal: { short: 'o', absent: 1 },
   endedSessions: { short: 'e', absent: 0 },
   nextFreed: { short: 'f', absent: 1 },
+  nextTree: { short: 't', absent: FIRST_TREE },
 });
 
 /** The open sessions. */
@@ -34,6 +40,8 @@ export const LIVE_SESSIONS = recordType<LiveSessionsRecord>('live-sessions', {
 export interface SessionRecord {
   /** Short name inside the shard; 0 when ended. */
   readonly ordinal: number;
+  /** Ordinal of the first session of its client, which may have files open since; 0: not known any more. */
+  readonly origin: number;
   readonly host: string;
   /** It has received every answer below. */
   readonly answeredBelow: number;
@@ -45,6 +53,7 @@ export interface SessionRecord {
 /** {@link SessionRecord} in bytes. */
 export const SESSION = recordType<SessionRecord>('session', {
   ordinal: { short: 'o', absent: 0 },
+  origin: { short: 'f', absent: 0 },
   host: { short: 'h', absent: '' },
   answeredBelow: { short: 'a', absent: 0 },
   kept: { short: 'k', absent: [] },
@@ -140,4 +149,67 @@ export interface DeadVolumeRecord {
 /** {@link DeadVolumeRecord} in bytes. */
 export const DEAD_VOLUME = recordType<DeadVolumeRecord>('dead-volume', {
   empty: { short: 'e', absent: false },
+});
+
+/** A tree that a rollback has closed. */
+export interface FormerTree {
+  readonly tree: VolumeNumber;
+  /** The last generation that it had: that of the snapshot which keeps what it was at the end. */
+  readonly last: number;
+}
+
+/** A client that has acknowledged the last rollback. */
+export interface Acknowledgement {
+  /** Its origin, or, where that is not known, its session's ordinal. */
+  readonly client: number;
+  /** The session in which it did, and its sequence: what was sent before is refused. */
+  readonly ordinal: number;
+  readonly sequence: number;
+}
+
+/**
+ * The trees of a volume that was rolled back. Generations are counted on from tree to tree: each of
+ * them is in one tree only.
+ */
+export interface TreesRecord {
+  /** The one that the volume shows. */
+  readonly present: VolumeNumber;
+  /** Those that snapshots still need, by the generations they had. */
+  readonly former: readonly FormerTree[];
+  /** Clients with a lower origin, older than the last rollback, are fenced until they acknowledge. */
+  readonly fenced: number;
+  readonly acknowledged: readonly Acknowledgement[];
+}
+
+/** {@link TreesRecord} in bytes. */
+export const TREES = recordType<TreesRecord>('trees', {
+  present: { short: 'p' },
+  former: {
+    short: 'f',
+    absent: [],
+    pack: (former) => former.map(({ tree, last }) => [tree, last]),
+    unpack: (stored: [VolumeNumber, number][]) => stored.map(([tree, last]) => ({ tree, last })),
+  },
+  fenced: { short: 'n', absent: 0 },
+  acknowledged: {
+    short: 'a',
+    absent: [],
+    pack: (all) => all.map(({ client, ordinal, sequence }) => [client, ordinal, sequence]),
+    unpack: (stored: [number, number, number][]) =>
+      stored.map(([client, ordinal, sequence]) => ({ client, ordinal, sequence })),
+  },
+});
+
+/** A closed tree whose tables, and heads that no snapshot shows, are not deleted yet. */
+export interface ClosedTreeRecord {
+  /** Time of the command that made the mark. */
+  readonly timeNs: bigint;
+  /** The look for heads has come so far; empty: nowhere. */
+  readonly after: Uint8Array;
+}
+
+/** {@link ClosedTreeRecord} in bytes. */
+export const CLOSED_TREE = recordType<ClosedTreeRecord>('closed-tree', {
+  timeNs: { short: 't' },
+  after: { short: 'a' },
 });

@@ -2,8 +2,10 @@
 import { HoldfastError, LIMITS, type Snapshot, type VolumeNumber } from '@holdfast/protocol';
 import { keyAfter, snapshotIn, snapshotKey, snapshotsRange } from './keys.ts';
 import { SNAPSHOT, type SnapshotRecord } from './records.ts';
+import { FIRST_TREE } from './shard-records.ts';
 import type { StateSource } from './state.ts';
-import type { Transaction } from './transaction.ts';
+import { Transaction } from './transaction.ts';
+import { allTrees } from './trees.ts';
 
 /** Snapshots of one answer. */
 const LISTED_MAX = 1024;
@@ -32,10 +34,12 @@ export function snapshotOf(
 
 function shown(generation: number, record: SnapshotRecord): Snapshot {
   const { name, timeNs, usedBytes, usedInodes, clones } = record;
-  return { name, generation, timeNs, usedBytes, usedInodes, clones: clones.length };
+  // The volume itself, rolled back to it, is no clone.
+  const volumes = clones.filter((clone) => clone < FIRST_TREE).length;
+  return { name, generation, timeNs, usedBytes, usedInodes, clones: volumes };
 }
 
-/** Snapshots after a generation, oldest first. Scans settled state. */
+/** Snapshots of a volume after a generation, oldest first. Scans settled state. */
 export async function listSnapshots(
   state: StateSource,
   volume: VolumeNumber,
@@ -43,11 +47,13 @@ export async function listSnapshots(
 ): Promise<{ snapshots: Snapshot[]; end: boolean }> {
   const wanted = Math.min(count, LISTED_MAX);
   const snapshots: Snapshot[] = [];
-  const from = keyAfter(snapshotKey(volume, after));
-  for await (const [key, bytes] of state.scan(from, snapshotsRange(volume).to, LISTED_AT_ONCE)) {
-    if (snapshots.length === wanted) return { snapshots, end: false };
-    const record = SNAPSHOT.decode(bytes);
-    if (!record.removed) snapshots.push(shown(snapshotIn(key), record));
+  for (const tree of allTrees(new Transaction(state), volume)) {
+    const from = keyAfter(snapshotKey(tree, after));
+    for await (const [key, bytes] of state.scan(from, snapshotsRange(tree).to, LISTED_AT_ONCE)) {
+      if (snapshots.length === wanted) return { snapshots, end: false };
+      const record = SNAPSHOT.decode(bytes);
+      if (!record.removed) snapshots.push(shown(snapshotIn(key), record));
+    }
   }
   return { snapshots, end: true };
 }

@@ -24,6 +24,8 @@ const INT64_MIN = -(2n ** 63n);
 const INT64_MAX = 2n ** 63n - 1n;
 const KEY_BYTES_MAX = 512;
 const KEYS_MAX = 65_536;
+/** Volumes, and above them the trees of rollbacks, that keys have room for. */
+const TREES_MAX = 2 ** 24 - 1;
 
 const whole =
   (max: number, min = 0): Check =>
@@ -175,6 +177,8 @@ const OPERATIONS: { readonly [Name in Operation['op']]: Shape } = {
     generation: optional(generation),
     ...quotas,
   },
+  'rollback-volume': { snapshot: name, generation: optional(generation), keep: name },
+  'acknowledge-rollback': {},
   create: {
     ...place,
     ...owner,
@@ -221,7 +225,7 @@ const OPERATIONS: { readonly [Name in Operation['op']]: Shape } = {
   'set-lock': { ino, lock },
   'release-locks': { ino, family: lockFamily, owner: lockOwner },
   'release-orphans': { inos: list(ino, KEYS_MAX) },
-  'open-session': { host: latin1(255) },
+  'open-session': { host: latin1(255), origin: optional(session) },
   'close-session': {},
   'expire-session': { expired: session },
   'acquire-delegation': {},
@@ -262,7 +266,7 @@ const COMMAND: Shape = {
   sequence: whole(Number.MAX_SAFE_INTEGER, 1),
   answeredBelow: whole(Number.MAX_SAFE_INTEGER),
   timeNs: time,
-  volume: whole(LIMITS.volumesMax),
+  volume: whole(TREES_MAX),
   operation: object({}),
 };
 

@@ -23,6 +23,7 @@ import { snapshotSpace } from './snapshot-space.ts';
 import { listSnapshots, snapshotRecordOf } from './snapshots.ts';
 import type { StateSource } from './state.ts';
 import { Transaction } from './transaction.ts';
+import { checkFence, presentTree, treeAt } from './trees.ts';
 import { checkView } from './validate.ts';
 
 type Of<Name extends View['view']> = Extract<View, { view: Name }>;
@@ -53,15 +54,32 @@ export async function view<V extends View>(
   return answer;
 }
 
-function contextOf(state: StateSource, { session, volume, view: wanted }: ViewRequest): Context {
+function contextOf(
+  state: StateSource,
+  { session, volume: home, view: wanted }: ViewRequest,
+): Context {
   checkView(wanted);
   const transaction = new Transaction(state);
   const isInternal = session === INTERNAL_SESSION;
-  const ordinal = isInternal ? 0 : openSessionOf(transaction, session).ordinal;
-  const context: Context = { transaction, volume, session, ordinal, nowNs: 0n };
-  if (volume === 0) throw new HoldfastError('ENOENT', 'volume 0 has no records');
-  volumeOf(context);
+  const { ordinal, origin } = isInternal
+    ? { ordinal: 0, origin: 0 }
+    : openSessionOf(transaction, session);
   const { at } = wanted;
+  const volume = at === undefined ? presentTree(transaction, home) : treeAt(transaction, home, at);
+  const context: Context = {
+    transaction,
+    volume,
+    home,
+    session,
+    // What was sent before it was acknowledged looks at what is there now: it is the caller's to know.
+    sequence: Number.MAX_SAFE_INTEGER,
+    ordinal,
+    origin,
+    nowNs: 0n,
+  };
+  if (home === 0) throw new HoldfastError('ENOENT', 'volume 0 has no records');
+  volumeOf(context);
+  if (!isInternal) checkFence(context);
   if (at !== undefined) {
     snapshotRecordOf(transaction, volume, at);
     return { ...context, at, transaction: new PastReader(state, at) };
@@ -98,7 +116,7 @@ function answerOf(
     case 'changed-ranges':
       return changedRanges(state, context, wanted);
     case 'snapshots':
-      return listSnapshots(state, context.volume, wanted);
+      return listSnapshots(state, context.home, wanted);
     case 'test-lock': {
       if (context.at !== undefined) return {};
       const conflict = conflictingLock(context, wanted.ino, wanted.lock);

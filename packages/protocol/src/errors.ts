@@ -118,6 +118,14 @@ export const ERROR_TABLE = {
     'never',
     'the chunk is up for collection; write the bytes into a new one',
   ),
+  ROLLED_BACK: row(
+    'refusal',
+    'ESTALE',
+    409,
+    9,
+    'never',
+    'the volume was rolled back since; what was open before has to be opened again',
+  ),
   SESSION_EXPIRED: row(
     'refusal',
     'EIO',

@@ -198,4 +198,6 @@ export type Invalidation =
   | { readonly what: 'inode'; readonly node: NodeReference }
   | { readonly what: 'entry'; readonly parent: NodeReference; readonly name: string }
   /** Everything the kernel knows of one volume. */
-  | { readonly what: 'volume'; readonly volume: VolumeNumber };
+  | { readonly what: 'volume'; readonly volume: VolumeNumber }
+  /** The volume was rolled back: files opened before are void, at once, when the listener returns. */
+  | { readonly what: 'handles'; readonly volume: VolumeNumber };

@@ -50,6 +50,8 @@ export const SNAPSHOTS_INODE = (2 ** 40 - 1) as InodeNumber;
  * the byte at this place plus the snapshot's generation: beyond what any program locks.
  */
 export const SNAPSHOT_HOLDS_AT = 2 ** 51;
+/** Locks on a volume's root from this byte on stand for snapshots, not for bytes. */
+export const HOLDS_FROM = 2 ** 50;
 export const PARTITION_COUNT = 16_384;
 
 const CHUNK_ID_PATTERN = /^[0-3][0-9a-f]{31}$/;

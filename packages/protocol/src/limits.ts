@@ -66,6 +66,8 @@ export const LIMITS = {
   /** Clones of one snapshot, and how deep clones of clones go: bounds reading through them. */
   clonesMax: 256,
   cloneDepthMax: 8,
+  /** States that a volume was rolled back from and that its snapshots, or what rests on them, still need. */
+  treesMax: 256,
   /** Changes in one answer to 'difference'; more are cut, not refused. */
   differencesMax: 1024,
   /** Voters of one shard. */

@@ -88,6 +88,24 @@ export type Operation =
       readonly quotaInodes: number;
     }
   /**
+   * Shows the volume as a snapshot of it again, in time that does not grow with what the volume holds.
+   * What it was until now stays as a snapshot of the name `keep`; all its snapshots stay. Handles opened
+   * before are void, see ROLLED_BACK. Again with the same `keep` and time: success, no change. ENOENT (as
+   * with remove-snapshot), EEXIST and the rest as with create-snapshot, ENOSPC above LIMITS.clonesMax and
+   * LIMITS.treesMax, EINVAL too deep.
+   */
+  | {
+      readonly op: 'rollback-volume';
+      readonly snapshot: string;
+      readonly generation?: number;
+      readonly keep: string;
+    }
+  /**
+   * The session has heard that the volume was rolled back, and given up what it had open there: what it
+   * sends from now on is of the time after. What it sent before (by sequence) is refused for ever.
+   */
+  | { readonly op: 'acknowledge-rollback' }
+  /**
    * Makes an inode of any kind under a name. `exclusive`: EEXIST when the name exists; else an
    * existing regular file is the answer (`created: false`), any other kind EEXIST.
    * A set-gid parent hands down its gid, to directories its set-gid bit too.
@@ -206,7 +224,12 @@ export type Operation =
    * Begins a session, or renews it under the same id: success, no change; SESSION_EXPIRED once it has
    * ended, an id is never used again. Of the whole shard, as are all session operations: `volume` is 0.
    */
-  | { readonly op: 'open-session'; readonly host: string }
+  | {
+      readonly op: 'open-session';
+      readonly host: string;
+      /** The first session of the client, of which it may still have files open; default: this one. */
+      readonly origin?: SessionId;
+    }
   /** Ends a session: locks, delegations and orphans that only it held go with it. */
   | { readonly op: 'close-session' }
   /** The leader's verdict on another session; later commands of it are refused with SESSION_EXPIRED. */
@@ -232,6 +255,7 @@ export type OperationName = Operation['op'];
 export const BESIDE_DELEGATION: ReadonlySet<OperationName> = new Set<OperationName>([
   'acquire-delegation',
   'return-delegation',
+  'acknowledge-rollback',
   'release-orphans',
   'release-locks',
   'set-lock',
@@ -269,7 +293,7 @@ export interface OperationAnswer {
   /** create, link, unlink, rmdir, rename: the directories whose names changed, after the change. */
   readonly directories?: readonly Attributes[];
   readonly delegation?: { readonly granted: boolean };
-  /** create-snapshot, remove-snapshot. */
+  /** create-snapshot, remove-snapshot; rollback-volume: what keeps the state of before. */
   readonly snapshot?: Snapshot;
 }
 

@@ -9,6 +9,7 @@ import { listSnapshots, type ShownSnapshot, snapshotRow } from '../snapshots.ts'
 import { stopReason } from '../stop-signal.ts';
 import { surrounded } from '../surrounding-commands.ts';
 import { addCopy } from './snapshot-copy.ts';
+import { addRollback } from './snapshot-rollback.ts';
 import { addSchedule } from './snapshot-schedule.ts';
 
 /** `holdfast snapshot …` */
@@ -16,13 +17,14 @@ export function addSnapshot(program: Command): void {
   const snapshot = program
     .command('snapshot')
     .description(
-      'create, list, compare, copy from and remove snapshots of volumes, and have them made by a schedule',
+      'create, list, compare, copy from, roll back to and remove snapshots of volumes, and have them made by a schedule',
     );
   addCreate(snapshot);
   addList(snapshot);
   addRemove(snapshot);
   addDiff(snapshot);
   addCopy(snapshot);
+  addRollback(snapshot);
   addSchedule(snapshot);
 }
 

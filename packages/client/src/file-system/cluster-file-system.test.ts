@@ -40,6 +40,7 @@ function bench() {
         : { attributes: { ino: ROOT_INODE } };
     },
     internalContext: () => CONTEXT,
+    era: () => 0,
     trustedUntilMs: () => Number.POSITIVE_INFINITY,
   };
   const record = { number: V, shard: 1 as ShardId } as VolumeRecord;

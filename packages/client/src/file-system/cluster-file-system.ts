@@ -246,9 +246,10 @@ export class ClusterFileSystem implements FileSystem {
     options: { append: boolean; killPrivileges: boolean },
     context: RequestContext,
   ): Promise<void> {
+    const era = this.#session.era(node.volume);
     const volume = await this.#metadata.volume(node, context);
     const commit = (operation: Operation): Promise<OperationAnswer> =>
-      this.#metadata.execute(volume, operation, context);
+      this.#metadata.execute(volume, operation, context, era);
     await this.#data.write(volume, node, offset, bytes, { ...options, commit }, context);
   }
 
@@ -410,11 +411,14 @@ export class ClusterFileSystem implements FileSystem {
     context: RequestContext,
   ): Promise<OperationAnswer> {
     if (isRoot(node)) throw new HoldfastError('EPERM', 'the list of volumes holds only volumes');
+    // It may be about a file that was open before a rollback which is heard of in between.
+    const era = this.#session.era(node.volume);
     const volume = BESIDE_DELEGATION.has(operation.op)
       ? await this.#metadata.volumeBeside(node, context)
       : await this.#metadata.volume(node, context);
     const ino = contentsChangedBy(operation);
-    const act = (): Promise<OperationAnswer> => this.#metadata.execute(volume, operation, context);
+    const act = (): Promise<OperationAnswer> =>
+      this.#metadata.execute(volume, operation, context, era);
     if (ino === undefined) return act();
     return this.#data.changing({ volume: node.volume, ino }, act);
   }
@@ -433,6 +437,15 @@ export class ClusterFileSystem implements FileSystem {
   /** Another session is about to change a volume of which we hold a delegation. */
   recalled(volume: VolumeNumber): void {
     this.#metadata.recalled(volume);
+  }
+
+  /** A volume was rolled back: what is open there is void, and nothing learned of it holds. */
+  async rolledBack(volume: VolumeNumber): Promise<void> {
+    this.#open.forgetOrphans(volume);
+    for (const key of this.#locked) if (key.startsWith(`${volume}/`)) this.#locked.delete(key);
+    // At once: from now on no handle of before is good for anything.
+    for (const listener of this.#listeners) void listener({ what: 'handles', volume });
+    await this.#metadata.rolledBack(volume);
   }
 
   /** The session was fenced and replaced. */

@@ -27,6 +27,11 @@ export class OpenFiles {
     return this.#orphans.delete(key);
   }
 
+  /** The volume was rolled back: its orphans of before are gone. */
+  forgetOrphans(volume: VolumeNumber): void {
+    for (const key of this.#orphans) if (key.startsWith(`${volume}/`)) this.#orphans.delete(key);
+  }
+
   isOpen(node: NodeReference): boolean {
     return this.#open.has(OpenFiles.#key(node.volume, node.ino));
   }

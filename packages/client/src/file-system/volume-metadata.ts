@@ -130,12 +130,14 @@ export class VolumeMetadata {
     volume: VolumeRecord,
     operation: Operation,
     context: RequestContext,
+    era?: number,
   ): Promise<OperationAnswer> {
+    const options = era === undefined ? {} : { era };
     return this.#beliefs
       .of(volume.number)
       .change(
         operation,
-        () => this.#session.execute(addressOf(volume), operation, context),
+        () => this.#session.execute(addressOf(volume), operation, context, options),
         this.#mayKeep(volume.number),
       );
   }
@@ -159,6 +161,12 @@ export class VolumeMetadata {
   /** Another session is about to change a volume of which we hold a delegation. */
   recalled(volume: VolumeNumber): void {
     this.#delegations.recalled(volume);
+  }
+
+  /** The volume was rolled back: nothing that was learned of it holds. */
+  async rolledBack(volume: VolumeNumber): Promise<void> {
+    this.#delegations.lost(volume);
+    await this.#forget(volume);
   }
 
   /** The session was fenced and replaced: nothing is held, and what was learned may have changed. */

@@ -91,6 +91,11 @@ export class Delegations {
     return volumes;
   }
 
+  /** The volume's delegations have ended. */
+  lost(volume: VolumeNumber): void {
+    this.#holds.delete(volume);
+  }
+
   async #acquire(volume: VolumeNumber, hold: Hold): Promise<void> {
     try {
       const { delegation } = await this.#options.acquire(volume);

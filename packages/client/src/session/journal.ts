@@ -9,6 +9,8 @@ import { HoldfastError, isSessionId, LIMITS, type SessionId } from '@holdfast/pr
 export interface RequestJournal {
   /** The session to go on with; undefined when this is its first use. */
   readonly session: SessionId | undefined;
+  /** The first session of all that follow each other here. */
+  readonly origin: SessionId | undefined;
   /** Remembers a session; forgets all requests. */
   begin(session: SessionId): void;
   /** First of the SEQUENCES_PER_REQUEST numbers of a request; the same again until {@link done}. */
@@ -30,6 +32,7 @@ export const SEQUENCES_PER_REQUEST = 8;
 /** Numbers of requests in flight, in memory: for programs whose restart ends their requests too. */
 export class MemoryJournal implements RequestJournal {
   session: SessionId | undefined;
+  origin: SessionId | undefined;
   #next = SEQUENCES_PER_REQUEST;
   /** Insertion order is number order, so the first value is the lowest outstanding. */
   readonly #outstanding = new Map<number, number>();
@@ -37,6 +40,7 @@ export class MemoryJournal implements RequestJournal {
 
   begin(session: SessionId): void {
     this.session = session;
+    this.origin ??= session;
     this.#outstanding.clear();
     this.#inherited.clear();
   }
@@ -78,11 +82,12 @@ export class MemoryJournal implements RequestJournal {
 
   /** Takes over what a file journal found. */
   restore(
-    session: SessionId,
+    { session, origin }: { readonly session: SessionId; readonly origin: SessionId },
     next: number,
     outstanding: readonly (readonly [number, number])[],
   ): void {
     this.session = session;
+    this.origin = origin;
     // A process that was killed before its first request has set no numbers aside; 0 is none.
     this.#next = Math.max(next, SEQUENCES_PER_REQUEST);
     for (const [id, base] of [...outstanding].sort((a, b) => a[1] - b[1])) {
@@ -102,6 +107,7 @@ export class MemoryJournal implements RequestJournal {
  * | 0               | 8     | magic "HFJRNL01"                                  |
  * | 8               | 16    | session id, hexadecimal text                      |
  * | 24              | 8     | a number above every sequence number handed out   |
+ * | 32              | 16    | id of the first session, hexadecimal text         |
  * | 64 + 16 * slot  | 8     | request id, 0: slot free                          |
  * | 72 + 16 * slot  | 8     | first sequence number                             |
  */
@@ -133,6 +139,10 @@ export class FileJournal implements RequestJournal {
 
   get session(): SessionId | undefined {
     return this.#memory.session;
+  }
+
+  get origin(): SessionId | undefined {
+    return this.#memory.origin;
   }
 
   begin(session: SessionId): void {
@@ -192,10 +202,11 @@ export class FileJournal implements RequestJournal {
   }
 
   #writeHeader(): void {
-    const header = Buffer.alloc(32);
+    const header = Buffer.alloc(48);
     header.write(MAGIC, 0, 'latin1');
     header.write(this.#memory.session ?? '', 8, 'latin1');
     header.writeBigUInt64LE(BigInt(this.#reservedUpTo), 24);
+    header.write(this.#memory.origin ?? '', 32, 'latin1');
     writeSync(this.#descriptor, header, 0, header.length, 0);
   }
 
@@ -225,6 +236,9 @@ export class FileJournal implements RequestJournal {
       this.#slots.set(id, slot);
       this.#free.splice(this.#free.indexOf(slot), 1);
     }
-    this.#memory.restore(session, this.#reservedUpTo, outstanding);
+    const first = bytes.toString('latin1', 32, 48);
+    // Before there was an origin there was nothing that could have been written by it.
+    const origin = isSessionId(first) ? first : session;
+    this.#memory.restore({ session, origin }, this.#reservedUpTo, outstanding);
   }
 }

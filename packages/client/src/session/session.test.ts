@@ -90,12 +90,14 @@ describe('Session', () => {
   let shard: Shard;
   let directory: string;
   let expired: number;
+  let rolledBack: (volume: VolumeNumber) => Promise<void>;
   const sessions: Session[] = [];
 
   beforeEach(() => {
     shard = new Shard();
     directory = mkdtempSync(join(tmpdir(), 'holdfast-session-'));
     expired = 0;
+    rolledBack = async () => {};
   });
   afterEach(() => {
     for (const session of sessions.splice(0)) session.abandon();
@@ -110,6 +112,9 @@ describe('Session', () => {
       onNotice: () => {},
       onExpired: () => {
         expired += 1;
+      },
+      onRolledBack: async (volume) => {
+        await rolledBack(volume);
       },
       nowNs: () => 1n,
     });
@@ -223,5 +228,79 @@ describe('Session', () => {
     await expect(session.execute(ADDRESS, create('f'), request(2))).rejects.toBeInstanceOf(
       HoldfastError,
     );
+  });
+
+  describe('when the volume was rolled back', () => {
+    const back = (keep: string): Operation => ({ op: 'rollback-volume', snapshot: 's', keep });
+    const touch = { op: 'set-attributes', ino: ROOT_INODE, mtime: 'now' } as const;
+    const acknowledged = (): number =>
+      shard.commands.filter(({ operation }) => operation.op === 'acknowledge-rollback').length;
+
+    beforeEach(() => {
+      shard.internal({ op: 'create-snapshot', name: 's' }, ADDRESS.volume);
+    });
+
+    it('has what was open made void before it acknowledges, once for all that were refused', async () => {
+      const session = begin(new MemoryJournal());
+      await session.execute(ADDRESS, touch, request(8));
+      shard.internal(back('k'), ADDRESS.volume);
+      const heard: number[] = [];
+      rolledBack = async () => void heard.push(acknowledged());
+      const refused = [16, 24, 32].map((id) => session.execute(ADDRESS, touch, request(id)));
+      for (const one of refused) await expect(one).rejects.toMatchObject({ code: 'ROLLED_BACK' });
+      expect([heard, acknowledged(), session.era(ADDRESS.volume)]).toEqual([[0], 1, 1]);
+      await session.execute(ADDRESS, touch, request(40));
+    });
+
+    it('looks again by itself, for a look changes nothing', async () => {
+      const session = begin(new MemoryJournal());
+      const look = { view: 'attributes', ino: ROOT_INODE } as const;
+      await session.view(ADDRESS, look);
+      shard.internal(back('k'), ADDRESS.volume);
+      expect((await session.view(ADDRESS, look)).attributes.ino).toBe(ROOT_INODE);
+      expect([acknowledged(), session.era(ADDRESS.volume)]).toEqual([1, 1]);
+    });
+
+    it('sends nothing any more that was begun before', async () => {
+      const session = begin(new MemoryJournal());
+      const era = session.era(ADDRESS.volume);
+      await session.execute(ADDRESS, touch, request(8), { era });
+      shard.internal(back('k'), ADDRESS.volume);
+      await session.view(ADDRESS, { view: 'attributes', ino: ROOT_INODE });
+      const sent = shard.commands.length;
+      const late = session.execute(ADDRESS, touch, request(16), { era });
+      await expect(late).rejects.toMatchObject({ code: 'ROLLED_BACK' });
+      expect(shard.commands.length).toBe(sent);
+    });
+
+    it('does not take a refusal that comes late for another rollback', async () => {
+      const session = begin(new MemoryJournal());
+      await session.execute(ADDRESS, touch, request(8));
+      shard.internal(back('k'), ADDRESS.volume);
+      const held = Promise.withResolvers<void>();
+      shard.before = async ({ operation }) => {
+        if (operation.op === 'create') await held.promise;
+      };
+      const late = session.execute(ADDRESS, create('late'), request(16));
+      await session.view(ADDRESS, { view: 'attributes', ino: ROOT_INODE });
+      held.resolve();
+      await expect(late).rejects.toMatchObject({ code: 'ROLLED_BACK' });
+      expect([acknowledged(), session.era(ADDRESS.volume)]).toEqual([1, 1]);
+    });
+
+    it('is still one of before when its session has been replaced', async () => {
+      const session = begin(new FileJournal(directory));
+      await session.execute(ADDRESS, touch, request(8));
+      shard.expire(session.id);
+      shard.internal(back('k'), ADDRESS.volume);
+      const next = session.execute(ADDRESS, touch, request(16));
+      await expect(next).rejects.toMatchObject({ code: 'ROLLED_BACK' });
+      killed(session).abandon();
+      shard.internal(back('l'), ADDRESS.volume);
+      const second = begin(new FileJournal(directory));
+      shard.expire(second.id);
+      const last = second.execute(ADDRESS, touch, request(24));
+      await expect(last).rejects.toMatchObject({ code: 'ROLLED_BACK' });
+    });
   });
 });

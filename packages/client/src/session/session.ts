@@ -18,6 +18,7 @@ import {
 } from '@holdfast/protocol';
 import type { Cluster } from '../cluster/cluster.ts';
 import { type RequestJournal, SEQUENCES_PER_REQUEST } from './journal.ts';
+import { Rollbacks } from './rollbacks.ts';
 
 /** A volume's metadata has an address: its shard and its number. */
 export interface VolumeAddress {
@@ -44,8 +45,18 @@ export interface SessionOptions {
   readonly onNotice: NoticeListener;
   /** The session was fenced: locks and open-unlinked files of the old one are gone. */
   readonly onExpired: () => void;
+  /** A volume was rolled back: makes void what is open there, drops what is believed of it. */
+  readonly onRolledBack: (volume: VolumeNumber) => Promise<void>;
   /** Nanoseconds since the epoch. */
   readonly nowNs: () => bigint;
+}
+
+/** How {@link Session.execute} does it. */
+export interface ExecuteOptions {
+  /** Numbers the operations of one request (0 … 7); the same when the request is repeated. */
+  readonly index?: number;
+  /** Not to be sent once the volume's era is another one: see {@link Session.era}. */
+  readonly era?: number;
 }
 
 /**
@@ -56,6 +67,9 @@ export interface SessionOptions {
 export class Session {
   readonly #options: SessionOptions;
   readonly #leases = new Map<ShardId, ShardLease>();
+  readonly #rollbacks: Rollbacks;
+  /** Of each volume that was rolled back, its shard. */
+  readonly #shards = new Map<VolumeNumber, ShardId>();
   #id: SessionId;
   #internalRequest = -1;
   #closed = false;
@@ -64,6 +78,14 @@ export class Session {
     this.#options = options;
     this.#id = options.journal.session ?? newSessionId();
     if (options.journal.session === undefined) options.journal.begin(this.#id);
+    this.#rollbacks = new Rollbacks({
+      forget: (volume) => options.onRolledBack(volume),
+      acknowledge: async (volume) => {
+        const shard = this.#shards.get(volume) as ShardId;
+        const operation = { op: 'acknowledge-rollback' } as const;
+        await this.execute({ shard, volume }, operation, this.internalContext());
+      },
+    });
   }
 
   get id(): SessionId {
@@ -75,15 +97,17 @@ export class Session {
     return { uid: 0, gid: 0, pid: 0, requestId: this.#internalRequest-- };
   }
 
-  /**
-   * Applies one operation exactly once. `index` numbers the operations of one request (0 … 7) and
-   * must be the same when the request is repeated. Throws the state machine's refusals.
-   */
+  /** Grows with each rollback of a volume that is noticed: what was opened in another era is void. */
+  era(volume: VolumeNumber): number {
+    return this.#rollbacks.era(volume);
+  }
+
+  /** Applies one operation exactly once. Throws the state machine's refusals. */
   async execute(
     address: VolumeAddress,
     operation: Operation,
     context: RequestContext,
-    index = 0,
+    { index = 0, era }: ExecuteOptions = {},
   ): Promise<OperationAnswer> {
     if (index >= SEQUENCES_PER_REQUEST)
       throw new HoldfastError('INTERNAL', 'too many operations in one request');
@@ -93,7 +117,12 @@ export class Session {
     let isUnknown = journal.isInherited(request);
     try {
       for (;;) {
-        const outcome = await this.#executeOnce(address, operation, { ...context, request, index });
+        const outcome = await this.#executeOnce(address, operation, {
+          ...context,
+          request,
+          index,
+          era,
+        });
         if ('answer' in outcome) return outcome.answer;
         isUnknown ||= outcome.isUnknown;
         if (isUnknown) {
@@ -125,8 +154,14 @@ export class Session {
     {
       request,
       index,
+      era,
       signal,
-    }: { request: number; index: number; signal?: AbortSignal | undefined },
+    }: {
+      request: number;
+      index: number;
+      era: number | undefined;
+      signal?: AbortSignal | undefined;
+    },
   ): Promise<{ answer: OperationAnswer } | { isUnknown: boolean }> {
     if (!(await this.#isOpen(address.shard))) return { isUnknown: false };
     const { journal, cluster, nowNs } = this.#options;
@@ -142,6 +177,10 @@ export class Session {
       operation,
     };
     if (signal?.aborted === true) throw new HoldfastError('EINTR');
+    const { volume } = address;
+    // From here on it has its number: after an acknowledgement that is yet to come it is refused.
+    if (era !== undefined && era !== this.era(volume)) throw new HoldfastError('ROLLED_BACK');
+    const acknowledged = this.#rollbacks.acknowledged(volume);
     // Once sent, a command is followed to its end: an interrupt could not take it back.
     const { header, retried } = await cluster.callLeader<CommandResult>(
       address.shard,
@@ -151,6 +190,7 @@ export class Session {
     if (header.ok) return { answer: header.answer };
     const { code, message = code, detail } = header;
     const refusal = fromWireError({ code, message, ...(detail === undefined ? {} : { detail }) });
+    if (refusal.code === 'ROLLED_BACK') await this.#rolledBack(address, acknowledged);
     if (refusal.code !== 'SESSION_EXPIRED') throw refusal;
     this.#fenced(session);
     return { isUnknown: retried };
@@ -165,6 +205,7 @@ export class Session {
     for (;;) {
       if (!(await this.#isOpen(address.shard))) continue;
       const session = this.#id;
+      const acknowledged = this.#rollbacks.acknowledged(address.volume);
       try {
         const { header } = await this.#options.cluster.callLeader<ViewAnswers[V['view']]>(
           address.shard,
@@ -174,10 +215,18 @@ export class Session {
         );
         return header;
       } catch (error) {
-        if (!(error instanceof HoldfastError) || error.code !== 'SESSION_EXPIRED') throw error;
-        this.#fenced(session);
+        const code = error instanceof HoldfastError ? error.code : undefined;
+        // A look changes nothing: it may be had again, and shows what is there now.
+        if (code === 'ROLLED_BACK') await this.#rolledBack(address, acknowledged);
+        else if (code === 'SESSION_EXPIRED') this.#fenced(session);
+        else throw error;
       }
     }
+  }
+
+  async #rolledBack({ shard, volume }: VolumeAddress, acknowledged: number): Promise<void> {
+    this.#shards.set(volume, shard);
+    await this.#rollbacks.refused(volume, acknowledged);
   }
 
   /** Makes the session known to a shard; false: it was found to have ended, and a new one has begun. */
@@ -216,7 +265,7 @@ export class Session {
         answeredBelow: journal.answeredBelow(),
         timeNs: nowNs(),
         volume: ROOT_VOLUME,
-        operation: { op: 'open-session', host },
+        operation: { op: 'open-session', host, origin: journal.origin ?? this.#id },
       };
       const { header } = await cluster.callLeader<CommandResult>(shard, 'meta.execute', {
         shard,

@@ -20,6 +20,11 @@ export const ATTRIBUTE_HANDLERS: HandlerTable<'getattr' | 'setattr'> = {
   },
 };
 
-function changeOf({ op: _op, killPrivileges, ...fields }: SetAttributesRequest): AttributeChange {
+function changeOf({
+  op: _op,
+  handle: _handle,
+  killPrivileges,
+  ...fields
+}: SetAttributesRequest): AttributeChange {
   return killPrivileges ? { ...fields, killPrivileges } : fields;
 }

@@ -18,8 +18,9 @@ export const FILE_HANDLERS: HandlerTable<Files> = {
     if (handles.get(handle) === undefined) {
       const write = isForWriting(openFlags);
       const truncate = (openFlags & OPEN_FLAG.truncate) !== 0;
+      const voided = handles.voided(request.node.volume);
       await fileSystem.open(request.node, { write, truncate }, request);
-      handles.opened(handle, { node: request.node, write });
+      handles.opened(handle, { node: request.node, write }, voided);
     }
     await mappedPages.refresh(request.node);
     return encodeOpen(handle, openReplyFlags);
@@ -29,13 +30,14 @@ export const FILE_HANDLERS: HandlerTable<Files> = {
     const { fileSystem, handles, invalidator } = state;
     const exclusive = (openFlags & OPEN_FLAG.exclusive) !== 0;
     const options = { kind: 'file', mode, rdev: 0, target: '', exclusive } as const;
+    const voided = handles.voided(request.node.volume);
     const answer = await fileSystem.create(request.node, name, options, request);
     const handle = request.requestId;
     if (handles.get(handle) === undefined) {
       const write = isForWriting(openFlags);
       const truncate = !answer.created && (openFlags & OPEN_FLAG.truncate) !== 0;
       await fileSystem.open(answer.node, { write, truncate }, request.secondStep());
-      handles.opened(handle, { node: answer.node, write });
+      handles.opened(handle, { node: answer.node, write }, voided);
     }
     invalidator.nameAnswered(request.node, name, answer);
     return encodeCreated(answer, handle, state.openReplyFlags);

@@ -144,7 +144,8 @@ function decodeBatchForget(reader: RequestReader): BodyOf<'batchForget'> {
 
 function decodeSetattr(reader: RequestReader): SetAttributesRequest {
   const valid = reader.u32();
-  reader.skip(4 + 8); // padding, handle
+  reader.skip(4);
+  const handle = reader.u64();
   const has = (flag: number): boolean => (valid & flag) !== 0;
   const size = has(SETATTR_FLAG.size) ? reader.safe() : reader.clamped();
   reader.skip(8); // lock owner
@@ -162,6 +163,7 @@ function decodeSetattr(reader: RequestReader): SetAttributesRequest {
   return {
     op: 'setattr',
     killPrivileges: has(SETATTR_FLAG.killPrivileges),
+    ...(has(SETATTR_FLAG.handle) && { handle: Number(handle) }),
     ...(has(SETATTR_FLAG.mode) && { mode: mode & 0o7777 }),
     ...(has(SETATTR_FLAG.uid) && { uid }),
     ...(has(SETATTR_FLAG.gid) && { gid }),

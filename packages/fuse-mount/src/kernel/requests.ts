@@ -29,6 +29,8 @@ export interface InitRequest {
 /** SETATTR with only the fields that count. */
 export interface SetAttributesRequest {
   readonly op: 'setattr';
+  /** The open file through which it is asked for: ftruncate(2). */
+  readonly handle?: number;
   readonly mode?: number;
   readonly uid?: number;
   readonly gid?: number;

@@ -43,6 +43,7 @@ import {
 } from '../records.ts';
 import {
   ANSWER,
+  CLOSED_TREE,
   DEAD_VOLUME,
   type DeadVolumeRecord,
   LIVE_SESSIONS,
@@ -55,6 +56,8 @@ import {
   SESSION,
   SESSION_ID,
   type SessionRecord,
+  TREES,
+  type TreesRecord,
 } from '../shard-records.ts';
 
 /** A record with its key taken apart. */
@@ -118,6 +121,10 @@ export class Census {
     { readonly volume: number; readonly generation: number }
   >();
   readonly unpinned: { readonly volume: VolumeNumber; readonly generation: number }[] = [];
+  /** By volume. */
+  readonly trees = new Map<VolumeNumber, TreesRecord>();
+  /** Those with a mark. */
+  readonly closedTrees = new Set<VolumeNumber>();
   readonly deadVolumes = new Map<VolumeNumber, DeadVolumeRecord>();
   readonly freedChunks: Counted<FreedChunkRecord>[] = [];
 
@@ -255,6 +262,13 @@ export class Census {
       case SHARD_KIND.unpinned:
         UNPINNED.decode(bytes);
         this.unpinned.push({ volume: at.subject, generation: at.ino });
+        return;
+      case SHARD_KIND.trees:
+        this.trees.set(at.subject, TREES.decode(bytes));
+        return;
+      case SHARD_KIND.closedTree:
+        CLOSED_TREE.decode(bytes);
+        this.closedTrees.add(at.subject);
         return;
       case SHARD_KIND.deadContent:
         DEAD_CONTENT.decode(bytes);

@@ -11,7 +11,7 @@ export function checkVersions(
   volume: VolumeRecord,
   report: Report,
 ): void {
-  checkPins(found, volume, report);
+  checkPins(census, found, volume, report);
   const held = census.clones.get(found.number);
   if (
     (held?.volume ?? 0) !== volume.baseVolume ||
@@ -38,15 +38,42 @@ export function checkVersions(
   }
 }
 
-function checkPins(found: VolumeCensus, volume: VolumeRecord, report: Report): void {
-  const { pins, snapshots, snapshotNames } = found;
+function checkPins(
+  census: Census,
+  found: VolumeCensus,
+  volume: VolumeRecord,
+  report: Report,
+): void {
+  const { pins, snapshots } = found;
   const isOrdered = pins.every((pin, index) => pin < (pins[index + 1] ?? volume.generation));
   if (!isOrdered) report('its pins are not in order below its generation');
   if ((pins.at(-1) ?? 0) !== volume.newestPin) report('its newest pin is another one');
   if (pins.length !== snapshots.size || !pins.every((pin) => snapshots.has(pin))) {
     report('its pins are not those of its snapshots');
   }
-  const named = [...snapshots].filter(([pin]) => !found.removedSnapshots.has(pin));
-  const isNamed = named.every(([pin, name]) => snapshotNames.get(name) === pin);
-  if (!isNamed || snapshotNames.size !== named.length) report('names of snapshots are wrong');
+  checkSnapshotNames(census, found, volume, report);
+}
+
+/** The names of all snapshots of a volume lie with its present tree. */
+function checkSnapshotNames(
+  census: Census,
+  found: VolumeCensus,
+  volume: VolumeRecord,
+  report: Report,
+): void {
+  const home = volume.home === 0 ? found.number : volume.home;
+  const trees = census.trees.get(home);
+  if (trees !== undefined && trees.present !== found.number) {
+    if (found.snapshotNames.size > 0) report('names of snapshots are left behind');
+    return;
+  }
+  const all = [found.number, ...(trees?.former ?? []).map(({ tree }) => tree)];
+  const named = all.flatMap((tree) => {
+    const { snapshots, removedSnapshots } = census.volumeOf(tree);
+    return [...snapshots].filter(([pin]) => !removedSnapshots.has(pin));
+  });
+  const isNamed = named.every(([pin, name]) => found.snapshotNames.get(name) === pin);
+  if (!isNamed || found.snapshotNames.size !== named.length) {
+    report('names of snapshots are wrong');
+  }
 }

@@ -7,6 +7,7 @@ import { changeCounters, countersOf } from '../counters.ts';
 import { chunkKey, freedChunkKey, volumeKey } from '../keys.ts';
 import { CHUNK, type ChunkRecord, FREED_CHUNK, VOLUME } from '../records.ts';
 import type { Transaction } from '../transaction.ts';
+import { allTrees } from '../trees.ts';
 import { type Piece, tallyOf } from './pieces.ts';
 
 /** A chunk of one volume. */
@@ -28,7 +29,9 @@ export function registerChunk(
   const known = transaction.read(CHUNK, key);
   if (known === undefined) {
     // Its snapshot may not show it, and then nothing would keep it for the clone.
-    if (lentChunk(transaction, { volume, chunk }) !== undefined) {
+    const elsewhere =
+      lentChunk(transaction, { volume, chunk }) ?? leftChunk(transaction, { volume, chunk });
+    if (elsewhere !== undefined) {
       throw new HoldfastError('CHUNK_FREED', 'the chunk belongs to the volume of the snapshot', {
         detail: { chunk },
       });
@@ -55,6 +58,20 @@ function lentChunk(
     const known = transaction.read(CHUNK, chunkKey(at, chunk));
     if (known !== undefined) return known;
   }
+}
+
+/** A chunk that the volume had before it was rolled back. */
+function leftChunk(
+  transaction: Transaction,
+  { volume, chunk }: ChunkOfVolume,
+): ChunkRecord | undefined {
+  const home = transaction.read(VOLUME, volumeKey(volume))?.home ?? 0;
+  if (home === 0) return undefined;
+  for (const tree of allTrees(transaction, home as VolumeNumber)) {
+    const known = transaction.read(CHUNK, chunkKey(tree, chunk));
+    if (known !== undefined) return known;
+  }
+  return undefined;
 }
 
 /** A chunk that pieces of a volume may show: its own, or one that a clone took over. */
@@ -90,6 +107,21 @@ export function retainChunks(
 ): void {
   for (const [chunk, bytes] of tallyOf(pieces).chunks) {
     countChunk(transaction, { volume, chunk }, bytes);
+  }
+}
+
+/** Gives up what pieces of a record that is deleted show. */
+export function releasePieces(
+  {
+    transaction,
+    volume,
+    nowNs,
+  }: { readonly transaction: Transaction; readonly volume: VolumeNumber; readonly nowNs: bigint },
+  pieces: readonly Piece[],
+): void {
+  for (const [chunk, bytes] of tallyOf(pieces).chunks) {
+    countChunk(transaction, { volume, chunk }, -bytes);
+    freeUnused(transaction, { volume, chunk }, nowNs);
   }
 }
 

@@ -9,13 +9,14 @@ import { listFreed } from '../content/chunks.ts';
 import { ContentEditor } from '../content/content-editor.ts';
 import { isCutOff } from '../content/cuts.ts';
 import { deadContentOf, releaseRegion } from '../content/dead-content.ts';
-import type { Context } from '../context.ts';
+import { type Context, volumeOf } from '../context.ts';
 import { putInode } from '../inodes.ts';
 import {
   chunkKey,
   deadVolumeKey,
   freedChunkKey,
   inodeKey,
+  isHeadKey,
   KIND,
   type ParsedKey,
   parseKey,
@@ -24,7 +25,8 @@ import {
 } from '../keys.ts';
 import { dropHolders, isOpen } from '../orphans.ts';
 import { CHUNK, FREED_CHUNK, INODE, REGION, VOLUME } from '../records.ts';
-import { DEAD_VOLUME, MARK } from '../shard-records.ts';
+import { DEAD_VOLUME, LOCKS, MARK } from '../shard-records.ts';
+import { advanceClosed, reclaimHead } from './closed-trees.ts';
 import { dropVoidLocks } from './locks.ts';
 import { advanceUnpinned, reclaimVersion } from './versions.ts';
 
@@ -73,19 +75,27 @@ function reclaimOfShard(context: Context, key: Uint8Array, parsed: ParsedKey): v
 /** Kinds of the shard whose records are about a volume and go with it. */
 function isOfVolume(kind: number): boolean {
   return (
-    (kind >= SHARD_KIND.locks && kind <= SHARD_KIND.contentCut) || kind === SHARD_KIND.unpinned
+    (kind >= SHARD_KIND.locks && kind <= SHARD_KIND.contentCut) ||
+    kind === SHARD_KIND.unpinned ||
+    kind === SHARD_KIND.closedTree
   );
 }
 
 /** Records of the shard about one inode or content of a living volume. */
 function reclaimOfInode(context: Context, key: Uint8Array, parsed: ParsedKey): void {
   const { transaction } = context;
+  // Nobody uses a closed tree: its sessions have other files, and other locks, in the one that followed.
+  const { isClosed } = volumeOf(context);
   switch (parsed.kind) {
     case SHARD_KIND.locks:
-      dropVoidLocks(context, parsed.ino);
+      if (isClosed) transaction.remove(LOCKS, key);
+      else dropVoidLocks(context, parsed.ino);
       return;
     case SHARD_KIND.orphan:
-      dropHolders(context, parsed.ino, (ordinal) => !isOpen(context, ordinal));
+      dropHolders(context, parsed.ino, (ordinal) => isClosed || !isOpen(context, ordinal));
+      return;
+    case SHARD_KIND.inlineFile:
+      if (isClosed) transaction.remove(MARK, key);
       return;
     case SHARD_KIND.deadContent:
       transaction.remove(MARK, key);
@@ -96,6 +106,9 @@ function reclaimOfInode(context: Context, key: Uint8Array, parsed: ParsedKey): v
       return;
     case SHARD_KIND.unpinned:
       advanceUnpinned(context, key, parsed.ino);
+      return;
+    case SHARD_KIND.closedTree:
+      advanceClosed(context, key);
       return;
     default:
   }
@@ -112,6 +125,7 @@ function reclaimOfVolume(context: Context, key: Uint8Array, parsed: ParsedKey): 
   const life = lifeOf(context, context.volume);
   if (life === 'dead') reclaimOfDeadVolume(context, key, parsed);
   if (life !== 'alive') return;
+  if (isHeadKey(key) && reclaimHead(context, key)) return;
   if (parsed.kind === KIND.region) reclaimRegion(context, key, parsed);
   if (parsed.kind === KIND.history) reclaimVersion(context, key);
 }

@@ -36,7 +36,10 @@ export function openSessionOf(transaction: Transaction, session: SessionId): Ses
 }
 
 /** Begins a session; an open one is left as it is. OVERLOADED when there are too many. */
-export function openSession(context: Context, { host }: Of<'open-session'>): OperationAnswer {
+export function openSession(
+  context: Context,
+  { host, origin }: Of<'open-session'>,
+): OperationAnswer {
   const { transaction, session } = context;
   const known = transaction.read(SESSION, sessionKey(session));
   if (known?.ended === true) throw new HoldfastError('SESSION_EXPIRED');
@@ -49,7 +52,15 @@ export function openSession(context: Context, { host }: Of<'open-session'>): Ope
   changeCounters(transaction, { nextOrdinal: ordinal + 1 });
   transaction.write(LIVE_SESSIONS, liveSessionsKey(), { ordinals: [...ordinals, ordinal] });
   transaction.write(SESSION_ID, ordinalKey(ordinal), { session });
-  const record = { ordinal, host, answeredBelow: 0, kept: [], ended: false };
+  const first = origin === undefined || origin === session;
+  const record = {
+    ordinal,
+    origin: first ? ordinal : (transaction.read(SESSION, sessionKey(origin))?.origin ?? 0),
+    host,
+    answeredBelow: 0,
+    kept: [],
+    ended: false,
+  };
   transaction.write(SESSION, sessionKey(session), record);
   return {};
 }
@@ -62,8 +73,8 @@ function endSession({ transaction, nowNs }: Context, session: SessionId): void {
   const record = transaction.read(SESSION, sessionKey(session));
   if (record === undefined || record.ended) return;
   for (const sequence of record.kept) transaction.remove(ANSWER, answerKey(session, sequence));
-  const { ordinal, host } = record;
-  const ended = { ordinal: 0, host, answeredBelow: 0, kept: [], ended: true };
+  const { ordinal, origin, host } = record;
+  const ended = { ordinal: 0, origin, host, answeredBelow: 0, kept: [], ended: true };
   transaction.write(SESSION, sessionKey(session), ended);
   transaction.remove(SESSION_ID, ordinalKey(ordinal));
   const live = transaction.read(LIVE_SESSIONS, liveSessionsKey())?.ordinals ?? [];

@@ -1,15 +1,11 @@
-import {
-  HoldfastError,
-  LIMITS,
-  type Operation,
-  type OperationAnswer,
-  type VolumeNumber,
-} from '@holdfast/protocol';
+import { HoldfastError, LIMITS, type Operation, type OperationAnswer } from '@holdfast/protocol';
 import { type Context, changeVolume, volumeOf } from '../context.ts';
-import { pinsKey, snapshotKey, snapshotNameKey, unpinnedKey } from '../keys.ts';
+import { pinsKey, snapshotKey, snapshotNameKey } from '../keys.ts';
 import { pinsOf } from '../pins.ts';
-import { PINS, SNAPSHOT, SNAPSHOT_NAME, UNPINNED } from '../records.ts';
+import { PINS, SNAPSHOT, SNAPSHOT_NAME } from '../records.ts';
 import { snapshotOf, snapshotRecordOf } from '../snapshots.ts';
+import { treeAt } from '../trees.ts';
+import { unpinUnused } from './letting-go.ts';
 
 type Of<Name extends Operation['op']> = Extract<Operation, { op: Name }>;
 
@@ -60,41 +56,26 @@ export function removeSnapshot(
   context: Context,
   operation: Of<'remove-snapshot'>,
 ): OperationAnswer {
-  const { transaction, volume } = context;
+  const { transaction, volume, home } = context;
   const { name } = operation;
-  const generation = generationOf(context, volume, operation);
-  const snapshot = snapshotOf(transaction, volume, generation);
-  const record = snapshotRecordOf(transaction, volume, generation);
+  const generation = generationOf(context, operation);
+  const tree = treeAt(transaction, home, generation);
+  const snapshot = snapshotOf(transaction, tree, generation);
+  const record = snapshotRecordOf(transaction, tree, generation);
   transaction.remove(SNAPSHOT_NAME, snapshotNameKey(volume, name));
-  const key = snapshotKey(volume, generation);
+  const key = snapshotKey(tree, generation);
   transaction.write(SNAPSHOT, key, { ...record, removed: true });
-  unpinUnused(context, generation);
+  unpinUnused({ ...context, volume: tree }, generation);
   return { snapshot };
 }
 
 /** The generation of a snapshot by its name, and no other than the one that was meant. ENOENT. */
 export function generationOf(
-  { transaction }: Context,
-  volume: VolumeNumber,
+  { transaction, volume }: Context,
   meant: { readonly name: string; readonly generation?: number },
 ): number {
   const named = transaction.read(SNAPSHOT_NAME, snapshotNameKey(volume, meant.name));
   if (named !== undefined && named.generation === (meant.generation ?? named.generation))
     return named.generation;
   throw new HoldfastError('ENOENT', 'the volume has no such snapshot');
-}
-
-/** Unpins the generation of a snapshot that was removed and that no clone holds. */
-export function unpinUnused(context: Context, generation: number): void {
-  const { transaction, volume, nowNs } = context;
-  const key = snapshotKey(volume, generation);
-  const record = transaction.read(SNAPSHOT, key);
-  if (record === undefined || !record.removed || record.clones.length > 0) return;
-  transaction.remove(SNAPSHOT, key);
-  const pins = pinsOf(transaction, volume).filter((pin) => pin !== generation);
-  if (pins.length === 0) transaction.remove(PINS, pinsKey(volume));
-  else transaction.write(PINS, pinsKey(volume), { generations: pins });
-  changeVolume(context, { newestPin: pins.at(-1) ?? 0 });
-  const mark = { timeNs: nowNs, after: new Uint8Array() };
-  transaction.write(UNPINNED, unpinnedKey(volume, generation), mark);
 }

@@ -4,8 +4,7 @@
  * stays garbage, and a late or repeated command does no harm.
  */
 import type { VolumeNumber } from '@holdfast/protocol';
-import { countChunk, freeUnused } from '../content/chunks.ts';
-import { tallyOf } from '../content/pieces.ts';
+import { releasePieces } from '../content/chunks.ts';
 import type { Context } from '../context.ts';
 import { deathKey, headOfHistory, KIND, reachedIn, unpinnedKey, versionsKey } from '../keys.ts';
 import { hasPin, pinsOf } from '../pins.ts';
@@ -27,14 +26,7 @@ export function reclaimVersion(context: Context, key: Uint8Array): void {
   transaction.remove(DEATH, deathKey(head, death));
   if (rest.length === 0) transaction.remove(VERSIONS, versionsKey(head));
   else transaction.write(VERSIONS, versionsKey(head), { lives: rest });
-  if (head[KIND_AT] === KIND.region) releasePieces(context, record);
-}
-
-function releasePieces({ transaction, volume, nowNs }: Context, record: Uint8Array): void {
-  for (const [chunk, bytes] of tallyOf(REGION.decode(record).pieces).chunks) {
-    countChunk(transaction, { volume, chunk }, -bytes);
-    freeUnused(transaction, { volume, chunk }, nowNs);
-  }
+  if (head[KIND_AT] === KIND.region) releasePieces(context, REGION.decode(record).pieces);
 }
 
 /** Notes how far the look for a removed snapshot's garbage has come; at its end the mark goes. */

@@ -9,11 +9,12 @@ import {
 } from '@holdfast/protocol';
 import { type Context, changeVolume, volumeOf } from '../context.ts';
 import { attributesOf, inodeOf, putInode } from '../inodes.ts';
-import { deadVolumeKey, ordinalKey, volumeKey } from '../keys.ts';
+import { deadVolumeKey, ordinalKey, treesKey, volumeKey } from '../keys.ts';
 import { isOpen } from '../orphans.ts';
-import { VOLUME } from '../records.ts';
-import { DEAD_VOLUME, SESSION_ID } from '../shard-records.ts';
-import { letGoOfBase } from './clones.ts';
+import { VOLUME, type VolumeRecord } from '../records.ts';
+import { DEAD_VOLUME, SESSION_ID, TREES } from '../shard-records.ts';
+import { allTrees } from '../trees.ts';
+import { bury, letGoOfBase } from './letting-go.ts';
 import { freshInode } from './names.ts';
 
 type Of<Name extends Operation['op']> = Extract<Operation, { op: Name }>;
@@ -44,6 +45,8 @@ export function initVolume(context: Context, operation: Of<'init-volume'>): Oper
     baseGeneration: 0,
     depth: 0,
     cloneCount: 0,
+    home: 0 as VolumeNumber,
+    isClosed: false,
   });
   const root = { ...freshInode(nowNs), kind: 'directory', mode, uid, gid, nlink: 2 } as const;
   putInode(context, ROOT_INODE, { ...root, parent: ROOT_INODE });
@@ -59,15 +62,19 @@ export function setQuota(context: Context, operation: Of<'set-quota'>): Operatio
 
 /** Makes a volume unreachable at once; its records are deleted in slices. Again: success, no change. DELEGATED. */
 export function destroyVolume(context: Context, { force }: Of<'destroy-volume'>): OperationAnswer {
-  const { transaction, volume } = context;
-  const mark = deadVolumeKey(volume);
-  if (transaction.read(DEAD_VOLUME, mark) !== undefined) return {};
-  const record = volumeOf(context);
-  const { newestPin } = record;
-  if (record.cloneCount > 0) throw new HoldfastError('EBUSY', 'the volume has clones');
+  const { transaction, volume, home } = context;
+  if (transaction.read(DEAD_VOLUME, deadVolumeKey(volume)) !== undefined) return {};
+  const trees = allTrees(transaction, home).map((tree) => ({ ...context, volume: tree }));
+  const isOwn = ({ baseVolume }: VolumeRecord): boolean =>
+    trees.some((tree) => tree.volume === baseVolume);
+  const records = trees.map((tree) => volumeOf(tree));
+  const clones = records.reduce((sum, { cloneCount }) => sum + cloneCount, 0);
+  if (clones > records.filter(isOwn).length) {
+    throw new HoldfastError('EBUSY', 'the volume has clones');
+  }
   // Whoever holds a delegation believes that it is there, until it has been given back.
   checkDelegation(context);
-  if (!force && newestPin > 0)
+  if (!force && records.some(({ newestPin }) => newestPin > 0))
     throw new HoldfastError(
       'ENOTEMPTY',
       'the volume has snapshots; remove them first, or force it (--force)',
@@ -78,9 +85,12 @@ export function destroyVolume(context: Context, { force }: Of<'destroy-volume'>)
       'the volume is not empty; empty it first, or force it (--force)',
     );
   }
-  letGoOfBase(context, record);
-  transaction.remove(VOLUME, volumeKey(volume));
-  transaction.write(DEAD_VOLUME, mark, { empty: false });
+  for (const tree of trees) {
+    const record = volumeOf(tree);
+    bury(tree);
+    if (!isOwn(record)) letGoOfBase(tree, record);
+  }
+  if (trees.length > 1 || volume !== home) transaction.remove(TREES, treesKey(home));
   return {};
 }
 

@@ -137,6 +137,11 @@ describe('the admin API', () => {
     expect((await call('GET', `${path}/monday`)).body).toEqual({
       snapshot: { ...made.body.snapshot, chunkBytes: 0, inlineBytes: 0 },
     });
+    expect(await call('POST', `${path}/monday/rollback`, {})).toMatchObject({
+      status: 200,
+      body: { snapshot: { name: expect.stringMatching(/^before-rollback-\d{4}-/), generation: 3 } },
+    });
+    expect(await call('POST', `${path}/none/rollback`, {})).toMatchObject({ status: 404 });
     expect(await call('DELETE', '/v1/volumes/s')).toMatchObject({
       status: 409,
       body: { code: 'ENOTEMPTY', message: expect.stringMatching(/has snapshots/) },

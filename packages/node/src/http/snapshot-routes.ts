@@ -30,6 +30,13 @@ const NEW = z.strictObject({
   name: z.string().optional().describe('its time in UTC when absent'),
 });
 
+const ROLLBACK = z.strictObject({
+  force: z
+    .boolean()
+    .default(false)
+    .describe('also while hosts have the volume attached: files that are open then are void'),
+});
+
 /** What the API shows of a snapshot. */
 function shown(snapshot: Snapshot): z.infer<typeof SNAPSHOT> {
   const { timeNs, ...facts } = snapshot;
@@ -75,6 +82,17 @@ export function addSnapshots(api: Api, snapshots: VolumeSnapshots): void {
       params.snapshot,
     );
     return { snapshot: { ...shown(rest), chunkBytes, inlineBytes } };
+  });
+  const rollback = {
+    ...about,
+    summary: 'Show the volume as the snapshot again; answers the snapshot that keeps what it was',
+    params: PATH,
+    body: ROLLBACK,
+    response: answers(ONE),
+  };
+  api.post(`${all}/:snapshot/rollback`, { schema: rollback }, async ({ params, body }) => {
+    const { force } = body;
+    return { snapshot: shown(await snapshots.rollBack(params.name, params.snapshot, { force })) };
   });
   const remove = {
     ...about,

@@ -26,6 +26,7 @@ class LossyShard {
   readonly #state = new MemoryState();
   /** What others do after an answer was lost, before it is asked for again. */
   readonly #meanwhile: (() => void)[] = [];
+  attachedTo: readonly string[] = [];
 
   constructor() {
     const quotas = { quotaBytes: 0, quotaInodes: 0 };
@@ -53,7 +54,9 @@ class LossyShard {
   }
 
   readonly snapshots = new VolumeSnapshots({
-    registry: { view: async () => ({ volume: RECORD }) as never },
+    registry: {
+      view: async () => ({ volume: { ...RECORD, attachedTo: this.attachedTo } }) as never,
+    },
     run: async (_shard, _volume, operation, timeNs) => {
       for (let lost = this.#meanwhile.shift(); lost !== undefined; ) {
         this.do(operation, timeNs);
@@ -96,6 +99,32 @@ describe('snapshots of a shard whose answers get lost', () => {
     shard.loseAnswer();
     await shard.snapshots.remove('v', 's');
     await expect(shard.snapshots.remove('v', 's')).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  });
+});
+
+describe('a rollback in a shard whose answers get lost', () => {
+  it('is done once, and leaves one snapshot of what was there before', async () => {
+    const shard = new LossyShard();
+    await shard.snapshots.create('v', 's');
+    shard.loseAnswer();
+    const kept = await shard.snapshots.rollBack('v', 's', { force: false, timeNs: 9n });
+    expect(kept).toMatchObject({ name: 'before-rollback-1970-01-01T00-00-00.000Z' });
+    const again = await shard.snapshots.rollBack('v', 's', { force: false, timeNs: 9n });
+    expect(again).toEqual(kept);
+    expect((await shard.snapshots.list('v')).map(({ name }) => name)).toEqual(['s', kept.name]);
+    const none = shard.snapshots.rollBack('v', 'none', { force: false });
+    await expect(none).rejects.toMatchObject({ code: 'NOT_FOUND' });
+  });
+
+  it('is refused while hosts have the volume attached, unless it is forced', async () => {
+    const shard = new LossyShard();
+    await shard.snapshots.create('v', 's');
+    shard.attachedTo = ['node-7'];
+    await expect(shard.snapshots.rollBack('v', 's', { force: false })).rejects.toMatchObject({
+      code: 'CONFLICT',
+      message: expect.stringMatching(/in use on node-7.*--force.*ESTALE/),
+    });
+    await shard.snapshots.rollBack('v', 's', { force: true });
   });
 });
 

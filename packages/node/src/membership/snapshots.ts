@@ -113,6 +113,34 @@ export class VolumeSnapshots {
   }
 
   /**
+   * Shows a volume as a snapshot of it again; answers the snapshot that keeps what it was until now.
+   * Files that are open in it are void then. `timeNs` as with create. Throws NOT_FOUND, CONFLICT while
+   * hosts have the volume attached and it is not forced, ENOSPC, EINVAL too many upon each other, or an outage.
+   */
+  async rollBack(
+    volume: string,
+    name: string,
+    { force, timeNs = nowNs() }: { readonly force: boolean; readonly timeNs?: bigint },
+  ): Promise<Snapshot> {
+    const record = await this.#volume(volume);
+    const keep = `before-rollback-${nameOf(timeNs)}`;
+    const done = await this.#find(record, keep);
+    if (done?.timeNs === timeNs) return done; // by an earlier try, whose answer was lost
+    const { generation } = await this.#get(record, name);
+    if (record.attachedTo.length > 0 && !force) {
+      throw new HoldfastError(
+        'CONFLICT',
+        `volume '${volume}' is in use on ${record.attachedTo.join(', ')}; stop what uses it first, or force it (--force): files that are open then fail with ESTALE`,
+        { detail: { attachedTo: record.attachedTo } },
+      );
+    }
+    const operation = { op: 'rollback-volume', snapshot: name, generation, keep } as const;
+    const { snapshot } = await this.#options.run(record.shard, record.number, operation, timeNs);
+    if (snapshot !== undefined) return snapshot;
+    throw new HoldfastError('INTERNAL', 'the shard answered without a snapshot');
+  }
+
+  /**
    * Whether someone reads the snapshot and wants it to stay: told by a lock on the volume's root, at
    * the byte {@link SNAPSHOT_HOLDS_AT} and its generation. NOT_FOUND.
    */

@@ -50,6 +50,7 @@ const NEW_SNAPSHOT = z.object({
   name: z.string().optional(),
   timeNs: z.bigint(),
 });
+const ROLLBACK = SNAPSHOT.extend({ force: z.boolean(), timeNs: z.bigint() });
 const BACKUP = z.object({
   volume: z.number(),
   backup: z.strictObject({
@@ -133,6 +134,10 @@ function serveSnapshots(on: Register, { registry, snapshots }: RegistryServiceOp
   on('registry.snapshot-measure', SNAPSHOT, async ({ volume, name }) => {
     registry.assertLeader();
     return { snapshot: await snapshots.measure(volume, name) };
+  });
+  on('registry.snapshot-rollback', ROLLBACK, async ({ volume, name, force, timeNs }) => {
+    registry.assertLeader();
+    return { snapshot: await snapshots.rollBack(volume, name, { force, timeNs }) };
   });
   on('registry.snapshot-remove', SNAPSHOT, async ({ volume, name }) => {
     registry.assertLeader();

@@ -44,6 +44,7 @@ const KEEPALIVE = z.object({ shard: SHARD, session: SESSION });
 const OF_REGISTRY: ReadonlySet<string> = new Set([
   'init-volume',
   'clone-volume',
+  'rollback-volume',
   'destroy-volume',
   'set-quota',
 ]);

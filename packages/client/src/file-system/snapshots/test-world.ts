@@ -59,6 +59,7 @@ export class World {
       host: 'here',
       onNotice: () => {},
       onExpired: () => {},
+      onRolledBack: async () => {},
       nowNs: () => 1n,
     });
     const chunks = {

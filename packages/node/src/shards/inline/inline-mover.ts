@@ -1,6 +1,7 @@
 import type { ChunkReader, ChunkWriter, CopyPolicy } from '@holdfast/chunks';
 import {
   filesWithInline,
+  homeOf,
   type InlineRegion,
   type InodeOfShard,
   inlineFile,
@@ -8,6 +9,7 @@ import {
   nextInlineRegion,
   REGION_BYTES,
   type StateSource,
+  treeShownBy,
   view,
 } from '@holdfast/metadata';
 import {
@@ -104,7 +106,9 @@ export class InlineMover {
 
   /** Keeps up with what was applied. */
   applied(command: Command, result: CommandResult): void {
-    if (this.#isLeading) this.#crowding.applied(command, result);
+    if (!this.#isLeading) return;
+    const volume = treeShownBy(this.#options.state, command.volume);
+    this.#crowding.applied({ ...command, volume }, result);
   }
 
   async #round(signal: AbortSignal): Promise<number> {
@@ -236,7 +240,7 @@ export class InlineMover {
     const { chunks, policyOf, now, metrics, shard } = this.#options;
     const cost = pack.length + pack.partCount * this.#limits.commandBytes;
     await pause(this.#pace.delayMs(cost, now()), signal);
-    const policy = await unlessAborted(policyOf(pack.volume), signal);
+    const policy = await unlessAborted(policyOf(homeOf(this.#options.state, pack.volume)), signal);
     if (policy === undefined || signal.aborted) return;
     const writing = chunks.write(pack.body(), policy, signal);
     const { chunk } = await unlessAborted(writing, signal).catch((error: unknown) => {
