@@ -25,7 +25,8 @@ export interface ExtraFile {
 
 /** What a backup is of and how it is kept. */
 export interface BackupOptions {
-  readonly source: TreeSource;
+  /** What is backed up; where it depends on the parent that was chosen: how it is found. */
+  readonly source: TreeSource | ((parent: Snapshot | undefined) => Promise<TreeSource>);
   /** Where the tree appears in the snapshot, absolute: `/volumes/pg`. */
   readonly path: string;
   readonly hostname?: string;
@@ -99,6 +100,7 @@ class BackupRun {
     problems: 0,
   };
   readonly #options: BackupOptions;
+  readonly #source: TreeSource;
   readonly #index: BlobIndex;
   readonly #reader: BlobReader;
   readonly #writer: PackWriter;
@@ -111,9 +113,10 @@ class BackupRun {
   constructor(
     repository: Repository,
     options: BackupOptions,
-    parts: { index: BlobIndex; writer: PackWriter; signal: AbortSignal },
+    parts: { source: TreeSource; index: BlobIndex; writer: PackWriter; signal: AbortSignal },
   ) {
     this.#options = options;
+    this.#source = parts.source;
     this.#index = parts.index;
     this.#writer = parts.writer;
     this.#signal = parts.signal;
@@ -126,7 +129,7 @@ class BackupRun {
   /** The root tree of the snapshot: the source below its path, and the extra files. */
   async root(parent: Snapshot | undefined): Promise<StorageId> {
     const names = namesOf(this.#options.path);
-    const entry = await this.#options.source.root();
+    const entry = await this.#source.root();
     const known = parent === undefined ? undefined : await this.#knownAt(parent.tree, names);
     const { done } = await this.#directory('', { ...entry, name: names.at(-1) ?? '' }, known);
     let node = await done;
@@ -183,14 +186,13 @@ class BackupRun {
     entry: SourceEntry,
     known: TreeNode | undefined,
   ): Promise<Pending<TreeNode>> {
-    const { source } = this.#options;
-    const xattrs = await source.xattrs(path, entry);
     const knownTree = known?.kind === 'directory' ? known.subtree : undefined;
     const isKnown = knownTree !== undefined && this.#index.has(knownTree, 'tree');
-    if (entry.unchanged === 'subtree' && isKnown) {
+    if (isKnown && isUnchanged(entry, known)) {
       this.counts.unchangedSubtrees++;
-      return pending(Promise.resolve({ ...this.#nodeOf(entry, xattrs), subtree: knownTree }));
+      return pending(Promise.resolve({ ...known, name: entry.name }));
     }
+    const xattrs = await this.#source.xattrs(path, entry);
     this.counts.directories++;
     const before = new Map(
       isKnown
@@ -199,7 +201,7 @@ class BackupRun {
     );
     const children: Pending<TreeNode | undefined>[] = [];
     await this.#attempt(path, async () => {
-      for await (const child of source.list(path, entry)) {
+      for await (const child of this.#source.list(path, entry)) {
         this.#signal.throwIfAborted();
         const childPath = path === '' ? child.name : `${path}/${child.name}`;
         const node = await this.#attempt(childPath, () =>
@@ -226,14 +228,26 @@ class BackupRun {
     known: TreeNode | undefined,
   ): Promise<Pending<TreeNode | undefined>> {
     if (entry.kind === 'directory') return this.#directory(path, entry, known);
+    if (isUnchanged(entry, known) && this.#knownBlobs(known) !== undefined) {
+      this.#countFile(known);
+      return pending(Promise.resolve({ ...known, name: entry.name }));
+    }
     if (entry.kind !== 'file')
-      return pending(
-        Promise.resolve(this.#nodeOf(entry, await this.#options.source.xattrs(path, entry))),
-      );
+      return pending(Promise.resolve(this.#nodeOf(entry, await this.#source.xattrs(path, entry))));
     // Entered here, so that the walk does not run ahead of the files.
     await this.#files.enter();
     const task = this.#attempt(path, () => this.#file(path, entry, known));
     return pending(task.finally(() => this.#files.leave()));
+  }
+
+  /** A file that is taken from the parent as it is. */
+  #countFile({ kind, size }: TreeNode): void {
+    if (kind !== 'file') return;
+    this.counts.files++;
+    this.counts.unchangedFiles++;
+    this.counts.totalBytes += size;
+    this.counts.bytesDone += size;
+    this.#options.onProgress?.(this.counts);
   }
 
   /** Runs a step; with `onProblem` a failure of the source leaves the entry out. */
@@ -251,7 +265,7 @@ class BackupRun {
   }
 
   async #file(path: string, entry: SourceEntry, known: TreeNode | undefined): Promise<TreeNode> {
-    const xattrs = await this.#options.source.xattrs(path, entry);
+    const xattrs = await this.#source.xattrs(path, entry);
     const { content, size } = await this.#content(path, entry, known);
     this.counts.files++;
     this.counts.totalBytes += size;
@@ -264,7 +278,8 @@ class BackupRun {
     entry: SourceEntry,
     known: TreeNode | undefined,
   ): Promise<FileContent> {
-    const blobs = this.#knownBlobs(known);
+    // What another file had under this name says nothing of what changed in this one.
+    const blobs = entry.inode === known?.inode ? this.#knownBlobs(known) : undefined;
     if (blobs !== undefined && known !== undefined && isSame(entry, known)) {
       this.counts.unchangedFiles++;
       this.counts.bytesDone += known.size;
@@ -279,9 +294,8 @@ class BackupRun {
     return read;
   }
 
-  /** The parent's blobs of a file, if all are still there. */
-  #knownBlobs(known: TreeNode | undefined): KnownBlob[] | undefined {
-    if (known?.kind !== 'file') return undefined;
+  /** The parent's blobs of a node, if all are still there. */
+  #knownBlobs(known: TreeNode): KnownBlob[] | undefined {
     const blobs: KnownBlob[] = [];
     for (const id of known.content) {
       const length = this.#reader.lengthOf(id);
@@ -296,7 +310,7 @@ class BackupRun {
     entry: SourceEntry,
     known: readonly KnownBlob[] | undefined,
   ): Promise<FileContent> {
-    const file = await this.#options.source.open(path, entry);
+    const file = await this.#source.open(path, entry);
     try {
       const content: StorageId[] = [];
       const writes: Promise<unknown>[] = [];
@@ -374,6 +388,12 @@ function nodeOf(entry: SourceEntry, xattrs: readonly Xattr[]): TreeNode {
   };
 }
 
+/** Whether a node may be taken from the parent as it is, but for its name. */
+function isUnchanged(entry: SourceEntry, known: TreeNode | undefined): known is TreeNode {
+  const isIt = known !== undefined && known.kind === entry.kind && known.inode === entry.inode;
+  return isIt && entry.unchanged === 'all';
+}
+
 function isSame(entry: SourceEntry, known: TreeNode): boolean {
   if (entry.unchanged === 'content') return true;
   return (
@@ -416,10 +436,13 @@ export async function backup(
     const index = await loadIndex(repository, signal);
     const adoptedPacks = await adoptPacks(repository, index, signal);
     const writer = new PackWriter(repository, index, { signal });
-    const run = new BackupRun(repository, options, { index, writer, signal });
+    let run: BackupRun;
     let tree: StorageId;
     let written: WrittenCounts;
     try {
+      const { source: given } = options;
+      const source = typeof given === 'function' ? await given(parent) : given;
+      run = new BackupRun(repository, options, { source, index, writer, signal });
       tree = await run.root(parent);
       written = await writer.finish();
     } catch (error) {

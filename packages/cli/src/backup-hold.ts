@@ -1,11 +1,14 @@
 /**
  * Snapshots that backups and archives are made of. One is made for the work and removed after it; should
- * the process die before, the next backup or export of the volume removes it. Whether its maker lives is told by a
- * lock, far beyond any byte, on the volume's root: it ends with the maker's session.
+ * the process die before, the next backup or export of the volume removes it. Of a backup that was good
+ * it is kept until the next good one into the same repository, which needs it to tell what changed.
+ * Whether someone works with one is told by a lock, far beyond any byte, on the volume's root: it ends
+ * with the session.
  */
 import { randomBytes } from 'node:crypto';
 import type { ClusterClient } from '@holdfast/client';
 import {
+  BACKUP_SNAPSHOTS,
   type FileSystem,
   HOLDS_FROM,
   HoldfastError,
@@ -19,9 +22,9 @@ import {
 } from '@holdfast/protocol';
 import { scheduledTime } from '@holdfast/schedule';
 
-/** Begins the names of these snapshots; ten hexadecimal digits follow. */
-const PREFIX = 'holdfast-backup-';
+/** Names of these snapshots: those that are removed in any case, and those that a repository keeps one of. */
 const NAME = /^holdfast-backup-([0-9a-f]{10})$/;
+const KEPT_NAME = /^holdfast-backup-([0-9a-f]{8})-([0-9a-f]{10})$/;
 /** Where the bytes lie that stand for snapshots: beyond what any program locks. */
 const LOCK_BASE = HOLDS_FROM;
 
@@ -47,18 +50,21 @@ async function setLock(
 
 /** The byte that stands for a snapshot of a backup's own. */
 function byteOf(name: string): number {
-  return LOCK_BASE + Number.parseInt(NAME.exec(name)?.[1] ?? '0', 16);
+  const digits = NAME.exec(name)?.[1] ?? KEPT_NAME.exec(name)?.[2] ?? '0';
+  return LOCK_BASE + Number.parseInt(digits, 16);
 }
 
-/** Removes what dead backups of the volume left; who is alive has a lock. The names removed. */
-async function removeAbandoned(
+/** Removes snapshots of backups that nobody needs (any more); who is alive has a lock on what it uses. */
+async function removeUnused(
   client: ClusterClient,
   volume: string,
   root: NodeReference,
+  isUnused: (snapshot: Snapshot) => boolean,
 ): Promise<void> {
   const fileSystem = client.fileSystem();
-  for (const { name } of await client.snapshots.list(volume)) {
-    if (!NAME.test(name)) continue;
+  for (const snapshot of await client.snapshots.list(volume)) {
+    if (!isUnused(snapshot)) continue;
+    const { name } = snapshot;
     const start = byteOf(name);
     try {
       await setLock(fileSystem, root, { start, type: 'write' });
@@ -136,8 +142,8 @@ export async function withSnapshot<T>(
   if (name !== undefined) return withNamed(client, { volume, name }, task);
   const fileSystem = client.fileSystem();
   const present = presentOf(volume);
-  await removeAbandoned(client, volume.name, present);
-  const own = `${PREFIX}${randomBytes(5).toString('hex')}`;
+  await removeUnused(client, volume.name, present, (snapshot) => NAME.test(snapshot.name));
+  const own = `${BACKUP_SNAPSHOTS}${randomBytes(5).toString('hex')}`;
   // Before the snapshot is there: nobody may find it without its lock.
   const start = byteOf(own);
   await setLock(fileSystem, present, { start, type: 'write' });
@@ -149,4 +155,80 @@ export async function withSnapshot<T>(
     await client.snapshots.remove(volume.name, own).catch(() => {});
     await setLock(fileSystem, present, { start, type: 'unlock' }).catch(() => {});
   }
+}
+
+/** A backup's work with snapshots. */
+export interface BackupHold extends HeldSnapshot {
+  /**
+   * Finds the snapshot of a generation, and has it stay until the work is done. Undefined when it is gone.
+   * What earlier backups into the repository left beside it is removed.
+   */
+  readonly holdBase: (generation: number | undefined) => Promise<Snapshot | undefined>;
+}
+
+/**
+ * Runs a backup into a repository with the snapshot of this name or, without a name, with one of now,
+ * which stays when the backup was good; then those of earlier backups into the repository go. NOT_FOUND, ENOSPC.
+ */
+export async function withBackupSnapshot<T>(
+  client: ClusterClient,
+  {
+    volume,
+    name,
+    repository,
+  }: { readonly volume: VolumeRecord; readonly name?: string; readonly repository: string },
+  task: (held: BackupHold) => Promise<T>,
+): Promise<T> {
+  const present = presentOf(volume);
+  const fileSystem = client.fileSystem();
+  const locked: number[] = [];
+  const lock = async (start: number, type: 'read' | 'write'): Promise<void> => {
+    await setLock(fileSystem, present, { start, type });
+    locked.push(start);
+  };
+  const find = async (generation: number): Promise<Snapshot | undefined> =>
+    (await client.snapshots.list(volume.name)).find((one) => one.generation === generation);
+  const run = async (held: HeldSnapshot): Promise<T> => {
+    const isOlder = (one: Snapshot): boolean =>
+      KEPT_NAME.exec(one.name)?.[1] === repository.slice(0, 8) &&
+      one.generation < held.snapshot.generation;
+    const holdBase = async (generation = 0): Promise<Snapshot | undefined> => {
+      let base = await find(generation);
+      if (base !== undefined) {
+        await lock(holdOf(base), 'read');
+        base = await find(generation); // it may have gone before the lock was there
+      }
+      const isLeft = (one: Snapshot): boolean => isOlder(one) && one.generation !== generation;
+      await removeUnused(client, volume.name, present, isLeft);
+      return base;
+    };
+    const result = await task({ ...held, holdBase });
+    // The backup is good: what cannot be tidied up now, the next one does.
+    await removeUnused(client, volume.name, present, isOlder).catch(() => {});
+    return result;
+  };
+  try {
+    if (name !== undefined) return await withNamed(client, { volume, name }, run);
+    await removeUnused(client, volume.name, present, (one) => NAME.test(one.name));
+    const random = randomBytes(5).toString('hex');
+    const own = `${BACKUP_SNAPSHOTS}${repository.slice(0, 8)}-${random}`;
+    // Before the snapshot is there: nobody may find it without its lock.
+    await lock(byteOf(own), 'write');
+    const snapshot = await client.snapshots.create(volume.name, own);
+    try {
+      return await run({ snapshot, root: await rootAt(client, present, own) });
+    } catch (error) {
+      await client.snapshots.remove(volume.name, own).catch(() => {});
+      throw error;
+    }
+  } finally {
+    for (const start of locked) {
+      await setLock(fileSystem, present, { start, type: 'unlock' }).catch(() => {});
+    }
+  }
+}
+
+/** The byte that stands for a snapshot which is to stay. */
+function holdOf({ name, generation }: Snapshot): number {
+  return KEPT_NAME.test(name) ? byteOf(name) : SNAPSHOT_HOLDS_AT + generation;
 }

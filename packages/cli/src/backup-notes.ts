@@ -1,8 +1,9 @@
 /** What the cluster is told of backups, so that it can say how old the last good one is. */
-import type { BackupResult, VerifyResult } from '@holdfast/backup';
+import type { VerifyResult } from '@holdfast/backup';
 import type { ClusterClient } from '@holdfast/client';
 import { HoldfastError, type LastVerification } from '@holdfast/protocol';
 import { placeOf } from './backup-place.ts';
+import type { VolumeBackup } from './backup-volume.ts';
 import { type Output, timeText } from './output.ts';
 
 /** Milliseconds that telling the cluster may take: the work is done, and done well. */
@@ -13,21 +14,37 @@ function placeName(repo: string): string {
   return placeOf(repo).replace(/\/\/[^/@]*@/, '//');
 }
 
+/**
+ * Files and bytes of a whole backup. What lies in directories that were not looked at is told by what
+ * the volume held, inodes of all kinds and bytes of extents.
+ */
+export function totalsOf({ counts, usedBytes, usedInodes }: VolumeBackup): {
+  readonly files: number;
+  readonly unchangedFiles: number;
+  readonly bytes: number;
+} {
+  const { files, unchangedFiles, totalBytes, unchangedSubtrees } = counts;
+  if (unchangedSubtrees === 0) return { files, unchangedFiles, bytes: totalBytes };
+  const read = files - unchangedFiles;
+  return { files: usedInodes, unchangedFiles: Math.max(0, usedInodes - read), bytes: usedBytes };
+}
+
 /** Has the cluster remember a backup that is complete. Throws an outage; NOT_FOUND when the volume is gone. */
 export async function noteBackup(
   client: ClusterClient,
   repo: string,
-  { volume, result, tookMs }: { volume: string; result: BackupResult; tookMs: number },
+  { volume, result, tookMs }: { volume: string; result: VolumeBackup; tookMs: number },
 ): Promise<void> {
   const { snapshot, counts, written } = result;
+  const { files, bytes } = totalsOf(result);
   const record = await client.volumes.get(volume);
   if (record === undefined) throw new HoldfastError('NOT_FOUND', `there is no volume '${volume}'`);
   const backup = {
     id: snapshot.id,
     at: timeText(snapshot.timeNs),
     repository: placeName(repo),
-    files: counts.files,
-    bytes: counts.totalBytes,
+    files,
+    bytes,
     bytesRead: counts.bytesRead,
     bytesSent: written.packedBytes,
     tookMs: Math.round(tookMs),

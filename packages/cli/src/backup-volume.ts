@@ -14,9 +14,21 @@ import {
   SnapshotContent,
 } from '@holdfast/backup';
 import type { ClusterClient } from '@holdfast/client';
-import { HoldfastError, type VolumePolicy } from '@holdfast/protocol';
-import { DirectorySink, type TreeSink, VolumeSource } from '@holdfast/tree';
-import { withSnapshot } from './backup-hold.ts';
+import {
+  type Snapshot as ClusterSnapshot,
+  HoldfastError,
+  type VolumePolicy,
+  type VolumeRecord,
+} from '@holdfast/protocol';
+import {
+  ChangedSource,
+  DirectorySink,
+  type TreeSink,
+  type TreeSource,
+  VolumeSource,
+} from '@holdfast/tree';
+import { changeSince } from './backup-change.ts';
+import { withBackupSnapshot } from './backup-hold.ts';
 import {
   decodeRecord,
   encodeRecord,
@@ -46,7 +58,31 @@ export interface BackupRequest {
   /** A snapshot that exists; one of now is made and removed without it. */
   readonly name?: string;
   readonly tags: readonly string[];
+  /** Reads everything, whatever an earlier backup has. */
+  readonly isForced: boolean;
   readonly lockWaitMs: number;
+}
+
+/** A backup of a volume, and what the volume held then. */
+export interface VolumeBackup extends BackupResult {
+  readonly usedBytes: number;
+  readonly usedInodes: number;
+}
+
+/** Binds a backup to the snapshot that it was made of. */
+const BASE_TAG = /^holdfast-base=(\d+)\/(\d+)$/;
+
+function baseTag({ number }: VolumeRecord, { generation }: ClusterSnapshot): string {
+  return `holdfast-base=${number}/${generation}`;
+}
+
+/** The generation of the snapshot that an earlier backup of the volume was made of. */
+function baseOf(parent: Snapshot | undefined, { number }: VolumeRecord): number | undefined {
+  for (const tag of parent?.tags ?? []) {
+    const [, volume, generation] = BASE_TAG.exec(tag) ?? [];
+    if (Number(volume) === number) return Number(generation);
+  }
+  return undefined;
 }
 
 /**
@@ -56,28 +92,46 @@ export interface BackupRequest {
 export async function backupVolume(
   client: ClusterClient,
   repository: Repository,
-  { volume, name, tags, lockWaitMs }: BackupRequest,
+  { volume, name, tags, isForced, lockWaitMs }: BackupRequest,
   report: WorkReport<BackupCounts>,
-): Promise<BackupResult> {
+): Promise<VolumeBackup> {
   const { onExpected, onProgress, signal } = report;
   const record = await client.volumes.get(volume);
   if (record === undefined) throw new HoldfastError('NOT_FOUND', `there is no volume '${volume}'`);
   const { clusterId } = client.cluster.map;
-  const of = { volume: record, ...(name === undefined ? {} : { name }) };
+  const { id } = repository.config;
+  const of = { volume: record, repository: id, ...(name === undefined ? {} : { name }) };
   try {
-    return await withSnapshot(client, of, async ({ snapshot, root }) => {
-      onExpected({ bytes: snapshot.usedBytes, files: snapshot.usedInodes });
-      return backup(repository, {
-        source: new VolumeSource(client.fileSystem(), root, { signal, device: record.number }),
+    return await withBackupSnapshot(client, of, async ({ snapshot, root, holdBase }) => {
+      const { usedBytes, usedInodes } = snapshot;
+      const whole = new VolumeSource(client.fileSystem(), root, { signal, device: record.number });
+      const source = async (parent: Snapshot | undefined): Promise<TreeSource> => {
+        const base = await holdBase(baseOf(parent, record));
+        const span = { from: base?.generation ?? 0, to: snapshot.generation };
+        const isUsable = base !== undefined && span.from < span.to;
+        const change = isUsable ? await changeSince(client, record, span, signal) : undefined;
+        if (change !== undefined) return new ChangedSource(whole, change);
+        onExpected({ bytes: usedBytes, files: usedInodes });
+        return whole;
+      };
+      const result = await backup(repository, {
+        source,
+        ...(isForced && { parent: null }),
         path: volumePath(volume),
         hostname: `holdfast-${clusterId.slice(0, 8)}`,
-        tags: [`volume=${volume}`, ...(name === undefined ? [] : [`snapshot=${name}`]), ...tags],
+        tags: [
+          `volume=${volume}`,
+          ...(name === undefined ? [] : [`snapshot=${name}`]),
+          baseTag(record, snapshot),
+          ...tags,
+        ],
         timeNs: snapshot.timeNs,
         extra: [{ path: RECORD_PATH, content: encodeRecord(record, snapshot) }],
         lockWaitMs,
         signal,
         onProgress,
       });
+      return { ...result, usedBytes, usedInodes };
     });
   } catch (error) {
     throw whyStopped(error, signal);

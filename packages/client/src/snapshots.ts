@@ -154,6 +154,53 @@ export class Snapshots {
     });
   }
 
+  /**
+   * What changed between the snapshots of two generations, without names, a page at a time: at the cost
+   * of the change, unless the volume was rolled back in between. ESTALE when one of them is gone.
+   */
+  async *changes(
+    volume: VolumeRecord,
+    { from, to }: { readonly from: number; readonly to: number },
+    signal?: AbortSignal,
+  ): AsyncGenerator<readonly InodeDifference[]> {
+    const count = LIMITS.differencesMax;
+    for (let after: string | undefined = ''; after !== undefined; ) {
+      const view = { view: 'difference', from, after, count, at: to } as const;
+      const page: ViewAnswers['difference'] = await this.#options.view(volume, view, signal);
+      yield page.changes;
+      after = page.next;
+    }
+  }
+
+  /** Ranges of a file that may differ between the snapshots of two generations, ascending. ESTALE. */
+  async changedRanges(
+    volume: VolumeRecord,
+    ino: InodeNumber,
+    { from, to }: { readonly from: number; readonly to: number },
+    signal?: AbortSignal,
+  ): Promise<readonly { readonly offset: number; readonly length: number }[]> {
+    const ranges: { readonly offset: number; readonly length: number }[] = [];
+    for (let offset: number | undefined = 0; offset !== undefined; ) {
+      const count = LIMITS.differencesMax;
+      const view = { view: 'changed-ranges', ino, from, offset, count, at: to } as const;
+      const page: ViewAnswers['changed-ranges'] = await this.#options.view(volume, view, signal);
+      ranges.push(...page.ranges);
+      offset = page.next;
+    }
+    return ranges;
+  }
+
+  /** The directory that held a directory at the snapshot of a generation. ESTALE, ENOTDIR. */
+  async parentAt(
+    volume: VolumeRecord,
+    ino: InodeNumber,
+    generation: number,
+    signal?: AbortSignal,
+  ): Promise<InodeNumber> {
+    const view = { view: 'parent', ino, at: generation } as const;
+    return (await this.#options.view(volume, view, signal)).parent;
+  }
+
   /** A path of each of these inodes, as of a generation or now. */
   async #paths(
     volume: VolumeRecord,

@@ -12,7 +12,7 @@ import {
   type VolumeNumber,
 } from '@holdfast/protocol';
 import { type Context, volumeOf } from './context.ts';
-import { attributesOf } from './inodes.ts';
+import { attributesOf, parentOf } from './inodes.ts';
 import { inodeKey, parseKey, volumeKey, xattrsKey } from './keys.ts';
 import { recordsAt } from './past-scan.ts';
 import { INODE, type InodeRecord, VOLUME, XATTRS } from './records.ts';
@@ -127,7 +127,8 @@ function changeOf(
 ): InodeDifference | undefined {
   if (mine === undefined && theirs === undefined) return undefined;
   if (mine === undefined) {
-    return { kind: 'created', ino, after: attributesOf({ ino, record: theirs as InodeRecord }) };
+    const record = theirs as InodeRecord;
+    return { kind: 'created', ino, after: attributesOf({ ino, record }), ...parentOf(record) };
   }
   const before = attributesOf({ ino, record: mine });
   if (theirs === undefined) return { kind: 'removed', ino, before };
@@ -139,6 +140,7 @@ function changeOf(
     ino,
     before,
     after: attributesOf({ ino, record: theirs }),
+    ...parentOf(theirs),
     content: true,
   };
 }

@@ -21,7 +21,7 @@ import {
 } from '@holdfast/protocol';
 import { type Context, volumeOf } from './context.ts';
 import { differenceOfTrees } from './difference-of-trees.ts';
-import { attributesOf } from './inodes.ts';
+import { attributesOf, parentOf } from './inodes.ts';
 import { deathsFrom, headOfDeath, inodeKey, KIND, keyAfter, parseKey } from './keys.ts';
 import { recordsAt } from './past-scan.ts';
 import { DEATH, INODE, type InodeRecord } from './records.ts';
@@ -126,6 +126,7 @@ function changeOf(span: Span, ino: InodeNumber): InodeDifference | undefined {
     ino,
     before: old,
     after: attributesOf({ ino, record: after }),
+    ...parentOf(after),
     content,
   };
 }
@@ -145,7 +146,7 @@ async function madeInodes(span: Span, after: string, count: number): Promise<Ans
     const { ino } = parseKey(key);
     if (record.nlink === 0) continue;
     const attributes: Attributes = attributesOf({ ino, record });
-    changes.push({ kind: 'created', ino, after: attributes });
+    changes.push({ kind: 'created', ino, after: attributes, ...parentOf(record) });
     if (changes.length >= count) return { changes, next: `${NEW}${ino}` };
   }
   return { changes };

@@ -130,3 +130,8 @@ export function withoutPrivileges({ kind, mode }: InodeRecord): number {
   const dropsGroup = (mode & GROUP_EXECUTE) !== 0;
   return mode & ~(SET_USER_ID | (dropsGroup ? SET_GROUP_ID : 0));
 }
+
+/** Where an inode is, when that is known. */
+export function parentOf({ parent }: InodeRecord): { readonly parent?: InodeNumber } {
+  return parent === 0 ? {} : { parent };
+}

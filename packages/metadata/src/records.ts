@@ -102,7 +102,10 @@ export interface InodeRecord extends HeadRecord {
   readonly rdev: number;
   /** Symbolic link: its target as latin1. */
   readonly target: string;
-  /** Directory: the directory that holds it; the root holds itself. */
+  /**
+   * The directory that holds it; the root holds itself. 0 for what is no directory: not known, since it
+   * has, or had, several names, or is older than this.
+   */
   readonly parent: InodeNumber;
   /** Directory: its entries. */
   readonly children: number;

@@ -423,13 +423,20 @@ export interface ViewAnswers {
 
 /** How an inode differs between two snapshots. */
 export type InodeDifference =
-  | { readonly kind: 'created'; readonly ino: InodeNumber; readonly after: Attributes }
+  | {
+      readonly kind: 'created';
+      readonly ino: InodeNumber;
+      readonly after: Attributes;
+      readonly parent?: InodeNumber;
+    }
   | { readonly kind: 'removed'; readonly ino: InodeNumber; readonly before: Attributes }
   | {
       readonly kind: 'changed';
       readonly ino: InodeNumber;
       readonly before: Attributes;
       readonly after: Attributes;
+      /** The directory that holds it then; absent: not known, it may have several names. */
+      readonly parent?: InodeNumber;
       /** Its bytes may differ; else only attributes, names or extended attributes do. */
       readonly content: boolean;
     };

@@ -24,3 +24,6 @@ function noSnapshotName(text: string): HoldfastError {
   const shown = text.replaceAll(/[^\x20-\x7e]/g, '?').slice(0, 80);
   return new HoldfastError('BAD_REQUEST', `name a snapshot as VOLUME@NAME, not '${shown}'`);
 }
+
+/** What the names of snapshots begin with that backups and exports make for themselves. */
+export const BACKUP_SNAPSHOTS = 'holdfast-backup-';

@@ -1,3 +1,4 @@
+export { ChangedSource, type TreeChange } from './changed-source.ts';
 export type { CopyPlace, CopyTarget } from './copy-place.ts';
 export { type CopyCounts, copyEntry } from './copy-tree.ts';
 export { DirectoryCopyPlace } from './directory-copy-place.ts';

@@ -9,11 +9,12 @@ export interface SourceEntry extends TreeEntry {
   readonly deviceId: bigint;
   readonly links: number;
   /**
-   * What the source knows since the snapshot that the reader was told to be the parent. `content`:
-   * the file's bytes are the same. `subtree`: the directory and all below it are the same in
-   * everything, so that it need not be listed. Absent: unknown; then size, times and inode decide.
+   * What the source knows since the snapshot that the reader takes for the parent, of what has the same
+   * inode there, under whatever name. `content`: the file's bytes are the same. `all`: the entry, but for
+   * its name, and of a directory all below it, are the same in everything, so that neither is to be looked
+   * at. Absent: unknown; then size, times and inode decide.
    */
-  readonly unchanged?: 'content' | 'subtree';
+  readonly unchanged?: 'content' | 'all';
 }
 
 /** A file that is open for reading. */

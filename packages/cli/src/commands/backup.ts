@@ -1,5 +1,4 @@
 import {
-  type BackupResult,
   findSnapshot,
   forget,
   forgetSnapshots,
@@ -12,13 +11,14 @@ import {
 import { ClusterClient } from '@holdfast/client';
 import { HoldfastError, parseSnapshotName } from '@holdfast/protocol';
 import { type Command, Option } from 'commander';
-import { noteBackup, untold } from '../backup-notes.ts';
+import { noteBackup, totalsOf, untold } from '../backup-notes.ts';
 import { explained, openPlace, type PlaceOptions, withPlace } from '../backup-place.ts';
 import {
   backupVolume,
   chooseBackup,
   restoreToDirectory,
   restoreToVolume,
+  type VolumeBackup,
   volumePath,
   type WorkReport,
 } from '../backup-volume.ts';
@@ -63,18 +63,24 @@ function collected(value: string, before: readonly string[] = []): readonly stri
 function addCreate(backup: Command): void {
   withPlace(backup.command('create <volume[@snapshot]>'))
     .description(
-      'back up a volume as it is now, by a snapshot that is removed behind it, or as it was at a snapshot; only what changed is sent',
+      'back up a volume as it is now, or as it was at a snapshot; only what changed since the last one is read and sent',
     )
+    .option('--force', 'read everything, whatever an earlier backup has')
     .option('--tag <tag>', 'a tag of the backup; may be given several times', collected)
     .action(
       async (
         text: string,
-        options: PlaceOptions & { readonly tag?: readonly string[] },
+        options: PlaceOptions & { readonly tag?: readonly string[]; readonly force?: boolean },
         command: Command,
       ) => {
         const { dataDirectory, output } = contextOf(command);
         const of = parseSnapshotName(text);
-        const request = { ...of, tags: options.tag ?? [], lockWaitMs: lockWait(options) };
+        const request = {
+          ...of,
+          tags: options.tag ?? [],
+          isForced: options.force ?? false,
+          lockWaitMs: lockWait(options),
+        };
         const repository = await openPlace(options);
         const result = await working(output, `backup of ${text}`, options, async (report) => {
           const startedMs = performance.now();
@@ -98,14 +104,17 @@ function addCreate(backup: Command): void {
     );
 }
 
-function backupValue(volume: string, { snapshot, counts, written }: BackupResult): unknown {
+function backupValue(volume: string, result: VolumeBackup): unknown {
+  const { snapshot, counts, written } = result;
   return {
     id: snapshot.id,
     volume,
     time: timeText(snapshot.timeNs),
-    files: counts.files,
-    unchangedFiles: counts.unchangedFiles,
-    bytes: counts.totalBytes,
+    ...totalsOf(result),
+    looked: {
+      files: counts.files - counts.unchangedFiles,
+      directories: counts.directories,
+    },
     bytesRead: counts.bytesRead,
     bytesAdded: written.plainBytes,
     bytesSent: written.packedBytes,
@@ -113,11 +122,12 @@ function backupValue(volume: string, { snapshot, counts, written }: BackupResult
   };
 }
 
-function backupLines(text: string, { snapshot, counts, written }: BackupResult): string[] {
-  const { files, unchangedFiles, totalBytes, bytesRead } = counts;
+function backupLines(text: string, result: VolumeBackup): string[] {
+  const { snapshot, counts, written } = result;
+  const { files, unchangedFiles, bytes } = totalsOf(result);
   return [
-    `backup ${snapshot.id.slice(0, ID_SHOWN)} of ${text} is complete: ${files} files, ${bytesText(totalBytes)}`,
-    `${unchangedFiles} files were unchanged; ${bytesText(bytesRead)} read, ${bytesText(written.packedBytes)} sent`,
+    `backup ${snapshot.id.slice(0, ID_SHOWN)} of ${text} is complete: ${files} files, ${bytesText(bytes)}`,
+    `${unchangedFiles} files were unchanged; ${bytesText(counts.bytesRead)} read, ${bytesText(written.packedBytes)} sent`,
   ];
 }
 

@@ -88,6 +88,8 @@ function checkLinks(census: Census, found: VolumeCensus, links: Links, say: Repo
   if (orphan?.holders.length === 0) say('an orphan that nobody holds');
   if ((inode.nlink === 0) !== (orphan !== undefined)) say('without links means orphan');
   if (inode.kind !== 'directory') {
+    const isPlaced = inode.nlink === 1 && inode.parent !== 0;
+    if (isPlaced && inode.parent !== names[0]) say('its parent is not where its name is');
     if (inode.nlink !== names.length) say(`${inode.nlink} links, ${names.length} names`);
     return;
   }

@@ -82,7 +82,7 @@ function newInode(
     size: kind === 'symlink' ? target.length : 0,
     rdev: IS_DEVICE.has(kind) ? rdev : 0,
     target: kind === 'symlink' ? target : '',
-    parent: isDirectory ? parent : (0 as InodeNumber),
+    parent,
     content: kind === 'file' ? ino : 0,
   };
 }
@@ -122,7 +122,11 @@ export function link(context: Context, { ino, parent, name }: Of<'link'>): Opera
   if (record.kind === 'directory') throw new HoldfastError('EPERM', 'directories have one name');
   if (record.nlink === 0) throw new HoldfastError('ENOENT', 'the file was removed');
   if (record.nlink >= LIMITS.linksMax) throw new HoldfastError('EMLINK');
-  const inode = changeInode(context, ino, { nlink: record.nlink + 1, ctimeNs: context.nowNs });
+  const inode = changeInode(context, ino, {
+    nlink: record.nlink + 1,
+    ctimeNs: context.nowNs,
+    parent: 0 as InodeNumber,
+  });
   addEntry(context, directory, name, inode);
   return { attributes: attributesOf(inode) };
 }

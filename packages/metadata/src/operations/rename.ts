@@ -75,11 +75,12 @@ function moveTo(context: Context, { from, to, source }: Move): OperationAnswer {
   return { attributes: attributesOf(moved(context, source, to.parent)) };
 }
 
-/** The inode under its new name: a directory has another '..', all have a new ctime. */
+/** The inode under its new name: it has another parent, where it has one, and a new ctime. */
 function moved(context: Context, { ino, record }: Inode, parent: InodeNumber): Inode {
   const ctimeNs = context.nowNs;
-  if (record.kind !== 'directory') return changeInode(context, ino, { ctimeNs });
-  return changeInode(context, ino, { ctimeNs, parent });
+  // Of several names none says where it is.
+  const isNamedOnce = record.kind === 'directory' || record.nlink === 1;
+  return changeInode(context, ino, { ctimeNs, parent: isNamedOnce ? parent : (0 as InodeNumber) });
 }
 
 function exchange(context: Context, { from, to, source }: Move, target: Inode): OperationAnswer {

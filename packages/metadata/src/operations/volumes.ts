@@ -1,4 +1,5 @@
 import {
+  BACKUP_SNAPSHOTS,
   HoldfastError,
   LIMITS,
   type Operation,
@@ -9,9 +10,10 @@ import {
 } from '@holdfast/protocol';
 import { type Context, changeVolume, volumeOf } from '../context.ts';
 import { attributesOf, inodeOf, putInode } from '../inodes.ts';
-import { deadVolumeKey, ordinalKey, treesKey, volumeKey } from '../keys.ts';
+import { deadVolumeKey, ordinalKey, snapshotKey, treesKey, volumeKey } from '../keys.ts';
 import { isOpen } from '../orphans.ts';
-import { VOLUME, type VolumeRecord } from '../records.ts';
+import { pinsOf } from '../pins.ts';
+import { SNAPSHOT, VOLUME, type VolumeRecord } from '../records.ts';
 import { DEAD_VOLUME, SESSION_ID, TREES } from '../shard-records.ts';
 import { allTrees } from '../trees.ts';
 import { bury, letGoOfBase } from './letting-go.ts';
@@ -74,7 +76,7 @@ export function destroyVolume(context: Context, { force }: Of<'destroy-volume'>)
   }
   // Whoever holds a delegation believes that it is there, until it has been given back.
   checkDelegation(context);
-  if (!force && records.some(({ newestPin }) => newestPin > 0))
+  if (!force && trees.some(hasSnapshotsOfUsers))
     throw new HoldfastError(
       'ENOTEMPTY',
       'the volume has snapshots; remove them first, or force it (--force)',
@@ -92,6 +94,14 @@ export function destroyVolume(context: Context, { force }: Of<'destroy-volume'>)
   }
   if (trees.length > 1 || volume !== home) transaction.remove(TREES, treesKey(home));
   return {};
+}
+
+/** What backups keep for themselves stands in nobody's way. */
+function hasSnapshotsOfUsers({ transaction, volume }: Context): boolean {
+  return pinsOf(transaction, volume).some((generation) => {
+    const record = transaction.read(SNAPSHOT, snapshotKey(volume, generation));
+    return record?.removed === false && !record.name.startsWith(BACKUP_SNAPSHOTS);
+  });
 }
 
 /** Refuses with DELEGATED while another session may believe what it learned of the volume. */
