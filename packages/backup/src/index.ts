@@ -21,7 +21,7 @@ export {
 export { findSnapshot, listSnapshots, readSnapshot } from './repository/snapshots.ts';
 export { ownSurroundings, type Surroundings } from './repository/surroundings.ts';
 export { type VerifyOptions, type VerifyResult, verify } from './repository/verify.ts';
-export { type RestoreCounts, type RestoreOptions, restore } from './restore.ts';
+export { type Overwrite, type RestoreCounts, type RestoreOptions, restore } from './restore.ts';
 export { SnapshotContent } from './snapshot-content.ts';
 export { type Bandwidth, type BandwidthSurroundings, limitBandwidth } from './store/bandwidth.ts';
 export {

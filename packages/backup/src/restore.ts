@@ -18,14 +18,22 @@ export interface RestoreCounts {
   directories: number;
   /** Links, devices, fifos, sockets and further names of files. */
   others: number;
-  /** Files that were complete already. */
+  /** Files that were complete already, or are not to be overwritten. */
   skippedFiles: number;
+  /** Names that the backup does not have and that were removed, with all below them. */
+  removed: number;
   /** Bytes of files written; holes and what was there already not counted. */
   bytesWritten: number;
   /** Bytes fetched from the store. */
   bytesFetched: number;
   problems: number;
 }
+
+/**
+ * restic's words. always: whatever it is, of files the parts that differ; if-changed: files of another
+ * size or time, and all else; if-newer: what is older than in the backup; never: nothing.
+ */
+export type Overwrite = 'always' | 'if-changed' | 'if-newer' | 'never';
 
 /** What to restore and where. */
 export interface RestoreOptions {
@@ -36,6 +44,10 @@ export interface RestoreOptions {
    * file that is put there.
    */
   readonly path?: string;
+  /** What becomes of what is there already; 'if-changed' without it. */
+  readonly overwrite?: Overwrite;
+  /** Removes what the backup does not have, below the directories that it has. EINVAL for a single file. */
+  readonly isExact?: boolean;
   /** Take no lock: for a store that can only be read. */
   readonly withoutLock?: boolean;
   readonly lockWaitMs?: number;
@@ -60,6 +72,7 @@ class RestoreRun {
     directories: 0,
     others: 0,
     skippedFiles: 0,
+    removed: 0,
     bytesWritten: 0,
     bytesFetched: 0,
     problems: 0,
@@ -100,6 +113,8 @@ class RestoreRun {
     }
     const isFile = node !== undefined && node.kind !== 'directory';
     const nodes = isFile ? [node!] : tree === undefined ? [] : await this.#reader.readTree(tree);
+    if (isFile && this.#options.isExact === true)
+      throw new HoldfastError('EINVAL', `${path} is a file: all beside it would be removed`);
     await this.#fillDirectory(await sink.root(), isFile ? undefined : node, { nodes, names: [] });
   }
 
@@ -111,10 +126,43 @@ class RestoreRun {
     let isComplete = false;
     try {
       await this.#children(directory, nodes, names);
+      if (this.#options.isExact === true) await this.#removeOthers(directory, nodes, names);
       isComplete = true;
     } finally {
       await directory.finish(isComplete ? node : undefined);
     }
+  }
+
+  async #removeOthers(
+    directory: SinkDirectory,
+    nodes: readonly TreeNode[],
+    names: readonly string[],
+  ): Promise<void> {
+    const wanted = new Set(nodes.map(({ name }) => name));
+    for (const name of await directory.names()) {
+      if (wanted.has(name)) continue;
+      this.#signal.throwIfAborted();
+      await this.#attempt([...names, name], () => directory.remove(name));
+      this.counts.removed++;
+    }
+  }
+
+  /** Whether what is there stays; what stands in the way of the entry goes when it may. */
+  async #isKept(into: SinkDirectory, node: TreeNode): Promise<boolean> {
+    const { overwrite = 'if-changed', isExact = false } = this.#options;
+    const mayStay = overwrite === 'never' || overwrite === 'if-newer';
+    if (!mayStay && !isExact) return false;
+    const there = await into.look(node.name);
+    if (there === undefined) return false;
+    const areDirectories = there.kind === 'directory' && node.kind === 'directory';
+    if (areDirectories) return false;
+    if (overwrite === 'never') return true;
+    if (overwrite === 'if-newer' && there.mtimeNs >= node.mtimeNs) return true;
+    if (there.kind === 'directory' && isExact) {
+      await into.remove(node.name);
+      this.counts.removed++;
+    }
+    return false;
   }
 
   /** Restores entries; resolves when they are complete. */
@@ -145,6 +193,10 @@ class RestoreRun {
       throw new HoldfastError('CORRUPT', 'a name of the snapshot would lead out of its directory', {
         detail: { name: node.name },
       });
+    if (await this.#isKept(into, node)) {
+      this.counts.skippedFiles++;
+      return pending(Promise.resolve());
+    }
     if (node.kind === 'directory') return this.#directory(into, node, path);
     if (node.links < 2 || node.inode === 0n) return this.#begin(into, node, path);
     const identity = `${node.deviceId}:${node.inode}`;
@@ -217,7 +269,8 @@ class RestoreRun {
   }
 
   async #file(into: SinkDirectory, node: TreeNode): Promise<void> {
-    const file = await into.file(node);
+    const compare = this.#options.overwrite === 'always';
+    const file = await into.file(node, { compare });
     if (file === undefined) {
       this.counts.skippedFiles++;
       return;

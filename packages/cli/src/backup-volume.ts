@@ -7,6 +7,7 @@ import {
   backup,
   findSnapshot,
   listSnapshots,
+  type Overwrite,
   type Repository,
   type RestoreCounts,
   restore,
@@ -37,6 +38,7 @@ import {
   type VolumeInBackup,
 } from './backup-record.ts';
 import type { Expected } from './progress.ts';
+import { restoreOver } from './restore-over.ts';
 import { fillVolume, whyStopped } from './volume-transfer.ts';
 
 /** What long work tells while it goes on. */
@@ -170,6 +172,10 @@ export interface RestoreRequest {
   readonly snapshot: Snapshot;
   /** A path below the volume's root; all without it. */
   readonly path?: string;
+  /** What becomes of what is there; without it nothing may be. */
+  readonly overwrite?: Overwrite;
+  /** Removes what the backup does not have. */
+  readonly isExact: boolean;
   readonly lockWaitMs: number;
 }
 
@@ -207,8 +213,10 @@ async function restoreInto(
   const isWhole = request.path === undefined;
   if (isWhole && bytes !== undefined)
     onExpected({ bytes, ...(files === undefined ? {} : { files }) });
-  const { snapshot, lockWaitMs } = request;
-  return restore(repository, { snapshot, sink, path: found.path, lockWaitMs, signal, onProgress });
+  const { snapshot, lockWaitMs, overwrite, isExact } = request;
+  const rules = { isExact, ...(overwrite === undefined ? {} : { overwrite }) };
+  const what = { snapshot, sink, path: found.path };
+  return restore(repository, { ...what, ...rules, lockWaitMs, signal, onProgress });
 }
 
 /**
@@ -236,10 +244,37 @@ export async function restoreToVolume(
   }
 }
 
-/** Restores into a directory of this host. CONFLICT when it is not empty, unless `overwrite`. */
+/**
+ * Restores into a volume as it is, or a place in it; what it was before is kept as a snapshot. Done again
+ * after it was stopped it goes on: what is complete is passed over. NOT_FOUND, CONFLICT.
+ */
+export async function restoreIntoVolume(
+  client: ClusterClient,
+  repository: Repository,
+  request: RestoreRequest & {
+    readonly volume: string;
+    readonly names: readonly string[];
+    readonly force: boolean;
+  },
+  report: WorkReport<RestoreCounts>,
+): Promise<{ readonly counts: RestoreCounts; readonly kept: string }> {
+  const { volume, names, force } = request;
+  const over = { volume, names, force, mayOverwrite: request.overwrite !== undefined };
+  try {
+    const found = await lookInto(repository, request, report.signal);
+    const { result, kept } = await restoreOver(client, over, report, (sink) =>
+      restoreInto(repository, sink, { request, found }, report),
+    );
+    return { counts: result, kept };
+  } catch (error) {
+    throw whyStopped(error, report.signal);
+  }
+}
+
+/** Restores into a directory of this host. CONFLICT when it is not empty, unless `overwrite` is said. */
 export async function restoreToDirectory(
   repository: Repository,
-  request: RestoreRequest & { readonly directory: string; readonly overwrite: boolean },
+  request: RestoreRequest & { readonly directory: string },
   report: WorkReport<RestoreCounts>,
 ): Promise<RestoreCounts> {
   const directory = resolve(request.directory);
@@ -247,7 +282,7 @@ export async function restoreToDirectory(
     if (error.code === 'ENOENT') return [];
     throw new HoldfastError('BAD_REQUEST', `cannot restore to ${directory}: ${error.message}`);
   });
-  if (there.length > 0 && !request.overwrite)
+  if (there.length > 0 && request.overwrite === undefined)
     throw new HoldfastError(
       'CONFLICT',
       `${directory} is not empty; --overwrite replaces what has the same names, and goes on with a restore that was interrupted`,

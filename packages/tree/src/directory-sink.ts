@@ -12,14 +12,25 @@ import {
   lstat,
   mkdir,
   open,
+  readdir,
+  rmdir,
   symlink,
   unlink,
 } from 'node:fs/promises';
 import { type FileKind, HoldfastError } from '@holdfast/protocol';
 import type { Xattr } from './entry.ts';
 import { bytesOf, O_PATH } from './open-directory.ts';
-import type { AttributeProblem, SinkDirectory, SinkEntry, SinkFile, TreeSink } from './sink.ts';
-import { makeNode, setTimes, setXattr } from './system-calls.ts';
+import type {
+  AttributeProblem,
+  FileOptions,
+  Present,
+  SinkDirectory,
+  SinkEntry,
+  SinkFile,
+  TreeSink,
+} from './sink.ts';
+import { isCopyName } from './stage-names.ts';
+import { listXattrs, makeNode, removeXattr, setTimes, setXattr } from './system-calls.ts';
 
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_RDWR } = constants;
 
@@ -87,6 +98,16 @@ async function clear(path: string, name: string): Promise<void> {
   await unlink(bytesOf(path));
 }
 
+/** A user's attributes that an entry does not have go; those of the system stay as the host wants them. */
+function dropXattrs(path: string, wanted: readonly Xattr[]): void {
+  const there = listXattrs(path);
+  if (typeof there === 'number') return;
+  for (const name of there) {
+    const isExtra = name.startsWith('user.') && !wanted.some((one) => one.name === name);
+    if (isExtra) removeXattr(path, name);
+  }
+}
+
 class Attributes {
   readonly #problem: AttributeProblem;
 
@@ -104,6 +125,7 @@ class Attributes {
     await this.#attempt(name, 'owner', () => lchown(bytesOf(path), uid, gid));
     if (chmod !== undefined) await this.#attempt(name, 'mode', () => chmod(mode));
     for (const xattr of xattrs) this.#xattr(path, name, xattr);
+    dropXattrs(path, xattrs);
     const times = setTimes(path, atimeNs, mtimeNs);
     if (times < 0) this.#problem(name, 'times', new HoldfastError('EINVAL', `errno ${-times}`));
   }
@@ -210,13 +232,14 @@ class OpenDirectory implements SinkDirectory {
 
   file(
     entry: SinkEntry,
-    { fresh = false }: { readonly fresh?: boolean } = {},
+    { fresh = false, compare = false }: FileOptions = {},
   ): Promise<SinkFile | undefined> {
     return guarded(entry.name, async () => {
       const path = this.#at(entry.name);
       const found = await existing(path);
       // A file with other names is never written in place: it would change under those names too.
-      if (!fresh && found?.isFile() && (await this.#isComplete(path, entry))) {
+      const mayPass = !fresh && !compare && found?.isFile() === true;
+      if (mayPass && (await this.#isComplete(path, entry))) {
         await this.#attributes.set(path, entry, (mode) => chmodName(path, mode));
         return undefined;
       }
@@ -226,6 +249,39 @@ class OpenDirectory implements SinkDirectory {
       const handle = await open(bytesOf(path), flags, 0o600);
       const attributes = this.#attributes;
       return new OpenFile(handle, !isReusable, { path, entry, attributes });
+    });
+  }
+
+  look(name: string): Promise<Present | undefined> {
+    return guarded(name, async () => {
+      const path = this.#at(name);
+      if ((await existing(path)) === undefined) return undefined;
+      const found = await lstat(bytesOf(path), { bigint: true });
+      return { kind: kindOf(found), mtimeNs: found.mtimeNs };
+    });
+  }
+
+  names(): Promise<readonly string[]> {
+    return guarded('.', async () => {
+      const found = await readdir(bytesOf(this.#at('.')), { encoding: 'buffer' });
+      return found.map((name) => name.toString('latin1')).filter((name) => !isCopyName(name));
+    });
+  }
+
+  remove(name: string): Promise<void> {
+    return guarded(name, async () => {
+      const path = this.#at(name);
+      const found = await existing(path);
+      if (found === undefined) return;
+      if (!found.isDirectory()) return unlink(bytesOf(path));
+      // By descriptors all the way down: nobody can put a link in the way.
+      const below = await this.#open(name);
+      try {
+        for (const one of await below.names()) await below.remove(one);
+      } finally {
+        await below.finish();
+      }
+      return rmdir(bytesOf(path));
     });
   }
 
@@ -285,6 +341,22 @@ class OpenDirectory implements SinkDirectory {
     const found = await lstat(bytesOf(path), { bigint: true });
     return found.size === BigInt(entry.size) && found.mtimeNs === entry.mtimeNs;
   }
+}
+
+function kindOf(stats: {
+  isFile(): boolean;
+  isDirectory(): boolean;
+  isSymbolicLink(): boolean;
+  isFIFO(): boolean;
+  isSocket(): boolean;
+  isBlockDevice(): boolean;
+}): FileKind {
+  if (stats.isFile()) return 'file';
+  if (stats.isDirectory()) return 'directory';
+  if (stats.isSymbolicLink()) return 'symlink';
+  if (stats.isFIFO()) return 'fifo';
+  if (stats.isSocket()) return 'socket';
+  return stats.isBlockDevice() ? 'block' : 'char';
 }
 
 /** chmod(2) of just this inode: opening a device has effects, O_PATH has none. */

@@ -1,4 +1,5 @@
 /** Where a tree is written to: the seam for directories and volumes. */
+import type { FileKind } from '@holdfast/protocol';
 import type { TreeEntry, Xattr } from './entry.ts';
 
 /** An entry that is to be made. */
@@ -19,6 +20,20 @@ export interface SinkFile {
   abandon(): Promise<void>;
 }
 
+/** How {@link SinkDirectory.file} deals with a file that is there. */
+export interface FileOptions {
+  /** Begins with an empty file. */
+  readonly fresh?: boolean;
+  /** Reopens it whatever its size and time are: they are not believed. */
+  readonly compare?: boolean;
+}
+
+/** What has a name already. */
+export interface Present {
+  readonly kind: FileKind;
+  readonly mtimeNs: bigint;
+}
+
 /** A directory that is being written. Names were checked by the caller with isSafeName. */
 export interface SinkDirectory {
   /** Makes or enters a directory. Whatever else has the name is replaced; symbolic links are never followed. */
@@ -30,9 +45,15 @@ export interface SinkDirectory {
   enter(name: string): Promise<SinkDirectory | undefined>;
   /**
    * Makes or reopens a file. One of that size and time is taken for complete: `undefined`; not so
-   * with `fresh`, which always begins with an empty file.
+   * with `fresh` or `compare`.
    */
-  file(entry: SinkEntry, options?: { readonly fresh?: boolean }): Promise<SinkFile | undefined>;
+  file(entry: SinkEntry, options?: FileOptions): Promise<SinkFile | undefined>;
+  /** What has a name; `undefined`: nothing. Symbolic links are not followed. */
+  look(name: string): Promise<Present | undefined>;
+  /** All names that are there, but for those of hidden directories in which something is built. */
+  names(): Promise<readonly string[]>;
+  /** Removes what has a name, a directory with all below it; nothing is followed. Without effect when it is gone. */
+  remove(name: string): Promise<void>;
   /** A symbolic link, fifo, socket or device. */
   special(entry: SinkEntry): Promise<void>;
   /** A further name of a file made before; `existing`: names from the sink's root. NOT_FOUND, ENOTDIR. */

@@ -13,6 +13,7 @@ const cGetXattr = libc.func(
 const cSetXattr = libc.func(
   'int lsetxattr(const uint8_t *path, const uint8_t *name, const uint8_t *value, size_t size, int flags)',
 );
+const cRemoveXattr = libc.func('int lremovexattr(const uint8_t *path, const uint8_t *name)');
 const cMknod = libc.func('int mknod(const uint8_t *path, uint32_t mode, uint64_t device)');
 const cUtimens = libc.func(
   'int utimensat(int directory, const uint8_t *path, const uint8_t *times, int flags)',
@@ -59,6 +60,11 @@ export function getXattr(path: string, name: string): Buffer | number {
 /** lsetxattr(2): 0 or the negative errno. */
 export function setXattr(path: string, name: string, value: Uint8Array): number {
   return orErrno(cSetXattr(cString(path), cString(name), value, value.length, 0));
+}
+
+/** lremovexattr(2): 0 or the negative errno. */
+export function removeXattr(path: string, name: string): number {
+  return orErrno(cRemoveXattr(cString(path), cString(name)));
 }
 
 /** mknod(2), `mode` with the type: 0 or the negative errno. */

@@ -8,7 +8,17 @@ import {
   type NodeReference,
   type RequestContext,
 } from '@holdfast/protocol';
-import type { AttributeProblem, SinkDirectory, SinkEntry, SinkFile, TreeSink } from './sink.ts';
+import type {
+  AttributeProblem,
+  FileOptions,
+  Present,
+  SinkDirectory,
+  SinkEntry,
+  SinkFile,
+  TreeSink,
+} from './sink.ts';
+import { StageFiles } from './stage-files.ts';
+import { isStageName } from './stage-names.ts';
 import { readInto } from './volume-read.ts';
 
 /** What is refused for one attribute and leaves the entry good. */
@@ -62,8 +72,24 @@ class Door {
     }
   }
 
+  /** Extended attributes that the entry does not have. */
+  async #dropXattrs(node: NodeReference, { xattrs }: SinkEntry): Promise<void> {
+    const wanted = new Set(xattrs.map(({ name }) => name));
+    for (const name of await this.fileSystem.listXattrs(node, this.context())) {
+      if (wanted.has(name)) continue;
+      await this.fileSystem.removeXattr(node, name, this.context()).catch((error: unknown) => {
+        if (codeOf(error) !== 'ENODATA') throw error;
+      });
+    }
+  }
+
   /** Attributes in one change; xattrs before it, so that the times stay. */
-  async finish(node: NodeReference, entry: SinkEntry, size?: number): Promise<void> {
+  async finish(
+    node: NodeReference,
+    entry: SinkEntry,
+    { size, isNew = true }: { readonly size?: number; readonly isNew?: boolean } = {},
+  ): Promise<void> {
+    if (!isNew) await this.#dropXattrs(node, entry);
     for (const { name, value } of entry.xattrs) {
       try {
         await this.fileSystem.setXattr(node, name, value, 'set', this.context());
@@ -111,7 +137,8 @@ class VolumeFile implements SinkFile {
 
   async finish(): Promise<void> {
     try {
-      await this.#door.finish(this.#node, this.#entry, this.#entry.size);
+      const { size } = this.#entry;
+      await this.#door.finish(this.#node, this.#entry, { size, isNew: this.isNew });
     } finally {
       await this.abandon();
     }
@@ -128,12 +155,19 @@ class VolumeDirectory implements SinkDirectory {
   readonly #root: NodeReference;
   readonly #kept: Attributes | undefined;
   readonly #attributesTo: NodeReference;
+  readonly #isNew: boolean;
 
   constructor(
     door: Door,
     node: NodeReference,
-    of: { root: NodeReference; kept?: Attributes; attributesTo?: NodeReference },
+    of: {
+      root: NodeReference;
+      kept?: Attributes;
+      attributesTo?: NodeReference;
+      isNew?: boolean;
+    },
   ) {
+    this.#isNew = of.isNew ?? false;
     this.#attributesTo = of.attributesTo ?? node;
     this.#door = door;
     this.#node = node;
@@ -142,15 +176,19 @@ class VolumeDirectory implements SinkDirectory {
   }
 
   async directory(entry: SinkEntry): Promise<SinkDirectory> {
+    let isNew = true;
     const make = (): Promise<NodeAnswer> => this.#make(entry, 0o700);
     const node = await make().catch(async (error: unknown) => {
       if (codeOf(error) !== 'EEXIST') throw error;
       const found = await this.#door.look(this.#node, entry.name);
-      if (found?.attributes.kind === 'directory') return found;
+      if (found?.attributes.kind === 'directory') {
+        isNew = false;
+        return found;
+      }
       await this.#clear(entry.name);
       return make();
     });
-    return new VolumeDirectory(this.#door, node.node, { root: this.#root });
+    return new VolumeDirectory(this.#door, node.node, { root: this.#root, isNew });
   }
 
   async enter(name: string): Promise<SinkDirectory | undefined> {
@@ -166,13 +204,14 @@ class VolumeDirectory implements SinkDirectory {
 
   async file(
     entry: SinkEntry,
-    { fresh = false }: { readonly fresh?: boolean } = {},
+    { fresh = false, compare = false }: FileOptions = {},
   ): Promise<SinkFile | undefined> {
     const made = await this.#makeOrFind(entry);
     const { attributes, node } = made;
     if (!made.isNew && !fresh && attributes.kind === 'file') {
-      if (attributes.size === entry.size && attributes.mtimeNs === entry.mtimeNs) {
-        await this.#door.finish(node, entry);
+      const isAlike = attributes.size === entry.size && attributes.mtimeNs === entry.mtimeNs;
+      if (isAlike && !compare) {
+        await this.#door.finish(node, entry, { isNew: false });
         return undefined;
       }
       // A file with other names is never written in place: it would change under those names too.
@@ -181,6 +220,26 @@ class VolumeDirectory implements SinkDirectory {
     if (made.isNew) return this.#open(node, { isNew: true, entry });
     await this.#clear(entry.name);
     return this.#open((await this.#make(entry, 0o600)).node, { isNew: true, entry });
+  }
+
+  async look(name: string): Promise<Present | undefined> {
+    const found = await this.#door.look(this.#node, name);
+    return found && { kind: found.attributes.kind, mtimeNs: found.attributes.mtimeNs };
+  }
+
+  async names(): Promise<readonly string[]> {
+    const files = new StageFiles(this.#door.fileSystem, this.#node);
+    const found = (await files.list(this.#node)).map(({ name }) => name);
+    return found.filter((name) => !isStageName(name));
+  }
+
+  async remove(name: string): Promise<void> {
+    const found = await this.#door.look(this.#node, name);
+    if (found === undefined) return;
+    const files = new StageFiles(this.#door.fileSystem, this.#node);
+    if (found.attributes.kind === 'directory')
+      await files.remove(this.#node, { ...found, name, cookie: 0 });
+    else await this.#clear(name);
   }
 
   async special(entry: SinkEntry): Promise<void> {
@@ -211,7 +270,9 @@ class VolumeDirectory implements SinkDirectory {
   }
 
   async finish(entry?: SinkEntry): Promise<void> {
-    if (entry !== undefined) return this.#door.finish(this.#attributesTo, entry);
+    if (entry !== undefined) {
+      return this.#door.finish(this.#attributesTo, entry, { isNew: this.#isNew });
+    }
     if (this.#kept === undefined) return;
     const { atimeNs: atime, mtimeNs: mtime } = this.#kept;
     await this.#door.fileSystem.setAttributes(this.#node, { atime, mtime }, this.#door.context());

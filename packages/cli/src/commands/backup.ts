@@ -4,7 +4,6 @@ import {
   forgetSnapshots,
   listSnapshots,
   type Repository,
-  type RestoreCounts,
   type RetentionPolicy,
   type Snapshot,
 } from '@holdfast/backup';
@@ -12,27 +11,15 @@ import { ClusterClient } from '@holdfast/client';
 import { HoldfastError, parseSnapshotName } from '@holdfast/protocol';
 import { type Command, Option } from 'commander';
 import { noteBackup, totalsOf, untold } from '../backup-notes.ts';
-import { explained, openPlace, type PlaceOptions, withPlace } from '../backup-place.ts';
-import {
-  backupVolume,
-  chooseBackup,
-  restoreToDirectory,
-  restoreToVolume,
-  type VolumeBackup,
-  volumePath,
-  type WorkReport,
-} from '../backup-volume.ts';
+import { openPlace, type PlaceOptions, withPlace } from '../backup-place.ts';
+import { backupVolume, type VolumeBackup, volumePath } from '../backup-volume.ts';
 import { contextOf } from '../context.ts';
-import { bytesText, type Output, table, timeText } from '../output.ts';
-import { type Done, ProgressLine } from '../progress.ts';
-import { parseCount, parseLimit } from '../sizes.ts';
-import { stopReason } from '../stop-signal.ts';
-import { Warnings } from '../warnings.ts';
+import { bytesText, table, timeText } from '../output.ts';
+import { parseCount } from '../sizes.ts';
 import { addPeriod } from './backup-period.ts';
+import { addRestore } from './backup-restore.ts';
 import { addPrune, addRepository, addUnlock, addVerify, pruneRepository } from './backup-upkeep.ts';
-
-/** Characters of an id that are shown: restic's. */
-const ID_SHOWN = 8;
+import { ID_SHOWN, lockWait, working } from './backup-work.ts';
 
 /** `holdfast backup …` */
 export function addBackup(program: Command): void {
@@ -50,10 +37,6 @@ export function addBackup(program: Command): void {
   addPrune(backup);
   addUnlock(backup);
   addPeriod(backup);
-}
-
-function lockWait({ retryLock }: PlaceOptions): number {
-  return retryLock * 1_000;
 }
 
 function collected(value: string, before: readonly string[] = []): readonly string[] {
@@ -171,99 +154,6 @@ function addList(backup: Command): void {
     });
 }
 
-interface RestoreCommandOptions extends PlaceOptions {
-  readonly to: string;
-  readonly volume?: string;
-  readonly path?: string;
-  readonly overwrite?: boolean;
-  readonly size?: number;
-  readonly replicas?: number;
-}
-
-function addRestore(backup: Command): void {
-  withPlace(backup.command('restore <id|latest>'))
-    .description('restore a backup into a new or empty volume, all or nothing, or into a directory')
-    .requiredOption(
-      '--to <volume|directory>',
-      'the name of a volume, or a directory of this host, told by a / in it',
-    )
-    .option('--volume <name>', 'with latest: of this volume')
-    .option('--path <path>', 'only what lies at this path of the volume')
-    .option('--overwrite', 'restore into a directory that is not empty')
-    .option('--size <size>', 'quota of the volume in place of that of then', parseLimit)
-    .option(
-      '--replicas <count>',
-      'copies of its data in place of those of then, 1 to 7',
-      parseCount('--replicas', 1, 7),
-    )
-    .action(async (id: string, options: RestoreCommandOptions, command: Command) => {
-      const { dataDirectory, output } = contextOf(command);
-      const isDirectory = options.to.includes('/') || /^\.{1,2}$/.test(options.to);
-      const repository = await openPlace(options);
-      const snapshot = await chooseBackup(repository, id, options.volume);
-      const counts = await working(output, `restore to ${options.to}`, options, (report) =>
-        isDirectory
-          ? restoreToDirectory(repository, directoryRequest(snapshot, options), restoring(report))
-          : restoreHere(dataDirectory, repository, { snapshot, options, report }),
-      );
-      const facts = { id: snapshot.id, time: timeText(snapshot.timeNs), to: options.to, ...counts };
-      output.result(facts, () => [restoreLine(snapshot, options.to, counts)]);
-    });
-}
-
-function part({ path }: RestoreCommandOptions): { path?: string } {
-  return path === undefined ? {} : { path };
-}
-
-function directoryRequest(
-  snapshot: Snapshot,
-  options: RestoreCommandOptions,
-): Parameters<typeof restoreToDirectory>[1] {
-  const { to: directory, overwrite = false } = options;
-  return { snapshot, directory, overwrite, lockWaitMs: lockWait(options), ...part(options) };
-}
-
-async function restoreHere(
-  dataDirectory: string,
-  repository: Repository,
-  {
-    snapshot,
-    options,
-    report,
-  }: {
-    readonly snapshot: Snapshot;
-    readonly options: RestoreCommandOptions;
-    readonly report: SharedReport;
-  },
-): Promise<RestoreCounts> {
-  const { to: name, size, replicas } = options;
-  const policy = {
-    ...(size === undefined ? {} : { quotaBytes: size }),
-    ...(replicas === undefined ? {} : { replicas }),
-  };
-  const request = { snapshot, name, policy, lockWaitMs: lockWait(options), ...part(options) };
-  const client = await ClusterClient.connect({ dataDirectory });
-  try {
-    return await restoreToVolume(client, repository, request, restoring(report));
-  } finally {
-    await client.close();
-  }
-}
-
-function restoring(report: SharedReport): WorkReport<RestoreCounts> {
-  return {
-    ...report,
-    onProgress: ({ files, skippedFiles, bytesWritten }) =>
-      report.onDone({ files: files + skippedFiles, bytes: bytesWritten }),
-  };
-}
-
-function restoreLine(snapshot: Snapshot, to: string, counts: RestoreCounts): string {
-  const { files, skippedFiles, bytesWritten } = counts;
-  const there = skippedFiles === 0 ? '' : `, ${skippedFiles} were there already`;
-  return `backup ${snapshot.id.slice(0, ID_SHOWN)} is restored to ${to}: ${files} files${there}, ${bytesText(bytesWritten)}`;
-}
-
 interface ForgetCommandOptions extends PlaceOptions, Omit<RetentionPolicy, 'keepTags'> {
   readonly keepTag?: readonly string[];
   readonly volume?: string;
@@ -366,32 +256,4 @@ async function forgetIds(
   if (options.dryRun !== true)
     await forgetSnapshots(repository, [...gone], { lockWaitMs: lockWait(options) });
   return { removed, kept };
-}
-
-interface SharedReport extends Omit<WorkReport<never>, 'onProgress'> {
-  readonly onDone: (done: Done) => void;
-}
-
-/** Long work with progress and warnings; SIGINT and SIGTERM stop it in order. */
-async function working<T>(
-  output: Output,
-  what: string,
-  place: PlaceOptions,
-  run: (report: SharedReport) => Promise<T>,
-): Promise<T> {
-  const line = new ProgressLine(what, output);
-  const warnings = new Warnings(output, () => line.end());
-  try {
-    return await run({
-      onExpected: (expected) => line.expect(expected),
-      onDone: (done) => line.update(done),
-      onWarning: (path, text) => warnings.add(path, text),
-      signal: stopReason((signal) => `stopped by ${signal}; run it again to go on`),
-    });
-  } catch (error) {
-    throw explained(error, place, { isOpen: true });
-  } finally {
-    line.end();
-    warnings.end();
-  }
 }

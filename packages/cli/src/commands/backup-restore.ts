@@ -1,0 +1,151 @@
+import type { Overwrite, Repository, RestoreCounts, Snapshot } from '@holdfast/backup';
+import { ClusterClient } from '@holdfast/client';
+import { HoldfastError } from '@holdfast/protocol';
+import { type Command, Option } from 'commander';
+import { openPlace, type PlaceOptions, withPlace } from '../backup-place.ts';
+import {
+  chooseBackup,
+  restoreIntoVolume,
+  restoreToDirectory,
+  restoreToVolume,
+  type WorkReport,
+} from '../backup-volume.ts';
+import { contextOf } from '../context.ts';
+import { bytesText, timeText } from '../output.ts';
+import { parseRestoreTarget, type RestoreTarget } from '../restore-over.ts';
+import { parseCount, parseLimit } from '../sizes.ts';
+import { ID_SHOWN, lockWait, type SharedReport, working } from './backup-work.ts';
+
+interface RestoreCommandOptions extends PlaceOptions {
+  readonly to: string;
+  readonly volume?: string;
+  readonly path?: string;
+  readonly overwrite?: Overwrite | true;
+  readonly delete?: boolean;
+  readonly force?: boolean;
+  readonly size?: number;
+  readonly replicas?: number;
+}
+
+const OVERWRITE = ['always', 'if-changed', 'if-newer', 'never'] as const satisfies Overwrite[];
+
+/** `holdfast backup restore` */
+export function addRestore(backup: Command): void {
+  withPlace(backup.command('restore <id|latest>'))
+    .description(
+      'restore a backup into a new or empty volume, all or nothing; or into a volume or directory as it is',
+    )
+    .requiredOption(
+      '--to <place>',
+      'the name of a volume; VOLUME:/PATH for a directory in one; or a directory of this host, told by a / in it',
+    )
+    .option('--volume <name>', 'with latest: of this volume')
+    .option('--path <path>', 'only what lies at this path of the volume')
+    .addOption(
+      new Option(
+        '--overwrite [when]',
+        'into what is not empty: replace files always (reading them to see what differs), if their size or time differs (also the meaning without a word), if those of the backup are newer, or never',
+      ).choices(OVERWRITE),
+    )
+    .option('--delete', 'remove what the backup does not have, below the directory restored to')
+    .option('--force', 'into a volume that is not empty: also while hosts use it')
+    .option('--size <size>', 'quota of the volume in place of that of then', parseLimit)
+    .option(
+      '--replicas <count>',
+      'copies of its data in place of those of then, 1 to 7',
+      parseCount('--replicas', 1, 7),
+    )
+    .action(async (id: string, options: RestoreCommandOptions, command: Command) => {
+      const { dataDirectory, output } = contextOf(command);
+      const target = parseRestoreTarget(options.to);
+      if (options.delete === true && options.overwrite === undefined)
+        throw new HoldfastError(
+          'BAD_REQUEST',
+          '--delete is for what is not empty: say with --overwrite what becomes of what is there',
+        );
+      const repository = await openPlace(options);
+      const snapshot = await chooseBackup(repository, id, options.volume);
+      const work = { repository, snapshot, target, options };
+      const { counts, kept } = await working(
+        output,
+        `restore to ${options.to}`,
+        options,
+        (report) => restoreTo(work, restoring(report), dataDirectory),
+      );
+      const facts = { id: snapshot.id, time: timeText(snapshot.timeNs), to: options.to, ...counts };
+      output.result({ ...facts, ...(kept !== undefined && { kept }) }, () => [
+        restoreLine(snapshot, options.to, counts),
+        ...(kept === undefined ? [] : [`what was there until now is kept as ${kept}`]),
+      ]);
+    });
+}
+
+interface Restored {
+  readonly counts: RestoreCounts;
+  /** VOLUME@SNAPSHOT of what was there before. */
+  readonly kept?: string;
+}
+
+async function restoreTo(
+  {
+    repository,
+    snapshot,
+    target,
+    options,
+  }: {
+    readonly repository: Repository;
+    readonly snapshot: Snapshot;
+    readonly target: RestoreTarget;
+    readonly options: RestoreCommandOptions;
+  },
+  report: WorkReport<RestoreCounts>,
+  dataDirectory: string,
+): Promise<Restored> {
+  const { path, overwrite, size, replicas, force = false } = options;
+  const request = {
+    snapshot,
+    lockWaitMs: lockWait(options),
+    isExact: options.delete === true,
+    ...(path === undefined ? {} : { path }),
+    ...(overwrite === undefined
+      ? {}
+      : { overwrite: overwrite === true ? 'if-changed' : overwrite }),
+  } as const;
+  if (target.where === 'host') {
+    const { directory } = target;
+    return { counts: await restoreToDirectory(repository, { ...request, directory }, report) };
+  }
+  const { volume, names } = target;
+  const policy = {
+    ...(size === undefined ? {} : { quotaBytes: size }),
+    ...(replicas === undefined ? {} : { replicas }),
+  };
+  const client = await ClusterClient.connect({ dataDirectory });
+  try {
+    const isThere = (await client.volumes.get(volume)) !== undefined;
+    if (names.length > 0 || (overwrite !== undefined && isThere)) {
+      const over = { ...request, volume, names, force };
+      const { counts, kept } = await restoreIntoVolume(client, repository, over, report);
+      return { counts, kept: `${volume}@${kept}` };
+    }
+    const fill = { ...request, name: volume, policy };
+    return { counts: await restoreToVolume(client, repository, fill, report) };
+  } finally {
+    await client.close();
+  }
+}
+
+function restoring(report: SharedReport): WorkReport<RestoreCounts> {
+  return {
+    ...report,
+    onProgress: ({ files, skippedFiles, bytesWritten }) =>
+      report.onDone({ files: files + skippedFiles, bytes: bytesWritten }),
+  };
+}
+
+function restoreLine(snapshot: Snapshot, to: string, counts: RestoreCounts): string {
+  const { files, skippedFiles, removed, bytesWritten } = counts;
+  const there = skippedFiles === 0 ? '' : `, ${skippedFiles} stayed as they were`;
+  const gone = removed === 0 ? '' : `, ${removed} names removed`;
+  return `backup ${snapshot.id.slice(0, ID_SHOWN)} is restored to ${to}: ${files} files${there}${gone}, ${bytesText(bytesWritten)}`;
+}
