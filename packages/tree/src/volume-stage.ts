@@ -40,6 +40,8 @@ export class VolumeStage {
   ): Promise<VolumeStage> {
     const files = new StageFiles(fileSystem, root);
     await recover(files);
+    // Before anything is made: what is refused leaves no trace, not even in the root's times.
+    refuseContent(await files.list(root));
     const name = `${STAGE_PREFIX}${id}`;
     const made = { kind: 'directory', mode: 0o700, rdev: 0, target: '', exclusive: true } as const;
     const answer = await fileSystem.create(root, name, made, files.context());
@@ -85,11 +87,13 @@ export class VolumeStage {
     );
     if (others.length === 0) return;
     if (others.some(({ name }) => isStageName(name))) throw beingFilled();
-    throw new HoldfastError(
-      'CONFLICT',
-      'the volume is not empty: fill a new one, or empty it first',
-    );
+    refuseContent(others);
   }
+}
+
+function refuseContent(entries: readonly ListedEntry[]): void {
+  if (entries.every(({ name }) => isStageName(name))) return;
+  throw new HoldfastError('CONFLICT', 'the volume is not empty: fill a new one, or empty it first');
 }
 
 function beingFilled(): HoldfastError {
