@@ -167,6 +167,8 @@ describe('a backup after another one', () => {
     fs.writeFileSync(at('w', 'f'), 'x');
     for (const to of [[], other]) expect(await backUp('w', ...to)).toMatchObject({ bytesRead: 1 });
     expect(await snapshots('w')).toHaveLength(2);
+    const kept = JSON.parse(await done('--json', 'snapshot', 'ls', 'w')) as { madeBy: string }[];
+    expect(kept.map(({ madeBy }) => madeBy)).toEqual(['backup', 'backup']);
     fs.unlinkSync(at('w', 'f'));
     await done('volume', 'rm', 'w');
   });

@@ -139,6 +139,44 @@ describe('Docker volumes on three hosts', () => {
     await holdfast('snapshot', 'rm', 'data@then');
   });
 
+  it('is not rolled back under a container, unless it is forced: then what it has open is void', async () => {
+    const holdfast = (...args: string[]): ReturnType<Host['exec']> =>
+      host(1).exec([...COMPOSE, 'exec', '-T', 'holdfast', 'holdfast', ...args], {
+        env: { ...process.env, HOLDFAST_IMAGE: IMAGE },
+        check: false,
+      });
+    await host(1).docker(['volume', 'create', '-d', 'holdfast', 'rolled']);
+    await inContainer(host(1), 'echo then >/data/f', 'rolled');
+    await holdfast('snapshot', 'create', 'rolled@then');
+    await inContainer(host(3), 'echo now >/data/f', 'rolled');
+    const script =
+      'exec 3>>/data/f; touch /tmp/open; until [ -e /tmp/go ]; do sleep 0.1; done; (echo late >&3) && echo written; cat /data/f';
+    const run = ['run', '-d', '--name', 'roller', '-v', 'rolled:/data', BASE, 'sh', '-c', script];
+    await host(2).docker(run);
+    const inside = (...command: string[]): ReturnType<Host['docker']> =>
+      host(2).docker(['exec', 'roller', ...command], { check: false });
+    await waitFor(
+      'the open file',
+      async () => (await inside('test', '-e', '/tmp/open')).status === 0,
+      30_000,
+    );
+    const refused = await holdfast('snapshot', 'rollback', 'rolled@then');
+    expect([refused.status, refused.stderr]).toEqual([
+      5,
+      expect.stringMatching(/in use on .*--force/),
+    ]);
+    expect((await inside('cat', '/data/f')).stdout).toBe('now\n');
+    const forced = await holdfast('snapshot', 'rollback', 'rolled@then', '--force');
+    expect([forced.status, forced.stderr]).toEqual([0, '']);
+    await inside('touch', '/tmp/go');
+    await host(2).docker(['wait', 'roller']);
+    const { stdout, stderr } = await host(2).docker(['logs', 'roller']);
+    expect(stdout).toBe('then\n');
+    expect(stderr).toMatch(/Stale file handle/);
+    await host(2).docker(['rm', 'roller']);
+    expect((await inContainer(host(3), 'cat /data/f', 'rolled')).stdout).toBe('then\n');
+  });
+
   it('refuses to remove a volume that another host uses', async () => {
     await host(1).docker(['volume', 'create', '-d', 'holdfast', 'busy']);
     await host(1).docker(['run', '-d', '--name', 'user', '-v', 'busy:/data', BASE, 'sleep', '600']);

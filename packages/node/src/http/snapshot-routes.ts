@@ -1,5 +1,5 @@
 /** Routes of the admin API for the snapshots of volumes. */
-import type { Snapshot } from '@holdfast/protocol';
+import { BACKUP_SNAPSHOTS, type Snapshot } from '@holdfast/protocol';
 import { scheduledTime } from '@holdfast/schedule';
 import { z } from 'zod';
 import type { VolumeSnapshots } from '../membership/snapshots.ts';
@@ -11,7 +11,9 @@ const FIELDS = {
   name: z.string(),
   generation: z.int().describe('its number in the volume, growing, never used again'),
   createdAt: z.string().describe('ISO 8601'),
-  madeBy: z.enum(['user', 'schedule']).describe("a schedule's go by its rule of what to keep"),
+  madeBy: z
+    .enum(['user', 'schedule', 'backup'])
+    .describe("a schedule's go by its rule of what to keep, a backup's with the next good one"),
   clones: COUNT.describe('volumes that were cloned from it and exist'),
   usedBytes: COUNT.describe('what the volume used then'),
   usedInodes: COUNT,
@@ -37,13 +39,18 @@ const ROLLBACK = z.strictObject({
     .describe('also while hosts have the volume attached: files that are open then are void'),
 });
 
+function makerOf(name: string): z.infer<typeof SNAPSHOT>['madeBy'] {
+  if (name.startsWith(BACKUP_SNAPSHOTS)) return 'backup';
+  return scheduledTime(name) === undefined ? 'user' : 'schedule';
+}
+
 /** What the API shows of a snapshot. */
 function shown(snapshot: Snapshot): z.infer<typeof SNAPSHOT> {
   const { timeNs, ...facts } = snapshot;
   return {
     ...facts,
     createdAt: new Date(Number(timeNs / 1_000_000n)).toISOString(),
-    madeBy: scheduledTime(facts.name) === undefined ? 'user' : 'schedule',
+    madeBy: makerOf(facts.name),
   };
 }
 
