@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import {
+  AzureStore,
   backup,
   DirectoryStore,
   findSnapshot,
@@ -22,7 +23,11 @@ import {
 } from '@holdfast/backup';
 import { DirectorySink, DirectorySource } from '@holdfast/tree';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Fault, startTestS3 } from '../s3/server.ts';
+import { startTestAzure } from '../azure/server.ts';
+import { startTunnel } from '../azure/tunnel.ts';
+import { makeCertificate } from '../object-stores/certificate.ts';
+import type { Fault } from '../object-stores/server.ts';
+import { startTestS3 } from '../s3/server.ts';
 
 const PASSWORD = 'pass word';
 const run = promisify(execFile);
@@ -174,6 +179,49 @@ describe('restic', () => {
       await server.close();
     }
     expect(requests).toBeGreaterThan(100);
+  });
+
+  it('reads, checks and extends what Holdfast wrote into a container of Azure', async () => {
+    const host = 'account1.blob.core.windows.net';
+    const keys = { account: 'account1', key: Buffer.from('a key').toString('base64') };
+    const tls = makeCertificate(root, [host]);
+    const server = await startTestAzure({ ...keys, container: 'backups', tls });
+    const tunnel = await startTunnel(server.port);
+    const { sleep, nowMs } = ownSurroundings();
+    const store = new AzureStore({
+      account: { name: keys.account, endpoint: `https://${host}:${server.port}`, key: keys.key },
+      container: 'backups',
+      prefix: 'holdfast',
+      ca: tls.cert,
+      lookup: (_name, { all }, done) =>
+        all === true
+          ? done(null, [{ address: '127.0.0.1', family: 4 }])
+          : done(null, '127.0.0.1', 4),
+      surroundings: { nowMs, random: Math.random, sleep },
+    });
+    const env = {
+      AZURE_ACCOUNT_NAME: keys.account,
+      AZURE_ACCOUNT_KEY: keys.key,
+      HTTPS_PROXY: tunnel.url,
+      SSL_CERT_FILE: join(root, 'cert.pem'),
+    };
+    try {
+      const url = 'azure:backups:/holdfast';
+      const source = join(root, 'source');
+      const ours = await initRepository({ store, password: PASSWORD });
+      const { snapshot } = await backup(ours, {
+        source: new DirectorySource(source),
+        path: '/ours',
+      });
+      expect(await restic(url, ['check', '--read-data'], env)).toContain('no errors were found');
+      await restic(url, ['backup', join(source, 'many')], env);
+      await restic(url, ['forget', snapshot.id, '--prune'], env);
+      expect(await verify(ours, { readData: 'all' })).toMatchObject({ snapshots: 1, problems: [] });
+    } finally {
+      store.close();
+      await tunnel.close();
+      await server.close();
+    }
   });
 
   it('adds a password to a repository of Holdfast, which opens with it', async () => {

@@ -1,8 +1,9 @@
-import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
+  type AzureOptions,
+  AzureStore,
   DirectoryStore,
   fixedCredentials,
   ownSurroundings,
@@ -11,14 +12,23 @@ import {
   type Store,
 } from '@holdfast/backup';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Fault, startTestS3, type TestS3 } from '../s3/server.ts';
+import { startTestAzure } from '../azure/server.ts';
+import { sharedAccessSignature } from '../azure/signature.ts';
+import { makeCertificate } from '../object-stores/certificate.ts';
+import type { Fault, ObjectServer, ServerTls } from '../object-stores/server.ts';
+import { startTestS3 } from '../s3/server.ts';
 
 const BUCKET = 'backups';
 const KEYS = { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'a/secret+key' };
+const ACCOUNT = { account: 'account1', container: BUCKET };
+const ACCOUNT_KEY = Buffer.from('the key of an account').toString('base64');
 /** Pauses take no time; their number is bounded all the same. */
 const surroundings = { nowMs: () => Date.now(), random: () => 0.5, sleep: async () => {} };
+/** All names lead to this machine. */
+const lookup: S3Options['lookup'] = (_name, { all }, done) =>
+  all === true ? done(null, [{ address: '127.0.0.1', family: 4 }]) : done(null, '127.0.0.1', 4);
 
-function s3(server: TestS3, options: Partial<S3Options> = {}): S3Store {
+function s3(server: ObjectServer, options: Partial<S3Options> = {}): S3Store {
   return new S3Store({
     endpoint: `http://127.0.0.1:${server.port}`,
     bucket: BUCKET,
@@ -29,6 +39,60 @@ function s3(server: TestS3, options: Partial<S3Options> = {}): S3Store {
     ...options,
   });
 }
+
+function azure(server: ObjectServer, options: Partial<AzureOptions> = {}): AzureStore {
+  const endpoint = `http://127.0.0.1:${server.port}/${ACCOUNT.account}`;
+  return new AzureStore({
+    account: { name: ACCOUNT.account, endpoint, key: ACCOUNT_KEY },
+    container: BUCKET,
+    prefix: 'a/prefix',
+    surroundings,
+    ...options,
+  });
+}
+
+/** Options that all stores behind HTTP have. */
+type Shared = Pick<S3Options, 'prefix' | 'retry' | 'idleMs' | 'surroundings' | 'ca'>;
+
+interface Kind {
+  readonly name: string;
+  readonly start: (tls?: ServerTls) => Promise<ObjectServer>;
+  readonly store: (server: ObjectServer, options?: Partial<Shared>) => S3Store | AzureStore;
+  /** With the name of the bucket or account as host, over TLS. */
+  readonly inHost: (server: ObjectServer, options?: Partial<Shared>) => S3Store | AzureStore;
+  readonly withWrongKey: (server: ObjectServer) => S3Store | AzureStore;
+  readonly refusal: string;
+}
+
+const KINDS: readonly Kind[] = [
+  {
+    name: 'in a bucket of S3',
+    start: (tls) => startTestS3({ bucket: BUCKET, ...KEYS, ...(tls && { tls }) }),
+    store: s3,
+    inHost: (server, options) => {
+      const endpoint = `https://s3.test:${server.port}`;
+      return s3(server, { endpoint, pathStyle: false, lookup, ...options });
+    },
+    withWrongKey: (server) =>
+      s3(server, { credentials: fixedCredentials({ ...KEYS, secretAccessKey: 'x' }) }),
+    refusal: 'SignatureDoesNotMatch',
+  },
+  {
+    name: 'in a container of Azure',
+    start: (tls) => startTestAzure({ ...ACCOUNT, key: ACCOUNT_KEY, ...(tls && { tls }) }),
+    store: azure,
+    inHost: (server, options) => {
+      const endpoint = `https://${ACCOUNT.account}.s3.test:${server.port}`;
+      const account = { name: ACCOUNT.account, endpoint, key: ACCOUNT_KEY };
+      return azure(server, { account, lookup, ...options });
+    },
+    withWrongKey: (server) => {
+      const endpoint = `http://127.0.0.1:${server.port}/${ACCOUNT.account}`;
+      return azure(server, { account: { name: ACCOUNT.account, endpoint, key: 'd3Jvbmc=' } });
+    },
+    refusal: 'AuthenticationFailed',
+  },
+];
 
 async function listed(store: Store, folder: string): Promise<string[]> {
   const objects: string[] = [];
@@ -68,24 +132,25 @@ async function keepsTheContract(store: Store): Promise<void> {
   expect(puts.toSorted()).toEqual(['created', 'exists', 'exists', 'exists']);
 }
 
-describe('an object store', () => {
+describe('an object store in a directory', () => {
+  it('keeps the contract', async () => {
+    const root = mkdtempSync(join(tmpdir(), 'holdfast-stores-'));
+    await keepsTheContract(new DirectoryStore(join(root, 'directory')));
+    rmSync(root, { recursive: true });
+  });
+});
+
+describe.each(KINDS)('an object store $name', (kind) => {
   let root: string;
-  let server: TestS3;
-  let secure: TestS3;
+  let server: ObjectServer;
+  let secure: ObjectServer;
   let certificate: string;
   beforeAll(async () => {
     root = mkdtempSync(join(tmpdir(), 'holdfast-stores-'));
-    const [key, cert] = [join(root, 'key.pem'), join(root, 'cert.pem')];
-    const subject = ['-subj', '/CN=test', '-addext', 'subjectAltName=DNS:s3.test,DNS:*.s3.test'];
-    const curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1'];
-    const files = ['-keyout', key, '-out', cert];
-    execFileSync('openssl', ['req', '-x509', '-nodes', ...curve, ...files, ...subject], {
-      stdio: 'ignore',
-    });
-    certificate = readFileSync(cert, 'utf8');
-    const tls = { cert: certificate, key: readFileSync(key, 'utf8') };
-    server = await startTestS3({ bucket: BUCKET, ...KEYS });
-    secure = await startTestS3({ bucket: BUCKET, ...KEYS, tls });
+    const tls = makeCertificate(root, ['s3.test', '*.s3.test']);
+    certificate = tls.cert;
+    server = await kind.start();
+    secure = await kind.start(tls);
   });
   afterAll(async () => {
     await server?.close();
@@ -95,11 +160,11 @@ describe('an object store', () => {
 
   /** A store of its own prefix, while one thing goes wrong. */
   async function faulty<T>(
-    fault: TestS3['behaviour']['fault'],
-    task: (store: S3Store) => Promise<T>,
-    options: Partial<S3Options> = {},
+    fault: ObjectServer['behaviour']['fault'],
+    task: (store: Store) => Promise<T>,
+    options: Partial<Shared> = {},
   ): Promise<T> {
-    const store = s3(server, options);
+    const store = kind.store(server, options);
     server.behaviour.fault = fault;
     try {
       return await task(store);
@@ -109,43 +174,21 @@ describe('an object store', () => {
     }
   }
 
-  it('in a directory keeps the contract', async () => {
-    await keepsTheContract(new DirectoryStore(join(root, 'directory')));
-  });
-
-  it('in a bucket keeps the contract, over several pages of a listing', async () => {
+  it('keeps the contract, over several pages of a listing', async () => {
     server.behaviour.pageLength = 3;
-    const store = s3(server, { prefix: 'contract' });
+    const store = kind.store(server, { prefix: 'contract' });
     await keepsTheContract(store);
     store.close();
     server.behaviour.pageLength = 1000;
   });
 
-  it('in a bucket is reached by its name as host, over TLS of an authority of its own', async () => {
-    const options: Partial<S3Options> = {
-      endpoint: `https://s3.test:${secure.port}`,
-      pathStyle: false,
-      lookup: (_name, { all }, done) =>
-        all === true
-          ? done(null, [{ address: '127.0.0.1', family: 4 }])
-          : done(null, '127.0.0.1', 4),
-    };
-    const store = s3(secure, { ...options, ca: certificate });
+  it('is reached by its name as host, over TLS of an authority of its own', async () => {
+    const store = kind.inHost(secure, { ca: certificate });
     await keepsTheContract(store);
     store.close();
-    const retry = { attempts: 2, firstPauseMs: 1, pauseMsMax: 1 };
-    const wary = s3(secure, { ...options, retry });
+    const wary = kind.inHost(secure, { retry: { attempts: 2, firstPauseMs: 1, pauseMsMax: 1 } });
     await expect(wary.size('config')).rejects.toMatchObject({ code: 'UNREACHABLE' });
     wary.close();
-  });
-
-  it('without conditional puts looks before it writes', async () => {
-    server.behaviour.isConditional = false;
-    const store = s3(server, { prefix: 'old' });
-    expect(await store.put('a', Buffer.from('1'))).toBe('created');
-    expect(await store.put('a', Buffer.from('2'))).toBe('exists');
-    store.close();
-    server.behaviour.isConditional = true;
   });
 
   it.each<Fault>([
@@ -206,7 +249,7 @@ describe('an object store', () => {
 
   it('signs by the clock of a store that is an hour ahead', async () => {
     server.behaviour.clockAheadMs = 3_600_000;
-    const store = s3(server, { prefix: 'ahead' });
+    const store = kind.store(server, { prefix: 'ahead' });
     expect(await store.put('a', Buffer.from('1'))).toBe('created');
     store.close();
     server.behaviour.clockAheadMs = 0;
@@ -214,10 +257,10 @@ describe('an object store', () => {
 
   it('is not opened with a wrong secret, and that is not tried again', async () => {
     const before = server.requests.length;
-    const store = s3(server, { credentials: fixedCredentials({ ...KEYS, secretAccessKey: 'x' }) });
+    const store = kind.withWrongKey(server);
     await expect(store.get('a')).rejects.toMatchObject({
       code: 'FORBIDDEN',
-      detail: { reason: 'SignatureDoesNotMatch' },
+      detail: { reason: kind.refusal },
     });
     expect(server.requests.length - before).toBe(1);
     store.close();
@@ -235,5 +278,58 @@ describe('an object store', () => {
         expect(store.get('a', undefined, stop.signal)).rejects.toThrow(/abort|stopped|503/),
       { surroundings: { ...surroundings, sleep } },
     );
+  });
+});
+
+describe('a bucket of S3', () => {
+  it('without conditional puts looks before it writes', async () => {
+    const server = await startTestS3({ bucket: BUCKET, ...KEYS });
+    server.behaviour.isConditional = false;
+    const store = s3(server, { prefix: 'old' });
+    expect(await store.put('a', Buffer.from('1'))).toBe('created');
+    expect(await store.put('a', Buffer.from('2'))).toBe('exists');
+    store.close();
+    await server.close();
+  });
+});
+
+describe('a container of Azure', () => {
+  const keys = { ...ACCOUNT, key: ACCOUNT_KEY };
+  const expires = '2100-01-01T00:00:00Z';
+
+  it('is opened by a shared access signature, for what this allows', async () => {
+    const server = await startTestAzure(keys);
+    const endpoint = `http://127.0.0.1:${server.port}/${ACCOUNT.account}`;
+    const by = (permissions: string): AzureStore => {
+      const sas = sharedAccessSignature(keys, { permissions, expires });
+      return azure(server, { account: { name: ACCOUNT.account, endpoint, sas } });
+    };
+    await keepsTheContract(by('rwdl'));
+    const reader = by('rl');
+    expect(await listed(reader, 'index/')).toEqual(['index/x 10']);
+    await expect(reader.delete('index/x')).rejects.toMatchObject({
+      code: 'FORBIDDEN',
+      detail: { reason: 'AuthorizationPermissionMismatch' },
+    });
+    await server.close();
+  });
+
+  it('that is missing is no object that is missing', async () => {
+    const server = await startTestAzure({ ...keys, container: 'others' });
+    const detail = { reason: 'ContainerNotFound' };
+    const store = azure(server);
+    await expect(store.get('config')).rejects.toMatchObject({ code: 'NOT_FOUND', detail });
+    await expect(listed(store, 'data/')).rejects.toMatchObject({ code: 'NOT_FOUND', detail });
+    await server.close();
+  });
+
+  it('refuses bytes that were changed on the way, and gets them again', async () => {
+    const server = await startTestAzure(keys);
+    let left = 2;
+    server.behaviour.fault = () =>
+      left-- > 0 ? { what: 'status', status: 400, code: 'Md5Mismatch' } : undefined;
+    expect(await azure(server).put('a', Buffer.from('1'))).toBe('created');
+    expect(server.requests).toHaveLength(3);
+    await server.close();
   });
 });

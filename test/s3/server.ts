@@ -5,50 +5,22 @@
  */
 
 import { createHash } from 'node:crypto';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
-import { createServer as createSecureServer } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import type { IncomingMessage } from 'node:http';
+import {
+  type Answer,
+  type ArrivedRequest,
+  escapeXml,
+  type ObjectServer,
+  type SeenRequest,
+  type ServerTls,
+  startObjectServer,
+} from '../object-stores/server.ts';
 import { checkSignature } from './signature.ts';
 
-/** What goes wrong with a request. */
-export type Fault =
-  /** Answers with this status and does nothing. */
-  | { readonly what: 'status'; readonly status: number; readonly code: string }
-  /** Does what was asked and cuts the connection before the answer. */
-  | { readonly what: 'lost-answer' }
-  /** Sends half of the answer's body and cuts the connection. */
-  | { readonly what: 'cut-body' }
-  /** Waits before it answers. */
-  | { readonly what: 'slow'; readonly ms: number };
-
-/** A request as a test sees it. */
-export interface SeenRequest {
-  readonly method: string;
-  /** Key of the object; '' for the bucket. */
-  readonly key: string;
-  readonly query: URLSearchParams;
-}
-
-/** How a server behaves; may be changed while it runs. */
-export interface ServerBehaviour {
-  /** Asked for each request. */
-  fault: (request: SeenRequest) => Fault | undefined;
-  /** What its clock is ahead, milliseconds. */
-  clockAheadMs: number;
-  /** Obeys `If-None-Match`; else it answers such a put with 501, as old stores do. */
-  isConditional: boolean;
-  /** Objects on a page of a listing. */
-  pageLength: number;
-}
-
 /** A server that runs. */
-export interface TestS3 {
-  readonly port: number;
-  readonly behaviour: ServerBehaviour;
-  readonly objects: Map<string, Buffer>;
-  readonly requests: SeenRequest[];
-  close(): Promise<void>;
-}
+export type TestS3 = ObjectServer;
+
+export type { Fault } from '../object-stores/server.ts';
 
 /** Who may ask, and for what. */
 export interface TestS3Options {
@@ -56,13 +28,7 @@ export interface TestS3Options {
   readonly accessKeyId: string;
   readonly secretAccessKey: string;
   /** PEM; HTTPS where given. */
-  readonly tls?: { readonly cert: string; readonly key: string };
-}
-
-interface Answer {
-  readonly status: number;
-  readonly headers?: Readonly<Record<string, string>>;
-  readonly body?: Buffer;
+  readonly tls?: ServerTls;
 }
 
 function refusal(status: number, code: string): Answer {
@@ -70,11 +36,7 @@ function refusal(status: number, code: string): Answer {
   return { status, body: Buffer.from(xml), headers: { 'content-type': 'application/xml' } };
 }
 
-function escapeXml(text: string): string {
-  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
-}
-
-function listing(server: TestS3, bucket: string, query: URLSearchParams): Answer {
+function listing(server: ObjectServer, bucket: string, query: URLSearchParams): Answer {
   const prefix = query.get('prefix') ?? '';
   const delimiter = query.get('delimiter') ?? '';
   const after = query.get('continuation-token') ?? query.get('start-after') ?? '';
@@ -103,7 +65,11 @@ function listing(server: TestS3, bucket: string, query: URLSearchParams): Answer
   return { status: 200, body: Buffer.from(xml), headers: { 'content-type': 'application/xml' } };
 }
 
-function bucketRequest(server: TestS3, bucket: string, { method, query }: SeenRequest): Answer {
+function bucketRequest(
+  server: ObjectServer,
+  bucket: string,
+  { method, query }: SeenRequest,
+): Answer {
   if (method === 'HEAD' || method === 'PUT') return { status: 200 };
   if (method === 'GET' && query.has('location'))
     return { status: 200, body: Buffer.from('<LocationConstraint></LocationConstraint>') };
@@ -130,7 +96,7 @@ function read(bytes: Buffer, range: string | undefined): Answer {
 }
 
 function objectRequest(
-  server: TestS3,
+  server: ObjectServer,
   { method, key, query }: SeenRequest,
   { headers, body }: { headers: IncomingMessage['headers']; body: Buffer },
 ): Answer {
@@ -162,16 +128,11 @@ function seenOf(bucket: string, request: IncomingMessage): SeenRequest | undefin
 }
 
 function answerOf(
-  server: TestS3,
+  server: ObjectServer,
   options: TestS3Options,
-  {
-    request,
-    seen,
-    body,
-  }: { request: IncomingMessage; seen: SeenRequest | undefined; body: Buffer },
+  { request, seen, body, nowMs }: ArrivedRequest,
 ): Answer {
   const { method = '', url: target = '', headers } = request;
-  const nowMs = Date.now() + server.behaviour.clockAheadMs;
   const verdict = checkSignature({ method, target, headers, body }, { ...options, nowMs });
   if ('refusal' in verdict) return refusal(403, verdict.refusal);
   if (seen === undefined) return refusal(404, 'NoSuchBucket');
@@ -179,73 +140,13 @@ function answerOf(
   return objectRequest(server, seen, { headers, body: verdict.body });
 }
 
-function send(
-  response: ServerResponse,
-  answer: Answer,
-  options: { isHead: boolean; isCut: boolean; dateMs: number },
-): void {
-  const body = answer.body ?? Buffer.alloc(0);
-  response.writeHead(answer.status, {
-    date: new Date(options.dateMs).toUTCString(),
-    ...answer.headers,
-    'content-length': String(body.length),
-  });
-  if (options.isHead) response.end();
-  else if (!options.isCut) response.end(body);
-  else response.write(body.subarray(0, body.length >> 1), () => response.destroy());
-}
-
-async function handle(
-  server: TestS3,
-  options: TestS3Options,
-  { request, response }: { request: IncomingMessage; response: ServerResponse },
-): Promise<void> {
-  const parts: Buffer[] = [];
-  for await (const part of request as AsyncIterable<Buffer>) parts.push(part);
-  const seen = seenOf(options.bucket, request);
-  if (seen !== undefined) server.requests.push(seen);
-  const fault = seen === undefined ? undefined : server.behaviour.fault(seen);
-  if (fault?.what === 'slow') await new Promise((resolve) => setTimeout(resolve, fault.ms));
-  const answer =
-    fault?.what === 'status'
-      ? refusal(fault.status, fault.code)
-      : answerOf(server, options, { request, seen, body: Buffer.concat(parts) });
-  if (fault?.what === 'lost-answer') return void response.destroy();
-  const dateMs = Date.now() + server.behaviour.clockAheadMs;
-  send(response, answer, {
-    isHead: request.method === 'HEAD',
-    isCut: fault?.what === 'cut-body',
-    dateMs,
-  });
-}
-
 /** Starts a server on a free port of the loopback interface. */
-export async function startTestS3(options: TestS3Options): Promise<TestS3> {
-  const sockets = new Set<Socket>();
-  const behaviour: ServerBehaviour = {
-    fault: () => undefined,
-    clockAheadMs: 0,
-    isConditional: true,
-    pageLength: 1000,
+export function startTestS3(options: TestS3Options): Promise<TestS3> {
+  const { bucket, tls } = options;
+  const dialect = {
+    seenOf: (request: IncomingMessage) => seenOf(bucket, request),
+    answer: (server: ObjectServer, arrived: ArrivedRequest) => answerOf(server, options, arrived),
+    refusal,
   };
-  const listener = (request: IncomingMessage, response: ServerResponse): void => {
-    handle(server, options, { request, response }).catch(() => response.destroy());
-  };
-  const http = options.tls ? createSecureServer(options.tls, listener) : createServer(listener);
-  http.on('connection', (socket: Socket) => {
-    sockets.add(socket);
-    socket.on('close', () => sockets.delete(socket));
-  });
-  await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
-  const server: TestS3 = {
-    port: (http.address() as AddressInfo).port,
-    behaviour,
-    objects: new Map(),
-    requests: [],
-    close: async () => {
-      for (const socket of sockets) socket.destroy();
-      await new Promise<void>((resolve) => http.close(() => resolve()));
-    },
-  };
-  return server;
+  return startObjectServer(dialect, tls);
 }

@@ -23,6 +23,8 @@ export { ownSurroundings, type Surroundings } from './repository/surroundings.ts
 export { type VerifyOptions, type VerifyResult, verify } from './repository/verify.ts';
 export { type Overwrite, type RestoreCounts, type RestoreOptions, restore } from './restore.ts';
 export { SnapshotContent } from './snapshot-content.ts';
+export { type AzureOptions, AzureStore } from './store/azure.ts';
+export { type AzureAccount, azureAccount } from './store/azure-account.ts';
 export { type Bandwidth, type BandwidthSurroundings, limitBandwidth } from './store/bandwidth.ts';
 export {
   type CredentialSource,
@@ -31,7 +33,7 @@ export {
   type S3Credentials,
 } from './store/credentials.ts';
 export { DirectoryStore } from './store/directory.ts';
-export { storeAt } from './store/place.ts';
+export { type PlacedOptions, storeAt } from './store/place.ts';
 export { RETRY_POLICY, type RetryPolicy, type RetrySurroundings } from './store/retry.ts';
 export { type S3Options, S3Store } from './store/s3.ts';
 export type { ByteRange, PutOptions, Store, StoredObject } from './store/store.ts';

@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import {
+  azureAccount,
   type Bandwidth,
   limitBandwidth,
   openRepository,
@@ -21,6 +22,8 @@ export interface PlaceOptions {
   readonly s3Region?: string;
   readonly s3Ca?: string;
   readonly s3Style?: 'path' | 'host';
+  readonly azureEndpoint?: string;
+  readonly azureCa?: string;
   readonly limitUpload?: number;
   readonly limitDownload?: number;
   readonly retryLock: number;
@@ -38,7 +41,7 @@ export function withPlace(command: Command): Command {
     .addOption(
       new Option(
         '-r, --repo <place>',
-        'a directory, or s3:https://HOST/BUCKET[/PREFIX] with credentials as AWS tools find them',
+        'a directory; s3:https://HOST/BUCKET[/PREFIX] with credentials as AWS tools find them; or azure:CONTAINER:/[PREFIX] of $AZURE_ACCOUNT_NAME with $AZURE_ACCOUNT_KEY or $AZURE_ACCOUNT_SAS',
       )
         .env('HOLDFAST_BACKUP_REPO')
         .makeOptionMandatory(),
@@ -59,6 +62,13 @@ export function withPlace(command: Command): Command {
         'bucket in the path or in the host name; path by default but for AWS',
       ).choices(['path', 'host']),
     )
+    .addOption(
+      new Option(
+        '--azure-endpoint <url>',
+        "of the account's blobs, such as http://127.0.0.1:10000/ACCOUNT, in place of Azure's own",
+      ).env('AZURE_STORAGE_SERVICE_ENDPOINT'),
+    )
+    .option('--azure-ca <file>', 'PEM of the authority of such an endpoint')
     .option('--limit-upload <size>', 'bytes a second at most, such as 10M', parseSize)
     .option('--limit-download <size>', 'bytes a second at most', parseSize)
     .option(
@@ -99,11 +109,12 @@ export function placeOf(text: string): string {
 
 /** The store that the options name. BAD_CONFIG. */
 export async function storeOf(options: PlaceOptions): Promise<Store> {
-  const { s3Region, s3Ca, s3Style, limitUpload, limitDownload } = options;
+  const { s3Region, s3Style, azureEndpoint, limitUpload, limitDownload } = options;
   const { nowMs, sleep } = ownSurroundings();
-  const ca = s3Ca === undefined ? undefined : await authority(s3Ca);
+  const ca = await authority(options);
   const store = storeAt(placeOf(options.repo), {
     surroundings: { nowMs, sleep, random: () => Math.random() },
+    account: () => azureAccount(process.env, azureEndpoint),
     ...(s3Region === undefined ? {} : { region: s3Region }),
     ...(ca === undefined ? {} : { ca }),
     ...(s3Style === undefined ? {} : { pathStyle: s3Style === 'path' }),
@@ -115,9 +126,13 @@ export async function storeOf(options: PlaceOptions): Promise<Store> {
   return Object.keys(limits).length === 0 ? store : limitBandwidth(store, limits, { nowMs, sleep });
 }
 
-async function authority(file: string): Promise<string> {
+/** The authority that is trusted for the store, where one is named for its kind. */
+async function authority({ repo, s3Ca, azureCa }: PlaceOptions): Promise<string | undefined> {
+  const isAzure = repo.startsWith('azure:');
+  const [option, file] = isAzure ? ['--azure-ca', azureCa] : ['--s3-ca', s3Ca];
+  if (file === undefined) return undefined;
   return readFile(file, 'utf8').catch((cause: unknown) => {
-    throw new HoldfastError('BAD_CONFIG', `--s3-ca: cannot read ${file}`, { cause });
+    throw new HoldfastError('BAD_CONFIG', `${option}: cannot read ${file}`, { cause });
   });
 }
 
@@ -147,7 +162,7 @@ export function explained(
   if (isOpen && (OF_OPENING.has(code) || !isOfStore)) return error;
   const said = (text: string, as = code): HoldfastError =>
     new HoldfastError(as, text, { cause: error, ...(detail === undefined ? {} : { detail }) });
-  if (detail?.['reason'] === 'NoSuchBucket')
+  if (detail?.['reason'] === 'NoSuchBucket' || detail?.['reason'] === 'ContainerNotFound')
     return said(`there is no bucket at ${repo}; make it with the tools of the store`, 'NOT_FOUND');
   if (code === 'NOT_FOUND')
     return said(

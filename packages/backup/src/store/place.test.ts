@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import { AzureStore } from './azure.ts';
 import { DirectoryStore } from './directory.ts';
-import { parseS3Place, storeAt } from './place.ts';
+import { parseAzurePlace, parseS3Place, storeAt } from './place.ts';
 
 const surroundings = { nowMs: () => 0, random: () => 0, sleep: async () => {} };
 
@@ -19,6 +20,26 @@ describe('the place of a repository', () => {
     expect(parseS3Place(place)).toEqual({ endpoint, bucket, prefix });
   });
 
+  it.each([
+    ['azure:backups:/', 'backups', ''],
+    ['azure:backups:/a/b/', 'backups', 'a/b'],
+    ['azure:backups:a', 'backups', 'a'],
+    ['azure://backups', 'backups', ''],
+    ['azure://backups/a/b', 'backups', 'a/b'],
+  ])('%s is a container', (place, container, prefix) => {
+    expect(parseAzurePlace(place)).toEqual({ container, prefix });
+    const account = () => ({ name: 'account1', endpoint: 'http://127.0.0.1', key: 'AA==' });
+    expect(storeAt(place, { surroundings, account })).toBeInstanceOf(AzureStore);
+  });
+
+  it.each(['azure:backups', 'azure:', 'azure:///a', 'azure:Upper:/', 'azure:a--b:/', 'azure:ab:/'])(
+    'is not %j',
+    (place) => {
+      const account = () => ({ name: 'account1', endpoint: 'http://127.0.0.1', key: 'AA==' });
+      expect(() => storeAt(place, { surroundings, account })).toThrow(/no place|container/);
+    },
+  );
+
   it('is a directory where it begins with a slash', () => {
     expect(storeAt('/srv/backups', { surroundings })).toBeInstanceOf(DirectoryStore);
     expect(storeAt('local:/srv/backups', { surroundings })).toBeInstanceOf(DirectoryStore);
@@ -32,6 +53,6 @@ describe('the place of a repository', () => {
   );
 
   it('of a scheme that is not built in is refused as such', () => {
-    expect(() => storeAt('azure:container:/', { surroundings })).toThrow(/built in/);
+    expect(() => storeAt('gs:bucket:/', { surroundings })).toThrow(/built in/);
   });
 });

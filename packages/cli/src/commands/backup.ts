@@ -26,7 +26,7 @@ export function addBackup(program: Command): void {
   const backup = program
     .command('backup')
     .description(
-      'back volumes up into restic repositories, in a directory or a bucket, and restore',
+      'back volumes up into restic repositories, in a directory, on S3 or Azure, and restore',
     );
   addRepository(backup);
   addCreate(backup);
