@@ -140,6 +140,59 @@ describe('backups of volumes', () => {
     await done('backup', 'period', 'original', 'none');
   });
 
+  it('go into a repository that the cluster knows by name, which then needs no password', async () => {
+    const add = ['backup', 'repo', 'add', 'nightly', '--credentials-file'];
+    const keys = join(scratch, 'keys');
+    writeFileSync(
+      keys,
+      `# of the store\nAWS_ACCESS_KEY_ID=AKIA\nAWS_SECRET_ACCESS_KEY=${KEYS.secretAccessKey}\n`,
+    );
+    const at = bucket.replace('ours', 'known');
+    const refused = await here(...add, keys, '--repo', at);
+    expect(refused).toMatchObject({
+      status: 4,
+      stderr: expect.stringMatching(/no repository at s3:/),
+    });
+    await done(...add, keys, '--repo', at, '--init', '--limit-upload', '1G');
+    expect(await here(...add, keys, '--repo', at)).toMatchObject({ status: 5 });
+
+    const bare = { ...process.env, AWS_EC2_METADATA_DISABLED: 'true' };
+    const { dataDirectory } = cluster.peer(0);
+    const named = async (...args: string[]): Promise<string> => {
+      const ended = await runProgram(LAUNCHER, ['--data', dataDirectory, 'backup', ...args], {
+        env: bare as Record<string, string>,
+      });
+      expect(ended.status, ended.stderr).toBe(0);
+      return ended.stdout;
+    };
+    await named('create', 'original', '--repo', 'nightly');
+    expect(await named('ls', '--repo', 'nightly')).toContain('/volumes/original');
+    await named('restore', 'latest', '--repo', 'nightly', '--to', 'by-name');
+    expect(await treeOf(mounted('by-name'))).toEqual(await treeOf(mounted('original')));
+    const { lastBackup } = JSON.parse(
+      await done('--json', 'volume', 'inspect', 'original'),
+    ) as VolumeRecord;
+    expect(lastBackup?.repository).toBe(at);
+
+    const shown = [
+      await named('repo', 'ls'),
+      await named('repo', 'inspect', 'nightly', '--json'),
+      await done('status', '--json'),
+      cluster.peer(0).log('node'),
+    ].join();
+    expect(shown).toContain(at);
+    expect(shown).not.toContain(PASSWORD);
+    expect(shown).not.toContain(KEYS.secretAccessKey);
+    const readable = await runProgram('find', [dataDirectory, '-type', 'f', '-perm', '/077']);
+    expect(readable.stdout.split('\n').filter((path) => /raft|state/.test(path))).toEqual([]);
+
+    await named('repo', 'rm', 'nightly');
+    expect(await here('backup', 'ls', '--repo', 'nightly')).toMatchObject({
+      status: 4,
+      stderr: expect.stringMatching(/the cluster knows no repository 'nightly'.*repo ls/),
+    });
+  });
+
   it('come from restic as well', async () => {
     const source = join(scratch, 'directory');
     const theirs = await restic('backup', '--json', source);

@@ -2,7 +2,6 @@
 import type { VerifyResult } from '@holdfast/backup';
 import type { ClusterClient } from '@holdfast/client';
 import { HoldfastError, type LastVerification } from '@holdfast/protocol';
-import { placeOf } from './backup-place.ts';
 import type { VolumeBackup } from './backup-volume.ts';
 import { type Output, timeText } from './output.ts';
 
@@ -10,8 +9,8 @@ import { type Output, timeText } from './output.ts';
 const TELL_MS_MAX = 20_000;
 
 /** Where a repository lies, as the cluster remembers it: without credentials. */
-function placeName(repo: string): string {
-  return placeOf(repo).replace(/\/\/[^/@]*@/, '//');
+function placeName(place: string): string {
+  return place.replace(/\/\/[^/@]*@/, '//');
 }
 
 /**
@@ -32,7 +31,7 @@ export function totalsOf({ counts, usedBytes, usedInodes }: VolumeBackup): {
 /** Has the cluster remember a backup that is complete. Throws an outage; NOT_FOUND when the volume is gone. */
 export async function noteBackup(
   client: ClusterClient,
-  repo: string,
+  place: string,
   { volume, result, tookMs }: { volume: string; result: VolumeBackup; tookMs: number },
 ): Promise<void> {
   const { snapshot, counts, written } = result;
@@ -42,7 +41,7 @@ export async function noteBackup(
   const backup = {
     id: snapshot.id,
     at: timeText(snapshot.timeNs),
-    repository: placeName(repo),
+    repository: placeName(place),
     files,
     bytes,
     bytesRead: counts.bytesRead,
@@ -55,11 +54,11 @@ export async function noteBackup(
 /** Has the cluster remember what a verification found. Throws an outage. */
 export async function noteVerification(
   client: ClusterClient,
-  repo: string,
+  place: string,
   verification: LastVerification,
 ): Promise<void> {
   const signal = AbortSignal.timeout(TELL_MS_MAX);
-  await client.volumes.noteVerification(placeName(repo), verification, signal);
+  await client.volumes.noteVerification(placeName(place), verification, signal);
 }
 
 /** Takes a failure to tell: the work is good all the same, and the cluster knows of what was before it. */

@@ -1,9 +1,11 @@
 /** Repositories of backups as the command line names them: place, password, credentials. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import {
   azureAccount,
   type Bandwidth,
+  credentialChain,
   limitBandwidth,
   openRepository,
   ownSurroundings,
@@ -11,8 +13,15 @@ import {
   type Store,
   storeAt,
 } from '@holdfast/backup';
-import { HoldfastError } from '@holdfast/protocol';
+import { ClusterClient } from '@holdfast/client';
+import {
+  HoldfastError,
+  isRepositoryName,
+  type RepositoryAccess,
+  type RepositoryRecord,
+} from '@holdfast/protocol';
 import { type Command, Option } from 'commander';
+import { isMember } from './context.ts';
 import { parseCount, parseSize } from './sizes.ts';
 
 /** Options of every command that works with a repository. */
@@ -41,7 +50,7 @@ export function withPlace(command: Command): Command {
     .addOption(
       new Option(
         '-r, --repo <place>',
-        'a directory; s3:https://HOST/BUCKET[/PREFIX] with credentials as AWS tools find them; or azure:CONTAINER:/[PREFIX] of $AZURE_ACCOUNT_NAME with $AZURE_ACCOUNT_KEY or $AZURE_ACCOUNT_SAS',
+        'a repository that the cluster knows by name; a directory; s3:https://HOST/BUCKET[/PREFIX] with credentials as AWS tools find them; or azure:CONTAINER:/[PREFIX] of $AZURE_ACCOUNT_NAME with $AZURE_ACCOUNT_KEY or $AZURE_ACCOUNT_SAS',
       )
         .env('HOLDFAST_BACKUP_REPO')
         .makeOptionMandatory(),
@@ -107,25 +116,6 @@ export function placeOf(text: string): string {
   return /^[a-z0-9]+:/.test(text) ? text : resolve(text);
 }
 
-/** The store that the options name. BAD_CONFIG. */
-export async function storeOf(options: PlaceOptions): Promise<Store> {
-  const { s3Region, s3Style, azureEndpoint, limitUpload, limitDownload } = options;
-  const { nowMs, sleep } = ownSurroundings();
-  const ca = await authority(options);
-  const store = storeAt(placeOf(options.repo), {
-    surroundings: { nowMs, sleep, random: () => Math.random() },
-    account: () => azureAccount(process.env, azureEndpoint),
-    ...(s3Region === undefined ? {} : { region: s3Region }),
-    ...(ca === undefined ? {} : { ca }),
-    ...(s3Style === undefined ? {} : { pathStyle: s3Style === 'path' }),
-  });
-  const limits: Bandwidth = {
-    ...(limitUpload ? { sendBytesPerSecond: limitUpload } : {}),
-    ...(limitDownload ? { fetchBytesPerSecond: limitDownload } : {}),
-  };
-  return Object.keys(limits).length === 0 ? store : limitBandwidth(store, limits, { nowMs, sleep });
-}
-
 /** The authority that is trusted for the store, where one is named for its kind. */
 async function authority({ repo, s3Ca, azureCa }: PlaceOptions): Promise<string | undefined> {
   const isAzure = repo.startsWith('azure:');
@@ -136,14 +126,122 @@ async function authority({ repo, s3Ca, azureCa }: PlaceOptions): Promise<string 
   });
 }
 
-/** Opens the repository that the options name. NOT_FOUND, FORBIDDEN (a wrong password), UNREACHABLE. */
-export async function openPlace(options: PlaceOptions): Promise<Repository> {
-  const password = await passwordOf(options);
-  const store = await storeOf(options);
+/** Options of the store, as a repository that is known by name keeps them. */
+export type StoreOptions = Pick<
+  RepositoryRecord,
+  'region' | 'ca' | 'pathStyle' | 'endpoint' | 'sendBytesPerSecond' | 'fetchBytesPerSecond'
+>;
+
+/** What the options say of the store. BAD_CONFIG. */
+export async function storeOptionsOf(options: PlaceOptions): Promise<StoreOptions> {
+  const { s3Region, s3Style, azureEndpoint, limitUpload, limitDownload } = options;
+  const ca = await authority(options);
+  return {
+    ...(s3Region === undefined ? {} : { region: s3Region }),
+    ...(ca === undefined ? {} : { ca }),
+    ...(s3Style === undefined ? {} : { pathStyle: s3Style === 'path' }),
+    ...(azureEndpoint === undefined ? {} : { endpoint: azureEndpoint }),
+    ...(limitUpload ? { sendBytesPerSecond: limitUpload } : {}),
+    ...(limitDownload ? { fetchBytesPerSecond: limitDownload } : {}),
+  };
+}
+
+/** Where a repository lies and what opens it, by whatever way it was named. */
+export interface RepositoryPlace extends StoreOptions {
+  readonly place: string;
+  readonly password: string;
+  /** Kept with the repository; without, those of this host are used. */
+  readonly credentials?: Readonly<Record<string, string>>;
+}
+
+/** The store at a place. BAD_CONFIG. */
+export function storeOf(at: Omit<RepositoryPlace, 'password'>): Store {
+  const { place, region, ca, pathStyle, endpoint, credentials = {} } = at;
+  const { nowMs, sleep } = ownSurroundings();
+  const hasOwn = Object.keys(credentials).length > 0;
+  const store = storeAt(place, {
+    surroundings: { nowMs, sleep, random: () => Math.random() },
+    account: () => azureAccount(hasOwn ? credentials : process.env, endpoint),
+    ...(region === undefined ? {} : { region }),
+    ...(ca === undefined ? {} : { ca }),
+    ...(pathStyle === undefined ? {} : { pathStyle }),
+    ...(hasOwn ? { credentials: credentialChain(credentials) } : {}),
+  });
+  const { sendBytesPerSecond, fetchBytesPerSecond } = at;
+  const limits: Bandwidth = {
+    ...(sendBytesPerSecond === undefined ? {} : { sendBytesPerSecond }),
+    ...(fetchBytesPerSecond === undefined ? {} : { fetchBytesPerSecond }),
+  };
+  return Object.keys(limits).length === 0 ? store : limitBandwidth(store, limits, { nowMs, sleep });
+}
+
+/** A repository that the cluster knows by name, as a place. */
+function knownPlace({ repository, secrets }: RepositoryAccess): RepositoryPlace {
+  return { ...repository, ...secrets };
+}
+
+/**
+ * The place that the options name: a repository that the cluster of this host knows under the word, or
+ * else a place. Of a known one the options change the limits and, by a file, the password; what the
+ * cluster does not know of its store is filled in. NOT_FOUND, FORBIDDEN on a host that is but a client,
+ * BAD_CONFIG without a password.
+ */
+async function findPlace(options: PlaceOptions, dataDirectory: string): Promise<RepositoryPlace> {
+  const { repo, passwordFile } = options;
+  const isWord = isRepositoryName(repo) && isMember(dataDirectory);
+  const access = isWord ? await knownAccess(repo, dataDirectory) : undefined;
+  if (isWord && access === undefined && !existsSync(repo))
+    throw new HoldfastError(
+      'NOT_FOUND',
+      `the cluster knows no repository '${repo}' ('holdfast backup repo ls' lists them), and there is no directory ${placeOf(repo)}`,
+    );
+  const given = await storeOptionsOf(options);
+  if (access === undefined)
+    return { place: placeOf(repo), password: await passwordOf(options), ...given };
+  const known = knownPlace(access);
+  const password = passwordFile === undefined ? known.password : await passwordOf(options);
+  const { sendBytesPerSecond, fetchBytesPerSecond } = { ...known, ...given };
+  return {
+    ...given,
+    ...known,
+    password,
+    ...(sendBytesPerSecond === undefined ? {} : { sendBytesPerSecond }),
+    ...(fetchBytesPerSecond === undefined ? {} : { fetchBytesPerSecond }),
+  };
+}
+
+/** What the cluster of this host knows; undefined when it knows none by that name. */
+async function knownAccess(
+  name: string,
+  dataDirectory: string,
+): Promise<RepositoryAccess | undefined> {
+  const client = await ClusterClient.connect({ dataDirectory });
   try {
-    return await openRepository({ store, password });
+    return await client.repositories.access(name);
+  } finally {
+    await client.close();
+  }
+}
+
+/** A repository that is open, and where it lies. */
+export interface OpenPlace {
+  readonly repository: Repository;
+  readonly place: string;
+}
+
+/** Opens the repository that the options name. NOT_FOUND, EACCES (a wrong password), UNREACHABLE. */
+export async function openPlace(options: PlaceOptions, dataDirectory: string): Promise<OpenPlace> {
+  const at = await findPlace(options, dataDirectory);
+  return { repository: await openAt(at), place: at.place };
+}
+
+/** Opens the repository at a place. NOT_FOUND, EACCES (a wrong password), UNREACHABLE. */
+export async function openAt(at: RepositoryPlace): Promise<Repository> {
+  const store = storeOf(at);
+  try {
+    return await openRepository({ store, password: at.password });
   } catch (error) {
-    throw explained(error, options);
+    throw explained(error, { repo: at.place });
   }
 }
 

@@ -18,6 +18,7 @@ import { ClusterFileSystem } from './file-system/cluster-file-system.ts';
 import { addressOf, FileData } from './file-system/file-data.ts';
 import { SnapshotNumbers } from './file-system/snapshots/snapshot-numbers.ts';
 import { withSnapshots } from './file-system/snapshots/with-snapshots.ts';
+import { Repositories } from './repositories.ts';
 import { FileJournal, MemoryJournal } from './session/journal.ts';
 import { Session } from './session/session.ts';
 import { Snapshots } from './snapshots.ts';
@@ -66,6 +67,7 @@ export class ClusterClient {
   readonly cluster: Cluster;
   readonly volumes: Volumes;
   readonly snapshots: Snapshots;
+  readonly repositories: Repositories;
   readonly #options: ClusterClientOptions;
   #session: Session | undefined;
   #fileSystem: ClusterFileSystem | undefined;
@@ -76,6 +78,7 @@ export class ClusterClient {
   private constructor(cluster: Cluster, options: ClusterClientOptions) {
     this.cluster = cluster;
     this.volumes = new Volumes(cluster);
+    this.repositories = new Repositories(cluster);
     this.snapshots = new Snapshots({
       cluster,
       volumes: this.volumes,

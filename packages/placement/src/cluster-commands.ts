@@ -8,6 +8,8 @@ import type {
   NodeRecord,
   NodeState,
   PartitionId,
+  RepositoryRecord,
+  RepositorySecrets,
   ShardId,
   TokenRecord,
   VolumeNumber,
@@ -125,6 +127,15 @@ export type RegistryChange =
       readonly repository: string;
       readonly verification: LastVerification;
     }
+  /** Has the cluster know a repository by name. EEXIST when it knows one, unless `replace`. */
+  | {
+      readonly op: 'put-repository';
+      readonly repository: Omit<RepositoryRecord, 'createdAt' | 'credentialNames'>;
+      readonly secrets: RepositorySecrets;
+      readonly replace: boolean;
+    }
+  /** Forgets a repository and what opens it; what is in it stays. NOT_FOUND. */
+  | { readonly op: 'remove-repository'; readonly name: string }
   | { readonly op: 'create-token'; readonly token: Omit<TokenRecord, 'revoked' | 'createdAt'> }
   | { readonly op: 'revoke-token'; readonly id: string }
   /** Serial in hexadecimal. */
@@ -161,6 +172,7 @@ export interface RegistryAnswer {
   readonly node?: NodeRecord;
   readonly volume?: VolumeRecord;
   readonly token?: TokenRecord;
+  readonly repository?: RepositoryRecord;
   /** Whether this command changed anything. */
   readonly changed: boolean;
 }
@@ -183,6 +195,8 @@ export const REGISTRY_LIMITS = {
   volumesMax: 100_000,
   /** Tokens kept, revoked and expired ones too. */
   tokensMax: 10_000,
+  /** Repositories known by name: all are held in memory, with what opens them. */
+  repositoriesMax: 1_000,
   /** Revoked certificates: the list is part of the map. */
   revokedMax: 10_000,
   /** Hosts that have one volume attached. */

@@ -1,5 +1,10 @@
 /** Which names, addresses and policies the registry takes. */
-import { LIMITS, type VolumePolicy } from '@holdfast/protocol';
+import {
+  isRepositoryName,
+  LIMITS,
+  REPOSITORY_NAME_MAX,
+  type VolumePolicy,
+} from '@holdfast/protocol';
 import { type NodeFacts, REGISTRY_LIMITS } from './cluster-commands.ts';
 
 const VOLUME_NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]*$/;
@@ -36,6 +41,12 @@ export function checkVolumeName(name: string): string | undefined {
   }
   if (VOLUME_NAME.test(name)) return undefined;
   return `'${printable(name)}' is no volume name: it begins with a letter or digit and goes on with letters, digits, '_', '.' and '-'`;
+}
+
+/** What is wrong with the name of a repository; undefined when it is right. */
+export function checkRepositoryName(name: string): string | undefined {
+  if (isRepositoryName(name)) return undefined;
+  return `'${printable(name)}' is no name for a repository: 1 to ${REPOSITORY_NAME_MAX} letters, digits, '_', '.' and '-', with a letter or digit first`;
 }
 
 /** What is wrong with a peer's, zone's or host's name; undefined when it is right. */

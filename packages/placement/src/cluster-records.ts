@@ -7,6 +7,7 @@ import {
   type NodeNumber,
   type NodeRecord,
   type PartitionPlacement,
+  type RepositoryAccess,
   type ShardId,
   type ShardRecord,
   type TokenRecord,
@@ -83,6 +84,7 @@ export class ClusterRecords {
   readonly #volumes = new Map<VolumeNumber, StoredVolume>();
   readonly #volumeByName = new Map<string, VolumeNumber>();
   readonly #tokens = new Map<string, TokenRecord>();
+  readonly #repositories = new Map<string, RepositoryAccess>();
   readonly #answers = new Map<string, StoredAnswer>();
   readonly #answerIds: (string | undefined)[] = [];
   readonly #dirty = new Set<string>();
@@ -102,6 +104,10 @@ export class ClusterRecords {
 
   get tokens(): ReadonlyMap<string, TokenRecord> {
     return this.#tokens;
+  }
+
+  get repositories(): ReadonlyMap<string, RepositoryAccess> {
+    return this.#repositories;
   }
 
   /** The cluster record. Callers check `cluster` first: throws when init-cluster was not applied. */
@@ -165,6 +171,17 @@ export class ClusterRecords {
   deleteToken(id: string): void {
     this.#tokens.delete(id);
     this.#dirty.add(`token/${id}`);
+  }
+
+  putRepository(access: RepositoryAccess): void {
+    const { name } = access.repository;
+    this.#repositories.set(name, access);
+    this.#dirty.add(`repository/${name}`);
+  }
+
+  deleteRepository(name: string): void {
+    this.#repositories.delete(name);
+    this.#dirty.add(`repository/${name}`);
   }
 
   /** Adds serials to the list of revoked certificates; the oldest fall out beyond revokedMax. */
@@ -239,6 +256,7 @@ export class ClusterRecords {
     for (const shard of this.#shards.keys()) keys.push(`shard/${shard}`);
     for (const number of this.#volumes.keys()) keys.push(`volume/${number}`);
     for (const id of this.#tokens.keys()) keys.push(`token/${id}`);
+    for (const name of this.#repositories.keys()) keys.push(`repository/${name}`);
     for (const slot of this.#answerIds.keys()) keys.push(`answer/${slot}`);
     const blocks = Math.ceil(this.partitions.length / PARTITIONS_PER_RECORD);
     for (let block = 0; block < blocks; block++) keys.push(`partitions/${block}`);
@@ -266,6 +284,8 @@ export class ClusterRecords {
         return this.#volumes.get(number as VolumeNumber);
       case 'token':
         return this.#tokens.get(id);
+      case 'repository':
+        return this.#repositories.get(id);
       case 'answer':
         return this.#answers.get(this.#answerIds[number] ?? '');
       case 'partitions': {
@@ -306,6 +326,9 @@ export class ClusterRecords {
         this.#tokens.set(token.id, token);
         break;
       }
+      case 'repository':
+        this.#repositories.set(id, decode<RepositoryAccess>(bytes));
+        break;
       case 'answer':
         this.#placeAnswer(decode<StoredAnswer>(bytes));
         break;

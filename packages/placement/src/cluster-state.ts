@@ -2,6 +2,8 @@
 import type {
   ClusterMap,
   NodeNumber,
+  RepositoryAccess,
+  RepositoryRecord,
   ShardRecord,
   TokenRecord,
   VolumeNumber,
@@ -22,6 +24,7 @@ import {
   type RecordChange,
   type StoredVolume,
 } from './cluster-records.ts';
+import { putRepository, removeRepository } from './cluster-repositories.ts';
 import * as volumes from './cluster-volumes.ts';
 import { layeredTable } from './layered-table.ts';
 import { moveTo } from './partition-moves.ts';
@@ -71,6 +74,17 @@ export class ClusterState {
 
   token(id: string): TokenRecord | undefined {
     return this.#records.tokens.get(id);
+  }
+
+  /** Repositories known by name, in order of their names; without what opens them. */
+  get repositories(): readonly RepositoryRecord[] {
+    const all = [...this.#records.repositories.values()].map(({ repository }) => repository);
+    return all.sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** A repository with what opens it: for administrators and peers only. */
+  repositoryAccess(name: string): RepositoryAccess | undefined {
+    return this.#records.repositories.get(name);
   }
 
   /** Partitions whose bytes are still on their way to new replicas. */
@@ -152,6 +166,10 @@ export class ClusterState {
         return noteBackup(records, change);
       case 'note-verification':
         return noteVerification(records, change);
+      case 'put-repository':
+        return putRepository(records, change, time);
+      case 'remove-repository':
+        return removeRepository(records, change);
       case 'create-token':
         return this.#createToken(change.token, time);
       case 'revoke-token':

@@ -7,4 +7,5 @@ export { parseHostPort } from './host-port.ts';
 export * from './ids.ts';
 export { LIMITS } from './limits.ts';
 export * from './operations.ts';
+export * from './repositories.ts';
 export * from './snapshot-names.ts';

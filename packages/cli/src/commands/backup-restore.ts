@@ -63,7 +63,7 @@ export function addRestore(backup: Command): void {
           'BAD_REQUEST',
           '--delete is for what is not empty: say with --overwrite what becomes of what is there',
         );
-      const repository = await openPlace(options);
+      const { repository } = await openPlace(options, dataDirectory);
       const snapshot = await chooseBackup(repository, id, options.volume);
       const work = { repository, snapshot, target, options };
       const { counts, kept } = await working(

@@ -1,7 +1,5 @@
 import {
-  initRepository,
   listLocks,
-  listSnapshots,
   type PruneResult,
   prune,
   type Repository,
@@ -13,63 +11,14 @@ import { ClusterClient } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import { noteVerification, untold, verificationOf } from '../backup-notes.ts';
-import {
-  explained,
-  openPlace,
-  type PlaceOptions,
-  passwordOf,
-  storeOf,
-  withPlace,
-} from '../backup-place.ts';
+import { openPlace, type PlaceOptions, withPlace } from '../backup-place.ts';
 import { contextOf, isMember } from '../context.ts';
-import { bytesText, timeText } from '../output.ts';
+import { bytesText } from '../output.ts';
 import { parseCount } from '../sizes.ts';
 import { stopReason } from '../stop-signal.ts';
 
 /** Problems that are shown to people; --json has all. */
 const PROBLEMS_SHOWN = 20;
-
-/** `holdfast backup repo init` and `holdfast backup repo check` */
-export function addRepository(backup: Command): void {
-  const repository = backup
-    .command('repo')
-    .description('make a repository, or look whether it can be used');
-  withPlace(repository.command('init'))
-    .description('make an empty repository; keep its password well, nothing can be read without it')
-    .action(async (options: PlaceOptions, command: Command) => {
-      const password = await passwordOf(options);
-      const store = await storeOf(options);
-      try {
-        const { config } = await initRepository({ store, password });
-        const facts = { repo: options.repo, id: config.id, version: config.version };
-        contextOf(command).output.result(facts, () => [
-          `repository ${config.id.slice(0, 8)} is made at ${options.repo}`,
-        ]);
-      } catch (error) {
-        throw explained(error, options);
-      }
-    });
-  withPlace(repository.command('check'))
-    .description('see that the repository is reached, opens with the password, and who works in it')
-    .action(async (options: PlaceOptions, command: Command) => {
-      const repository = await openPlace(options);
-      const locks = (await listLocks(repository)).map(
-        ({ id, timeNs, hostname, username, pid, exclusive, isStale }) => {
-          const since = timeText(timeNs);
-          return { id, since, hostname, username, pid, exclusive, isStale };
-        },
-      );
-      const backups = (await listSnapshots(repository)).length;
-      const { id, version } = repository.config;
-      contextOf(command).output.result({ id, version, backups, locks }, () => [
-        `repository ${id.slice(0, 8)}, version ${version}, is fine to use: ${backups} backups`,
-        ...locks.map(
-          (lock) =>
-            `${lock.isStale ? 'stale lock' : 'locked'}${lock.exclusive ? ' exclusively' : ''} by process ${lock.pid} of ${lock.username} on ${lock.hostname}, last confirmed at ${lock.since}`,
-        ),
-      ]);
-    });
-}
 
 interface VerifyCommandOptions extends PlaceOptions {
   readonly readData?: boolean;
@@ -91,14 +40,14 @@ export function addVerify(backup: Command): void {
     .option('--read-data-subset <n/m>', 'the n-th of m parts: m runs read everything', parseSubset)
     .action(async (options: VerifyCommandOptions, command: Command) => {
       const { dataDirectory, output } = contextOf(command);
-      const repository = await openPlace(options);
+      const { repository, place } = await openPlace(options, dataDirectory);
       const result = await verify(repository, {
         readData: options.readData === true ? 'all' : (options.readDataSubset ?? 'none'),
         lockWaitMs: options.retryLock * 1_000,
         signal: stopReason((signal) => `stopped by ${signal}`),
       });
       const { snapshots, packs, packsRead, bytesRead, problems } = result;
-      await tell(dataDirectory, options.repo, result).catch(untold(output));
+      await tell(dataDirectory, place, result).catch(untold(output));
       output.result(result, () => [
         ...problems.slice(0, PROBLEMS_SHOWN),
         `${snapshots} backups in ${packs} packs; ${packsRead} of these read, ${bytesText(bytesRead)}; ${problems.length} problems`,
@@ -112,11 +61,11 @@ export function addVerify(backup: Command): void {
 }
 
 /** Tells the cluster, on a host that belongs to one: a repository can be verified anywhere. */
-async function tell(dataDirectory: string, repo: string, result: VerifyResult): Promise<void> {
+async function tell(dataDirectory: string, place: string, result: VerifyResult): Promise<void> {
   if (!isMember(dataDirectory)) return;
   const client = await ClusterClient.connect({ dataDirectory });
   try {
-    await noteVerification(client, repo, verificationOf(result, Date.now()));
+    await noteVerification(client, place, verificationOf(result, Date.now()));
   } finally {
     await client.close();
   }
@@ -152,8 +101,9 @@ export function addPrune(backup: Command): void {
     )
     .option('-n, --dry-run', 'only say what would be given back')
     .action(async (options: PruneCommandOptions, command: Command) => {
-      const { output } = contextOf(command);
-      const result = await pruneRepository(await openPlace(options), options);
+      const { dataDirectory, output } = contextOf(command);
+      const { repository } = await openPlace(options, dataDirectory);
+      const result = await pruneRepository(repository, options);
       const { packsRemoved, packsRewritten, bytesFreed, bytesUnused } = result;
       const how = options.dryRun === true ? 'would be given back' : 'given back';
       output.result(result, () => [
@@ -168,10 +118,11 @@ export function addUnlock(backup: Command): void {
     .description('remove locks of processes that are dead, or silent for 30 minutes')
     .option('--all', 'remove every lock; a backup or prune that still lives then fails')
     .action(async (options: PlaceOptions & { readonly all?: boolean }, command: Command) => {
-      const repository = await openPlace(options);
+      const { dataDirectory, output } = contextOf(command);
+      const { repository } = await openPlace(options, dataDirectory);
       const removed = await removeLocks(repository, { all: options.all === true });
       const left = (await listLocks(repository)).length;
-      contextOf(command).output.result({ removed: removed.length, left }, () => [
+      output.result({ removed: removed.length, left }, () => [
         `${removed.length} locks removed, ${left} left`,
       ]);
     });

@@ -17,8 +17,9 @@ import { contextOf } from '../context.ts';
 import { bytesText, table, timeText } from '../output.ts';
 import { parseCount } from '../sizes.ts';
 import { addPeriod } from './backup-period.ts';
+import { addRepository } from './backup-repository.ts';
 import { addRestore } from './backup-restore.ts';
-import { addPrune, addRepository, addUnlock, addVerify, pruneRepository } from './backup-upkeep.ts';
+import { addPrune, addUnlock, addVerify, pruneRepository } from './backup-upkeep.ts';
 import { ID_SHOWN, lockWait, working } from './backup-work.ts';
 
 /** `holdfast backup …` */
@@ -64,7 +65,7 @@ function addCreate(backup: Command): void {
           isForced: options.force ?? false,
           lockWaitMs: lockWait(options),
         };
-        const repository = await openPlace(options);
+        const { repository, place } = await openPlace(options, dataDirectory);
         const result = await working(output, `backup of ${text}`, options, async (report) => {
           const startedMs = performance.now();
           const client = await ClusterClient.connect({ dataDirectory });
@@ -76,7 +77,7 @@ function addCreate(backup: Command): void {
             });
             const tookMs = performance.now() - startedMs;
             const done = { volume: of.volume, result, tookMs };
-            await noteBackup(client, options.repo, done).catch(untold(output));
+            await noteBackup(client, place, done).catch(untold(output));
             return result;
           } finally {
             await client.close();
@@ -144,9 +145,10 @@ function addList(backup: Command): void {
     .description('list the backups of a repository, oldest first')
     .option('--volume <name>', 'only those of this volume')
     .action(async (options: PlaceOptions & { readonly volume?: string }, command: Command) => {
-      const { output } = contextOf(command);
+      const { dataDirectory, output } = contextOf(command);
       const { volume } = options;
-      const all = await listSnapshots(await openPlace(options));
+      const { repository } = await openPlace(options, dataDirectory);
+      const all = await listSnapshots(repository);
       const found = all.filter(
         ({ paths }) => volume === undefined || paths.includes(volumePath(volume)),
       );
@@ -188,14 +190,14 @@ function addForget(backup: Command): void {
     .option('-n, --dry-run', 'only say what would be forgotten')
     .option('--prune', 'give the space back at once')
     .action(async (ids: string[], options: ForgetCommandOptions, command: Command) => {
-      const { output } = contextOf(command);
+      const { dataDirectory, output } = contextOf(command);
       const policy = retentionOf(options);
       if (ids.length > 0 === Object.keys(policy).length > 0)
         throw new HoldfastError(
           'BAD_REQUEST',
           'give ids of backups, or a rule such as --keep-daily 7; without either all would go',
         );
-      const repository = await openPlace(options);
+      const { repository } = await openPlace(options, dataDirectory);
       const { removed, kept } =
         ids.length > 0
           ? await forgetIds(repository, ids, options)

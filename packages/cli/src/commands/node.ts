@@ -31,6 +31,8 @@ export function addNode(program: Command): void {
   node.action(async (options: Record<string, unknown>, command: Command) => {
     const { dataDirectory } = contextOf(command);
     const { loadConfig, startNode } = await import('@holdfast/node');
+    // What peers keep (state of the system shard: passwords of repositories) is for root alone.
+    process.umask(0o077);
     const peer = await startNode(
       loadConfig({
         flags: { ...flagsOf(options), data: dataDirectory },

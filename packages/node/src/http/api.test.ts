@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { request as httpRequest, type RequestOptions } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { join } from 'node:path';
+import { WireClient } from '@holdfast/wire';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { LOOPBACK, TestCluster } from '../testing/peers.ts';
 
@@ -293,6 +294,7 @@ describe('the admin API', () => {
       ['GET', '/v1/tokens'],
       ['POST', '/v1/tokens'],
       ['DELETE', '/v1/nodes/1'],
+      ['DELETE', '/v1/repositories/r'],
     ] as const) {
       expect(await callTls('web', method, path)).toMatchObject({
         status: 403,
@@ -301,6 +303,40 @@ describe('the admin API', () => {
     }
     expect((await callTls('n1', 'GET', '/v1/tokens')).status).toBe(200);
     await expect(callTls(undefined, 'GET', '/v1/status')).rejects.toThrow(/certificate required/);
+  });
+
+  it('tells what opens a repository to peers, not to clients, and not over HTTP', async () => {
+    const known = { name: 'r', place: '/srv/r', id: 'ab'.repeat(32), hosts: [] };
+    const secrets = { password: 'hidden-1', credentials: { AWS_SECRET_ACCESS_KEY: 'hidden-2' } };
+    const answers = [
+      await call('POST', '/v1/repositories', { ...known, ...secrets }),
+      await call('POST', '/v1/repositories', { ...known, ...secrets }),
+      await call('POST', '/v1/repositories', { ...known, ...secrets, hosts: 'hidden-3' }),
+      await call('GET', '/v1/repositories'),
+      await call('GET', '/v1/repositories/r'),
+    ];
+    expect(answers.map(({ status }) => status)).toEqual([200, 409, 400, 200, 200]);
+    expect(JSON.stringify(answers)).not.toContain('hidden');
+    const asked = async (who: string): Promise<unknown> => {
+      const file = (name: string): string =>
+        readFileSync(join(cluster.data(who), 'identity', name), 'utf8');
+      const client = new WireClient({
+        tls: { ca: file('ca.pem'), cert: file('cert.pem'), key: file('key.pem') },
+        clusterId: cluster.made.clusterId,
+        address: cluster.node('n1').core.map.current?.nodes[0]?.wireAddress ?? '',
+        connectTimeoutMs: 5_000,
+      });
+      try {
+        return (await client.call('registry.repository-access', { name: 'r' })).header;
+      } finally {
+        await client.close();
+      }
+    };
+    await expect(asked('web')).rejects.toMatchObject({ code: 'FORBIDDEN' });
+    expect(await asked('n1')).toMatchObject({ access: { repository: known, secrets } });
+    expect(await call('DELETE', '/v1/repositories/r')).toMatchObject({ status: 200 });
+    expect(await asked('n1')).toEqual({});
+    expect(await call('GET', '/v1/repositories/r')).toMatchObject({ status: 404 });
   });
 
   it('describes itself', async () => {

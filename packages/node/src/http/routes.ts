@@ -17,6 +17,7 @@ import type { ClusterStatus } from '../membership/status.ts';
 import type { VolumeLifecycle } from '../membership/volumes.ts';
 import { addAttachments } from './attachment-routes.ts';
 import { addProbes, type ProbeOperations } from './probes.ts';
+import { addRepositories } from './repository-routes.ts';
 import * as schemas from './schemas.ts';
 import { addSnapshots } from './snapshot-routes.ts';
 
@@ -53,6 +54,7 @@ export async function addRoutes(api: Api, operations: AdminOperations): Promise<
   addVolumes(api, operations);
   addAttachments(api, operations.registry);
   addSnapshots(api, operations.snapshots);
+  addRepositories(api, operations.registry);
   addTokens(api, operations);
 }
 

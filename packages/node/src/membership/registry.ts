@@ -173,6 +173,8 @@ function look(state: ClusterState, view: RegistryView): RegistryViewAnswers[Regi
     }
     case 'volumes':
       return { volumes: [...state.volumes].map(({ record }) => record) };
+    case 'repositories':
+      return { repositories: state.repositories };
     default:
       throw new HoldfastError('ENOSYS', 'no such view of the registry');
   }

@@ -1,6 +1,13 @@
 /** The control calls between hosts: their names and what they carry (MessagePack over gRPC). */
 import type { RegistryChange, RegistryCommand } from '@holdfast/placement';
-import type { ClusterMap, Epoch, NodeNumber, TokenRecord, VolumeRecord } from '@holdfast/protocol';
+import type {
+  ClusterMap,
+  Epoch,
+  NodeNumber,
+  RepositoryRecord,
+  TokenRecord,
+  VolumeRecord,
+} from '@holdfast/protocol';
 import { z } from 'zod';
 
 /** gRPC paths. */
@@ -95,7 +102,8 @@ export type RegistryView =
   | { readonly view: 'token'; readonly id: string }
   | { readonly view: 'tokens' }
   | { readonly view: 'volume'; readonly name: string }
-  | { readonly view: 'volumes' };
+  | { readonly view: 'volumes' }
+  | { readonly view: 'repositories' };
 
 /** Answers of {@link RegistryView}, by name. */
 export interface RegistryViewAnswers {
@@ -103,6 +111,7 @@ export interface RegistryViewAnswers {
   tokens: { readonly tokens: readonly TokenRecord[] };
   volume: { readonly volume?: VolumeRecord };
   volumes: { readonly volumes: readonly VolumeRecord[] };
+  repositories: { readonly repositories: readonly RepositoryRecord[] };
 }
 
 /** A change to be made by the leader of the system shard; answered by a RegistryAnswer, refusals travel as errors. */

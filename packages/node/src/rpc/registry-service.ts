@@ -25,6 +25,8 @@ export interface RegistryServiceOptions {
 }
 
 const EVERYONE = ['node', 'client', 'admin'] as const;
+/** Who is given what opens repositories. */
+const TRUSTED = ['node', 'admin'] as const;
 const POLICY = z
   .strictObject({
     replicas: z.number(),
@@ -103,6 +105,14 @@ export function serveRegistry(server: WireServer, options: RegistryServiceOption
   on('registry.status', z.unknown(), options.status);
   serveSnapshots(on, options);
   serveBackups(on, registry);
+  server.handle(
+    'registry.repository-access',
+    TRUSTED,
+    answering(NAMED, async ({ name }) => {
+      const access = (await registry.read()).repositoryAccess(name);
+      return access === undefined ? {} : { access };
+    }),
+  );
   map.onChange((newer) => announce(server.connections, newer));
 }
 
@@ -152,6 +162,7 @@ function serveBackups(on: Register, registry: Registry): void {
     await registry.execute({ op: 'note-backup', volume: volume as VolumeNumber, backup });
     return {};
   });
+  on('registry.repositories', z.unknown(), () => registry.viewHere({ view: 'repositories' }));
   on('registry.verification-note', VERIFICATION, async ({ repository, verification }) => {
     registry.assertLeader();
     await registry.execute({ op: 'note-verification', repository, verification });
