@@ -123,7 +123,8 @@ export class Cluster {
   /**
    * Calls a method of the shard's leader, following hints and waiting out elections within the
    * bounded wait. Refusals are thrown at once; outages when the wait is over. Safe for reads and
-   * for commands, which are exactly-once by (session, sequence).
+   * for commands, which are exactly-once by (session, sequence). After {@link close}, also when it is
+   * called meanwhile: UNREACHABLE or SHUTTING_DOWN.
    */
   async callLeader<T>(
     shard: ShardId,
@@ -147,6 +148,8 @@ export class Cluster {
         return { header: answer.header, retried };
       } catch (error) {
         const failure = asOutage(error);
+        // Ours are closed: no other peer and no later time would do better.
+        if (this.connections.isClosed) throw failure;
         const followed = this.#learn(shard, node, failure);
         if (!isUndone(failure)) retried = true;
         if (followed && attempt % 4 !== 3) wait.check(noQuorum(shard, failure));

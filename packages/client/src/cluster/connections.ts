@@ -19,6 +19,7 @@ export interface ConnectionsOptions {
 export class Connections {
   readonly #options: ConnectionsOptions;
   readonly #open = new Map<string, { client: WireClient; address: string }>();
+  #isClosed = false;
 
   constructor(options: ConnectionsOptions) {
     this.#options = options;
@@ -49,12 +50,20 @@ export class Connections {
       onNotice: this.#options.onNotice,
       ...(node === undefined ? {} : { expectNode: node }),
     });
-    this.#open.set(key, { client, address });
+    // Who asks after the end gets one that refuses: a connection made now would be nobody's to end.
+    if (this.#isClosed) void client.close();
+    else this.#open.set(key, { client, address });
     return client;
   }
 
-  /** Ends every connection; calls in flight fail with UNREACHABLE. */
+  /** Whether {@link close} was called. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** Ends every connection; calls in flight fail with UNREACHABLE, later ones with SHUTTING_DOWN. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     const clients = [...this.#open.values()].map((entry) => entry.client);
     this.#open.clear();
     await Promise.all(clients.map((client) => client.close()));
