@@ -13,6 +13,7 @@ import {
 import type { ModelContent } from './model-content.ts';
 import { ModelNode } from './model-node.ts';
 import { type FrozenShard, frozen, type ModelTree, withBases } from './model-snapshots.ts';
+import { aclsOf, changeMode, inherit, setXattr } from './model-xattrs.ts';
 import { Refused, refuse } from './refused.ts';
 
 /** What the model says about an operation: a refusal's code, or an answer. */
@@ -123,6 +124,7 @@ export class ModelShard {
       mtimeNs: node.mtimeNs,
       ctimeNs: node.ctimeNs,
       birthNs: node.birthNs,
+      ...(aclsOf(node) === 0 ? {} : { acls: aclsOf(node) }),
     };
   }
 
@@ -269,7 +271,8 @@ export class ModelShard {
     if (quotaInodes > 0 && this.alive.length >= quotaInodes) refuse('EDQUOT');
     const node = new ModelNode(operation.kind, this.#nowNs);
     const isSetGroup = (parent.mode & 0o2000) !== 0;
-    node.mode = operation.mode | (isSetGroup && node.isDirectory ? 0o2000 : 0);
+    inherit(parent, node, operation);
+    node.mode |= isSetGroup && node.isDirectory ? 0o2000 : 0;
     node.uid = operation.uid;
     node.gid = isSetGroup ? parent.gid : operation.gid;
     node.nlink = node.isDirectory ? 2 : 1;
@@ -393,7 +396,7 @@ export class ModelShard {
       file.size = size;
     }
     const isChown = uid !== undefined || gid !== undefined;
-    if (mode !== undefined) node.mode = mode;
+    if (mode !== undefined) changeMode(node, mode);
     if (operation.killPrivileges === true || (isChown && mode === undefined)) {
       this.#killPrivileges(node);
     }
@@ -457,22 +460,10 @@ export class ModelShard {
     return { attributes: this.attributes(node) };
   }
 
-  #setXattr({ ino, name, value, mode }: Of<'set-xattr'>): OperationAnswer {
-    const node = this.#node(ino);
-    if (name === '' || name.length > 255) refuse('ERANGE');
-    if (value.length > 65_536) refuse('E2BIG');
-    if (mode === 'create' && node.xattrs.has(name)) refuse('EEXIST');
-    if (mode === 'replace' && !node.xattrs.has(name)) refuse('ENODATA');
-    const before = node.xattrs.get(name);
-    node.xattrs.set(name, value);
-    let bytes = 0;
-    for (const [key, content] of node.xattrs) bytes += key.length + content.length;
-    if (bytes > 131_072) {
-      if (before === undefined) node.xattrs.delete(name);
-      else node.xattrs.set(name, before);
-      refuse('ENOSPC');
-    }
-    node.ctimeNs = this.#nowNs;
+  #setXattr(operation: Of<'set-xattr'>): OperationAnswer {
+    const node = this.#node(operation.ino);
+    const isNothing = setXattr(node, operation);
+    if (!isNothing) node.ctimeNs = this.#nowNs;
     return { attributes: this.attributes(node) };
   }
 

@@ -12,6 +12,7 @@ import {
   type PartitionId,
 } from '@holdfast/protocol';
 import * as fc from 'fast-check';
+import { removeAclStep, setAclStep } from './acl-steps.ts';
 import { LOCK_CELLS } from './model-locks.ts';
 import type { ModelNode } from './model-node.ts';
 import type { ModelShard } from './model-shard.ts';
@@ -30,6 +31,8 @@ const ACTIONS = {
   link: 6,
   setXattr: 4,
   removeXattr: 2,
+  setAcl: 8,
+  removeAcl: 2,
   lock: 8,
   releaseLocks: 2,
   releaseOrphans: 5,
@@ -193,6 +196,11 @@ export class Interpreter {
     return pick(files, index).ino as InodeNumber;
   }
 
+  /** A directory often, for what is made there; else anything. */
+  #ofAcl(index: number): InodeNumber {
+    return index % 3 === 0 ? this.directory(index >> 2) : this.any(index >> 2);
+  }
+
   /** Any inode that there is or was. */
   any(index: number): InodeNumber {
     return pick([...this.model.nodes, { ino: 999_999 }], index).ino as InodeNumber;
@@ -258,6 +266,10 @@ export class Interpreter {
       }
       case 'removeXattr':
         return { op: 'remove-xattr', ino: this.any(a), name: pick(['user.a', 'user.b'], b) };
+      case 'setAcl':
+        return setAclStep(this.#ofAcl(a), { b, c, d, e });
+      case 'removeAcl':
+        return removeAclStep(this.#ofAcl(a), b);
       case 'lock':
         return { op: 'set-lock', ino: this.file(a), lock: this.lock(b, c, d, e) };
       case 'releaseLocks': {
@@ -294,7 +306,8 @@ export class Interpreter {
       parent,
       name: this.name(b),
       kind,
-      mode: pick(MODES, c),
+      mode: pick(MODES, c) & (c % 2 === 0 ? 0o7777 : 0o7750),
+      ...(c % 2 === 0 ? {} : { unmaskedMode: pick(MODES, c) }),
       uid: c % 3,
       gid: (c >> 2) % 3,
       rdev: kind === 'file' ? 0 : 0x803,

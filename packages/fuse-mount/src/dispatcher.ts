@@ -5,7 +5,7 @@ import { hasFatalSignal } from './device/fatal-signal.ts';
 import type { Handler, MountState } from './handlers/handler.ts';
 import { HANDLERS } from './handlers/table.ts';
 import { OPCODE } from './kernel/abi.ts';
-import { decodeRequest } from './kernel/decode.ts';
+import { type Dialect, decodeRequest } from './kernel/decode.ts';
 import type { InitRequest, OperationName, RequestBody, RequestHeader } from './kernel/requests.ts';
 import { MOUNT_LIMITS } from './limits.ts';
 import { PendingRequest } from './pending-request.ts';
@@ -33,6 +33,7 @@ export class Dispatcher implements ChannelListener {
   readonly #channel: Channel;
   readonly #state: () => MountState;
   readonly #observer: MountObserver;
+  readonly #dialect: () => Dialect | undefined;
   readonly #onInit: (body: InitRequest, header: RequestHeader) => Reply;
   readonly #onRead: (header: RequestHeader, oldest: number) => void;
   readonly #onAnswered: (requestId: number) => void;
@@ -46,6 +47,8 @@ export class Dispatcher implements ChannelListener {
     readonly channel: Channel;
     readonly state: () => MountState;
     readonly observer: MountObserver;
+    /** How requests are laid out, once that is agreed; asked for each. */
+    readonly dialect: () => Dialect | undefined;
     /** Decides on INIT; throws to refuse the connection. */
     readonly onInit: (body: InitRequest, header: RequestHeader) => Reply;
     /** Told of every request that will be answered later, and the lowest id of those. */
@@ -57,6 +60,7 @@ export class Dispatcher implements ChannelListener {
     this.#channel = options.channel;
     this.#state = options.state;
     this.#observer = options.observer;
+    this.#dialect = options.dialect;
     this.#onInit = options.onInit;
     this.#onRead = options.onRead;
     this.#onAnswered = options.onAnswered;
@@ -69,7 +73,7 @@ export class Dispatcher implements ChannelListener {
   }
 
   onRequest(bytes: Buffer): void {
-    const decoded = decodeRequest(bytes);
+    const decoded = decodeRequest(bytes, this.#dialect());
     if (decoded === undefined) {
       this.#observer.onProblem?.('request.unreadable', { bytes: bytes.length });
       return;

@@ -22,13 +22,16 @@ describe('Invalidator', () => {
   let sent: string[];
   let handles: OpenHandles;
   let nowMs: number;
+  let isBelieved: boolean;
   const make = (isRestart = false) =>
     new Invalidator({
       channel: {
         notify: async (message) => {
           sent.push(message.toString('hex'));
         },
+        notifyNow: (message) => sent.push(`now ${message.toString('hex')}`) > 0,
       },
+      isBelieved: () => isBelieved,
       handles,
       isRestart,
       nowMs: () => nowMs,
@@ -39,6 +42,7 @@ describe('Invalidator', () => {
     sent = [];
     handles = new OpenHandles();
     nowMs = 1000;
+    isBelieved = true;
   });
 
   it('drops one inode or one name', async () => {
@@ -87,6 +91,46 @@ describe('Invalidator', () => {
     invalidator.nameAnswered(node(1, snapshot), 'a', inside);
     await invalidator.invalidate({ what: 'volume', volume: snapshot });
     expect(sent).toEqual([]);
+  });
+
+  it('keeps in mind of which inodes the kernel has ACLs, for these end by no time', async () => {
+    const invalidator = make();
+    invalidator.attributesAnswered(answer(6, VALID_MS_MAX));
+    for (const ino of [5, 6, 5]) await invalidator.askingAcl(node(ino), async () => 'acl');
+    await invalidator.askingAcl(node(7, 2), async () => 'acl');
+    expect(sent).toEqual([]);
+    await invalidator.invalidate(volume);
+    const dropped = [encodeInvalidateInode(node(6), 0), encodeInvalidateInode(node(5), -1)];
+    expect(sent).toEqual(hex(dropped));
+    await invalidator.invalidate(volume);
+    expect(sent).toHaveLength(2);
+  });
+
+  it('has the kernel keep no ACL that is not believed, or was not all the while', async () => {
+    const invalidator = make();
+    const told = [`now ${hex([encodeInvalidateInode(node(5), -1)]).join('')}`];
+    isBelieved = false;
+    await invalidator.askingAcl(node(5), async () => 'acl');
+    expect(sent).toEqual(told);
+    const acquired = invalidator.askingAcl(node(5), async () => {
+      isBelieved = true;
+    });
+    await acquired;
+    expect(sent).toEqual([...told, ...told]);
+    const lost = invalidator.askingAcl(node(5), async () => {
+      isBelieved = false;
+      throw new Error('ENODATA');
+    });
+    await expect(lost).rejects.toThrow('ENODATA');
+    expect(sent).toEqual([...told, ...told, ...told]);
+    await invalidator.invalidate(volume);
+    expect(sent).toHaveLength(3);
+  });
+
+  it('drops an ACL that is recalled while it is asked for', async () => {
+    const invalidator = make();
+    await invalidator.askingAcl(node(5), async () => invalidator.invalidate(volume));
+    expect(sent).toEqual(hex([encodeInvalidateInode(node(5), -1)]));
   });
 
   it('remembers an answer as long as it may be valid, and no longer than twice that', async () => {

@@ -10,11 +10,17 @@ import type { OpenHandles } from './handles.ts';
 import { VALID_MS_MAX } from './kernel/encode.ts';
 import { encodeInvalidateEntry, encodeInvalidateInode } from './kernel/notify.ts';
 
+/** Offset of a notice that leaves the pages of a file alone. */
+const NO_PAGES = -1;
+
 /** What the kernel was told to believe about one volume. */
 interface Beliefs {
   readonly nodes: Map<number, NodeReference>;
   readonly names: Map<string, { readonly parent: NodeReference; readonly name: string }>;
 }
+
+/** Inodes whose ACLs the kernel may have kept; the longest unused is dropped first, there too. */
+const ACLS_MAX = 65_536;
 
 type Generation = Map<VolumeNumber, Beliefs>;
 
@@ -24,7 +30,7 @@ type Generation = Map<VolumeNumber, Beliefs>;
  * believed, and nothing has to be counted or forgotten. What is in snapshots never changes.
  */
 export class Invalidator {
-  readonly #channel: Pick<Channel, 'notify'>;
+  readonly #channel: Pick<Channel, 'notify' | 'notifyNow'>;
   readonly #handles: OpenHandles;
   readonly #nowMs: () => number;
   /** Until then the kernel may believe answers of an earlier daemon. */
@@ -32,17 +38,23 @@ export class Invalidator {
   #current: Generation = new Map();
   #previous: Generation = new Map();
   #rotatedAtMs: number;
+  /** Inodes of which the kernel may keep ACLs: these have no time. By volume and inode. */
+  readonly #acls = new Map<string, NodeReference>();
+  readonly #isBelieved: (volume: VolumeNumber) => boolean;
 
   /** `isRestart`: an earlier daemon has answered on this connection. */
   constructor(options: {
-    readonly channel: Pick<Channel, 'notify'>;
+    readonly channel: Pick<Channel, 'notify' | 'notifyNow'>;
     readonly handles: OpenHandles;
+    /** FileSystem.isBelieved. */
+    readonly isBelieved: (volume: VolumeNumber) => boolean;
     readonly isRestart: boolean;
     /** Milliseconds of a clock that never goes back. */
     readonly nowMs: () => number;
   }) {
     this.#channel = options.channel;
     this.#handles = options.handles;
+    this.#isBelieved = options.isBelieved;
     this.#nowMs = options.nowMs;
     this.#rotatedAtMs = options.nowMs();
     this.#unknownUntilMs = options.isRestart ? this.#rotatedAtMs + VALID_MS_MAX : 0;
@@ -70,6 +82,33 @@ export class Invalidator {
   ): void {
     for (const { parent, name } of names)
       this.#beliefs(parent.volume).names.set(`${parent.ino}/${name}`, { parent, name });
+  }
+
+  /**
+   * Asks for an ACL that the kernel will keep until it forgets the inode's attributes, whatever becomes
+   * of it elsewhere. Where that may be wrong it is told to forget before it is answered: then it uses
+   * the answer, and keeps nothing. Nothing holds such a notice up: it takes no locks, and who waits for the
+   * answer holds the inode.
+   */
+  async askingAcl<T>(node: NodeReference, ask: () => Promise<T>): Promise<T> {
+    if (node.volume >= SNAPSHOT_NUMBERS_FROM) return ask();
+    const key = `${node.volume}/${node.ino}`;
+    this.#acls.delete(key);
+    this.#acls.set(key, node);
+    for (const [oldest, other] of this.#acls) {
+      if (this.#acls.size <= ACLS_MAX) break;
+      this.#acls.delete(oldest);
+      void this.#channel.notify(encodeInvalidateInode(other, NO_PAGES));
+    }
+    const wasBelieved = this.#isBelieved(node.volume);
+    try {
+      return await ask();
+    } finally {
+      if (!wasBelieved || !this.#isBelieved(node.volume)) {
+        this.#acls.delete(key);
+        this.#channel.notifyNow(encodeInvalidateInode(node, NO_PAGES));
+      }
+    }
   }
 
   /**
@@ -101,6 +140,11 @@ export class Invalidator {
       if (node.volume === volume) nodes.set(node.ino, node);
     }
     for (const node of nodes.values()) messages.push(encodeInvalidateInode(node, 0));
+    for (const [key, node] of this.#acls) {
+      if (node.volume !== volume) continue;
+      this.#acls.delete(key);
+      if (!nodes.has(node.ino)) messages.push(encodeInvalidateInode(node, NO_PAGES));
+    }
     await Promise.all(messages.map((message) => this.#channel.notify(message)));
     const waitMs = this.#unknownUntilMs - this.#nowMs();
     if (waitMs > 0) await new Promise((resolve) => setTimeout(resolve, waitMs));

@@ -7,12 +7,15 @@ import { Dispatcher, type MountObserver } from './dispatcher.ts';
 import type { MountState } from './handlers/handler.ts';
 import { OpenHandles } from './handles.ts';
 import { Invalidator } from './invalidate.ts';
+import type { Dialect } from './kernel/decode.ts';
 import { OPEN_REPLY } from './kernel/flags.ts';
 import {
   type Agreement,
   encodeAgreement,
+  hasAcls,
   hasDirectIo,
   hasEpoch,
+  hasExtendedXattrs,
   hasResend,
   type MountWishes,
   negotiate,
@@ -59,6 +62,7 @@ export class MountServer {
   readonly #invalidator: Invalidator;
   readonly #mappedPages: MappedPages;
   #state: MountState | undefined;
+  #dialect: Dialect | undefined;
   #isResuming = false;
   #watermark: Watermark | undefined;
   #lost: LostRequests | undefined;
@@ -78,6 +82,7 @@ export class MountServer {
     this.#invalidator = new Invalidator({
       channel: this.#channel,
       handles: this.#handles,
+      isBelieved: (volume) => options.fileSystem.isBelieved(volume),
       isRestart: saved !== undefined,
       nowMs: () => performance.now(),
     });
@@ -92,6 +97,7 @@ export class MountServer {
       channel: this.#channel,
       state: () => this.#requireState(),
       observer: options.observer,
+      dialect: () => this.#dialect,
       onInit: (body, header) => this.#init(body, header),
       onRead: ({ requestId, isResent }, oldest) => {
         if (!isResent) this.#resumed();
@@ -150,6 +156,7 @@ export class MountServer {
         onLost: (id) => this.#forgetLost(id),
       });
     }
+    this.#dialect = { extendedXattrs: hasExtendedXattrs(agreement) };
     this.#state = {
       fileSystem: this.#options.fileSystem,
       handles: this.#handles,
@@ -157,6 +164,7 @@ export class MountServer {
       invalidator: this.#invalidator,
       mappedPages: this.#mappedPages,
       openReplyFlags: hasDirectIo(agreement) ? OPEN_REPLY.directIo : 0,
+      hasAcls: hasAcls(agreement),
     };
   }
 

@@ -113,6 +113,7 @@ export function attributesOf({ ino, record }: Inode): Attributes {
     mtimeNs: record.mtimeNs,
     ctimeNs: record.ctimeNs,
     birthNs: record.birthNs,
+    ...(record.acls === 0 ? {} : { acls: record.acls }),
   };
 }
 

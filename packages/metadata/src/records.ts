@@ -100,6 +100,8 @@ export interface InodeRecord extends HeadRecord {
   readonly ctimeNs: bigint;
   readonly birthNs: bigint;
   readonly rdev: number;
+  /** Bits of ACL_BIT: the ACLs that are among its extended attributes; others of these names mean nothing. */
+  readonly acls: number;
   /** Symbolic link: its target as latin1. */
   readonly target: string;
   /**
@@ -165,6 +167,7 @@ export const INODE = recordType<InodeRecord>('inode', {
   ctimeNs: { short: 'ct' },
   birthNs: { short: 'bt' },
   rdev: { short: 'r', absent: 0 },
+  acls: { short: 'ac', absent: 0 },
   target: { short: 't', absent: '' },
   parent: { short: 'p', absent: 0 as InodeNumber },
   children: { short: 'c', absent: 0 },

@@ -182,6 +182,7 @@ const OPERATIONS: { readonly [Name in Operation['op']]: Shape } = {
   create: {
     ...place,
     ...owner,
+    unmaskedMode: optional(whole(MODE_MAX)),
     kind: oneOf('file', 'directory', 'symlink', 'fifo', 'socket', 'char', 'block'),
     rdev: uint32,
     target: name,
@@ -220,7 +221,13 @@ const OPERATIONS: { readonly [Name in Operation['op']]: Shape } = {
     extents,
     seen: optional(extents),
   },
-  'set-xattr': { ino, name, value: bytes(2 ** 20), mode: oneOf('set', 'create', 'replace') },
+  'set-xattr': {
+    ino,
+    name,
+    value: bytes(2 ** 20),
+    mode: oneOf('set', 'create', 'replace'),
+    killSetGroup: optional(flag),
+  },
   'remove-xattr': { ino, name },
   'set-lock': { ino, lock },
   'release-locks': { ino, family: lockFamily, owner: lockOwner },

@@ -13,18 +13,17 @@ import { type Context, volumeOf } from './context.ts';
 import { checkName, entryOf } from './dentries.ts';
 import { difference } from './difference.ts';
 import { attributesOf, directoryOf, fileOf, inodeOf } from './inodes.ts';
-import { xattrsKey } from './keys.ts';
 import { listEntries } from './listing.ts';
 import { conflictingLock } from './operations/locks.ts';
 import { openSessionOf } from './operations/sessions.ts';
 import { PastReader } from './past.ts';
-import { XATTRS } from './records.ts';
 import { snapshotSpace } from './snapshot-space.ts';
 import { listSnapshots, snapshotRecordOf } from './snapshots.ts';
 import type { StateSource } from './state.ts';
 import { Transaction } from './transaction.ts';
 import { checkFence, presentTree, treeAt } from './trees.ts';
 import { checkView } from './validate.ts';
+import { shownXattrs, type Xattrs, xattrsOf } from './xattr-entries.ts';
 
 type Of<Name extends View['view']> = Extract<View, { view: Name }>;
 type Answer<Name extends View['view']> = ViewAnswers[Name];
@@ -104,7 +103,7 @@ function answerOf(
     case 'xattr':
       return xattr(context, wanted);
     case 'xattr-names':
-      return { names: xattrsOf(context, wanted).map(([name]) => name) };
+      return { names: shown(context, wanted).map(([name]) => name) };
     case 'extents':
       return extents(context, wanted);
     case 'seek':
@@ -142,13 +141,13 @@ function readLink(context: Context, { ino }: Of<'read-link'>): Answer<'read-link
   return { target: record.target };
 }
 
-function xattrsOf(context: Context, { ino }: Of<'xattr' | 'xattr-names'>) {
-  inodeOf(context, ino);
-  return context.transaction.read(XATTRS, xattrsKey(context.volume, ino))?.entries ?? [];
+function shown(context: Context, { ino }: Of<'xattr' | 'xattr-names'>): Xattrs {
+  const { record } = inodeOf(context, ino);
+  return shownXattrs(xattrsOf(context, ino), record);
 }
 
 function xattr(context: Context, wanted: Of<'xattr'>): Answer<'xattr'> {
-  const entry = xattrsOf(context, wanted).find(([name]) => name === wanted.name);
+  const entry = shown(context, wanted).find(([name]) => name === wanted.name);
   if (entry === undefined) throw new HoldfastError('ENODATA');
   return { value: entry[1] };
 }

@@ -23,4 +23,6 @@ export interface Attributes {
   readonly mtimeNs: bigint;
   readonly ctimeNs: bigint;
   readonly birthNs: bigint;
+  /** Which ACLs it has beyond the mode: bits of ACL_BIT; absent: none. */
+  readonly acls?: number;
 }

@@ -55,6 +55,26 @@ export interface AttributeChange {
   readonly killPrivileges?: boolean;
 }
 
+/** What {@link FileSystem.create} makes. */
+export interface CreateOptions {
+  readonly kind: FileKind;
+  /** As the umask leaves it. */
+  readonly mode: number;
+  /** Before the umask: what counts where the parent has a default ACL. Default: `mode`. */
+  readonly unmaskedMode?: number;
+  readonly rdev: number;
+  readonly target: string;
+  readonly exclusive: boolean;
+}
+
+/** How {@link FileSystem.setXattr} sets. */
+export interface XattrOptions {
+  /** setxattr(2): either, XATTR_CREATE, XATTR_REPLACE. */
+  readonly mode: 'set' | 'create' | 'replace';
+  /** Of an access ACL: clears set-group-id. */
+  readonly killSetGroup?: boolean;
+}
+
 /** statfs(2) in bytes. */
 export interface SpaceAnswer {
   readonly totalBytes: number;
@@ -86,7 +106,7 @@ export interface FileSystem {
   create(
     parent: NodeReference,
     name: string,
-    options: { kind: FileKind; mode: number; rdev: number; target: string; exclusive: boolean },
+    options: CreateOptions,
     context: RequestContext,
   ): Promise<NodeAnswer & { created: boolean }>;
   link(
@@ -153,7 +173,7 @@ export interface FileSystem {
     node: NodeReference,
     name: string,
     value: Uint8Array,
-    mode: 'set' | 'create' | 'replace',
+    options: XattrOptions,
     context: RequestContext,
   ): Promise<void>;
   removeXattr(node: NodeReference, name: string, context: RequestContext): Promise<void>;

@@ -7,5 +7,6 @@ export { parseHostPort } from './host-port.ts';
 export * from './ids.ts';
 export { LIMITS } from './limits.ts';
 export * from './operations.ts';
+export * from './posix-acl.ts';
 export * from './repositories.ts';
 export * from './snapshot-names.ts';

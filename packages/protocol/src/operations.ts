@@ -108,7 +108,8 @@ export type Operation =
   /**
    * Makes an inode of any kind under a name. `exclusive`: EEXIST when the name exists; else an
    * existing regular file is the answer (`created: false`), any other kind EEXIST.
-   * A set-gid parent hands down its gid, to directories its set-gid bit too.
+   * A set-gid parent hands down its gid, to directories its set-gid bit too; one with a default ACL that
+   * ACL, which then takes the umask's place.
    */
   | {
       readonly op: 'create';
@@ -116,6 +117,8 @@ export type Operation =
       readonly name: string;
       readonly kind: FileKind;
       readonly mode: number;
+      /** The mode before the umask, for a parent with a default ACL; default: `mode`. */
+      readonly unmaskedMode?: number;
       readonly uid: number;
       readonly gid: number;
       readonly rdev: number;
@@ -144,6 +147,7 @@ export type Operation =
   | {
       readonly op: 'set-attributes';
       readonly ino: InodeNumber;
+      /** Changes the access ACL too. */
       readonly mode?: number;
       readonly uid?: number;
       readonly gid?: number;
@@ -197,6 +201,10 @@ export type Operation =
        */
       readonly seen?: readonly ExtentWrite[];
     }
+  /**
+   * ACL_XATTR are judged and mean what acl(5) says: an access ACL changes the mode, and one that says no
+   * more than a mode becomes it; a value without entries removes. EACCES: a default ACL of no directory.
+   */
   | {
       readonly op: 'set-xattr';
       readonly ino: InodeNumber;
@@ -204,6 +212,8 @@ export type Operation =
       readonly value: Uint8Array;
       /** setxattr(2): either, XATTR_CREATE, XATTR_REPLACE. */
       readonly mode: 'set' | 'create' | 'replace';
+      /** An access ACL that is set clears set-group-id: its setter is not of the group, and may not do all. */
+      readonly killSetGroup?: boolean;
     }
   | { readonly op: 'remove-xattr'; readonly ino: InodeNumber; readonly name: string }
   /**

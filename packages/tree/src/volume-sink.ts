@@ -92,7 +92,7 @@ class Door {
     if (!isNew) await this.#dropXattrs(node, entry);
     for (const { name, value } of entry.xattrs) {
       try {
-        await this.fileSystem.setXattr(node, name, value, 'set', this.context());
+        await this.fileSystem.setXattr(node, name, value, { mode: 'set' }, this.context());
       } catch (error) {
         if (!ATTRIBUTE_REFUSALS.has(codeOf(error))) throw error;
         this.problem(entry.name, `xattr ${name}`, error);

@@ -1,6 +1,6 @@
 import {
   type AttributeChange,
-  type FileKind,
+  type CreateOptions,
   type FileSystem,
   HoldfastError,
   type InodeNumber,
@@ -13,6 +13,7 @@ import {
   type SpaceAnswer,
   type TimeStamp,
   type VolumeNumber,
+  type XattrOptions,
 } from '@holdfast/protocol';
 import {
   attributesOf,
@@ -135,7 +136,7 @@ export class MemoryFileSystem implements FileSystem {
   async create(
     parent: NodeReference,
     name: string,
-    options: { kind: FileKind; mode: number; rdev: number; target: string; exclusive: boolean },
+    options: CreateOptions,
     context: RequestContext,
   ): Promise<NodeAnswer & { created: boolean }> {
     return this.#once('create', context, () => {
@@ -325,7 +326,7 @@ export class MemoryFileSystem implements FileSystem {
     node: NodeReference,
     name: string,
     value: Uint8Array,
-    mode: 'set' | 'create' | 'replace',
+    { mode }: XattrOptions,
     context: RequestContext,
   ): Promise<void> {
     return this.#once('setXattr', context, () => {

@@ -102,6 +102,11 @@ export class VolumeMetadata {
     return this.answer(number, attributes, ticket);
   }
 
+  /** An inode's attributes, where they are known and may be believed. */
+  known(volume: VolumeNumber, ino: InodeNumber): Attributes | undefined {
+    return this.#held(volume)?.attributes(ino);
+  }
+
   /** A page of a directory. */
   async list(
     volume: VolumeRecord,

@@ -2,7 +2,7 @@
 import { HoldfastError, LIMITS } from '@holdfast/protocol';
 import { encodeCreated, encodeLength, encodeOffset, encodeOpen } from '../kernel/encode.ts';
 import { OPEN_FLAG, RELEASE_FLOCK_UNLOCK, SEEK, WRITE_FLAG } from '../kernel/flags.ts';
-import { done, type HandlerTable } from './handler.ts';
+import { done, type HandlerTable, modesOf } from './handler.ts';
 
 type Files = 'open' | 'create' | 'read' | 'write' | 'flush' | 'fsync' | 'release' | 'lseek';
 
@@ -26,10 +26,11 @@ export const FILE_HANDLERS: HandlerTable<Files> = {
     return encodeOpen(handle, openReplyFlags);
   },
 
-  create: async ({ name, mode, openFlags }, request, state) => {
+  create: async ({ name, mode, umask, openFlags }, request, state) => {
     const { fileSystem, handles, invalidator } = state;
     const exclusive = (openFlags & OPEN_FLAG.exclusive) !== 0;
-    const options = { kind: 'file', mode, rdev: 0, target: '', exclusive } as const;
+    const made = { kind: 'file', rdev: 0, target: '', exclusive } as const;
+    const options = { ...made, ...modesOf(mode, umask) };
     const voided = handles.voided(request.node.volume);
     const answer = await fileSystem.create(request.node, name, options, request);
     const handle = request.requestId;

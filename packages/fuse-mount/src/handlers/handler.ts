@@ -18,6 +18,8 @@ export interface MountState {
   readonly mappedPages: MappedPages;
   /** Flags of every OPEN reply (OPEN_REPLY). */
   readonly openReplyFlags: number;
+  /** The kernel judges by ACLs; else they are not served. */
+  readonly hasAcls: boolean;
 }
 
 /** Operations that are answered by handlers; the others have no reply, or belong to the connection. */
@@ -56,4 +58,12 @@ export function entryReply(
 export function attributesReply(answer: NodeAnswer, state: MountState): Reply {
   state.invalidator.attributesAnswered(answer);
   return encodeAttributes(answer);
+}
+
+/** The mode of what is made, with the umask and without. */
+export function modesOf(
+  mode: number,
+  umask: number,
+): { readonly mode: number; readonly unmaskedMode: number } {
+  return { mode: mode & ~umask, unmaskedMode: mode };
 }

@@ -2,7 +2,7 @@
 import { HoldfastError } from '@holdfast/protocol';
 import { encodeText, kindOf } from '../kernel/encode.ts';
 import { RENAME_FLAG } from '../kernel/flags.ts';
-import { done, entryReply, type HandlerTable } from './handler.ts';
+import { done, entryReply, type HandlerTable, modesOf } from './handler.ts';
 
 type Names =
   | 'lookup'
@@ -24,19 +24,19 @@ export const NAME_HANDLERS: HandlerTable<Names> = {
     return entryReply(answer, name, request, state);
   },
 
-  mkdir: async ({ name, mode }, request, state) => {
-    const options = { ...NEW, kind: 'directory', mode } as const;
+  mkdir: async ({ name, mode, umask }, request, state) => {
+    const options = { ...NEW, kind: 'directory', ...modesOf(mode, umask) } as const;
     const answer = await state.fileSystem.create(request.node, name, options, request);
     return entryReply(answer, name, request, state);
   },
 
-  mknod: async ({ name, mode, rdev }, request, state) => {
+  mknod: async ({ name, mode, umask, rdev }, request, state) => {
     const kind = kindOf(mode);
     if (kind === undefined || kind === 'directory' || kind === 'symlink') {
       throw new HoldfastError('EINVAL', `mknod of type 0${(mode & 0o170000).toString(8)}`);
     }
     const isDevice = kind === 'char' || kind === 'block';
-    const options = { ...NEW, kind, mode: mode & 0o7777, rdev: isDevice ? rdev : 0 };
+    const options = { ...NEW, kind, ...modesOf(mode & 0o7777, umask), rdev: isDevice ? rdev : 0 };
     const answer = await state.fileSystem.create(request.node, name, options, request);
     return entryReply(answer, name, request, state);
   },

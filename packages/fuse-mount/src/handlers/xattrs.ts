@@ -1,47 +1,51 @@
 /** Operations on extended attributes (xattr(7)). */
-import { HoldfastError, LIMITS } from '@holdfast/protocol';
+import { aclBitOf, HoldfastError, LIMITS } from '@holdfast/protocol';
 import { REPLY_HEADER_BYTES } from '../kernel/abi.ts';
 import { encodeLength, encodeNames } from '../kernel/encode.ts';
 import { XATTR_FLAG } from '../kernel/flags.ts';
-import { done, type HandlerTable } from './handler.ts';
+import { done, type HandlerTable, type MountState } from './handler.ts';
 
 type Xattrs = 'getxattr' | 'setxattr' | 'listxattr' | 'removexattr';
 
 /** Handlers of extended attributes. */
 export const XATTR_HANDLERS: HandlerTable<Xattrs> = {
-  getxattr: async ({ name, length }, request, { fileSystem }) => {
-    requireServed(name);
-    const data = await fileSystem.getXattr(request.node, name, request);
+  getxattr: async ({ name, length }, request, state) => {
+    requireServed(name, state);
+    const get = (): Promise<Uint8Array> => state.fileSystem.getXattr(request.node, name, request);
+    const isAcl = aclBitOf(name) !== 0;
+    const data = await (isAcl ? state.invalidator.askingAcl(request.node, get) : get());
     if (length === 0) return encodeLength(data.length);
     if (data.length > length) throw new HoldfastError('ERANGE');
     return { data: [data] };
   },
 
-  setxattr: async ({ name, value, flags }, request, { fileSystem }) => {
-    requireServed(name);
+  setxattr: async ({ name, value, flags, killSetGroup }, request, state) => {
+    requireServed(name, state);
     if (value.length > LIMITS.xattrValueBytesMax) throw new HoldfastError('E2BIG');
-    await fileSystem.setXattr(request.node, name, value, setMode(flags), request);
+    const options = { mode: setMode(flags), ...(killSetGroup && { killSetGroup }) };
+    await state.fileSystem.setXattr(request.node, name, value, options, request);
     return done();
   },
 
-  listxattr: async ({ length }, request, { fileSystem }) => {
-    const reply = encodeNames(await fileSystem.listXattrs(request.node, request));
+  listxattr: async ({ length }, request, { fileSystem, hasAcls }) => {
+    const names = await fileSystem.listXattrs(request.node, request);
+    const reply = encodeNames(names.filter((name) => hasAcls || aclBitOf(name) === 0));
     const bytes = reply.length - REPLY_HEADER_BYTES;
     if (length === 0) return encodeLength(bytes);
     if (bytes > length) throw new HoldfastError('ERANGE');
     return reply;
   },
 
-  removexattr: async ({ name }, request, { fileSystem }) => {
-    requireServed(name);
-    await fileSystem.removeXattr(request.node, name, request);
+  removexattr: async ({ name }, request, state) => {
+    requireServed(name, state);
+    await state.fileSystem.removeXattr(request.node, name, request);
     return done();
   },
 };
 
-/** `system.` holds what a file system gives meaning to, such as ACLs: storing without obeying them would deceive. */
-function requireServed(name: string): void {
-  if (name.startsWith('system.')) {
+/** `system.` holds what a file system gives meaning to: storing without obeying it would deceive. */
+function requireServed(name: string, { hasAcls }: MountState): void {
+  if (name.startsWith('system.') && !(hasAcls && aclBitOf(name) !== 0)) {
     throw new HoldfastError('ENOTSUP', `extended attribute ${name} has no meaning here`);
   }
 }

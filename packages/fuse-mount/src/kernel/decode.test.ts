@@ -91,13 +91,13 @@ const CASES: readonly Case[] = [
     'MKNOD',
     OPCODE.mknod,
     u32(0o020644) + u32(0x501) + u32(0o22) + u32(0) + text('tty'),
-    { op: 'mknod', mode: 0o020644, rdev: 0x501, name: 'tty' },
+    { op: 'mknod', mode: 0o020644, umask: 0o22, rdev: 0x501, name: 'tty' },
   ],
   [
     'MKDIR',
     OPCODE.mkdir,
     u32(0o041755) + u32(0o22) + text('dir'),
-    { op: 'mkdir', mode: 0o1755, name: 'dir' },
+    { op: 'mkdir', mode: 0o1755, umask: 0o22, name: 'dir' },
   ],
   ['UNLINK', OPCODE.unlink, text('x'), { op: 'unlink', name: 'x' }],
   ['RMDIR', OPCODE.rmdir, text('x'), { op: 'rmdir', name: 'x' }],
@@ -125,7 +125,14 @@ const CASES: readonly Case[] = [
     'CREATE',
     OPCODE.create,
     u32(0o301) + u32(0o100640) + u32(0o22) + u32(0) + text('new'),
-    { op: 'create', name: 'new', mode: 0o640, openFlags: 0o301, killPrivileges: false },
+    {
+      op: 'create',
+      name: 'new',
+      mode: 0o640,
+      umask: 0o22,
+      openFlags: 0o301,
+      killPrivileges: false,
+    },
   ],
   [
     'READ',
@@ -187,7 +194,13 @@ const CASES: readonly Case[] = [
     'SETXATTR',
     OPCODE.setxattr,
     `${u32(2)}${u32(1)}${text('user.k')}0001`,
-    { op: 'setxattr', name: 'user.k', value: Buffer.from([0, 1]), flags: 1 },
+    {
+      op: 'setxattr',
+      name: 'user.k',
+      value: Buffer.from([0, 1]),
+      flags: 1,
+      killSetGroup: false,
+    },
   ],
   [
     'GETXATTR',
@@ -341,6 +354,22 @@ describe('decodeRequest', () => {
       const decoded = decodeRequest(bytes);
       if (opcode === OPCODE.init && length >= 20) continue;
       expect((decoded as { refusal?: HoldfastError }).refusal?.code).toBe('BAD_REQUEST');
+    }
+  });
+
+  it('reads SETXATTR with flags of its own where that was agreed', () => {
+    const body = `${u32(2)}${u32(1)}${u32(1)}${u32(0)}${text('user.k')}0001`;
+    const dialect = { extendedXattrs: true };
+    expect(decodeRequest(request(OPCODE.setxattr, body), dialect)).toMatchObject({
+      body: { name: 'user.k', value: Buffer.from([0, 1]), flags: 1, killSetGroup: true },
+    });
+    const plain = body.replace(u32(1) + u32(1), u32(1) + u32(0));
+    expect(decodeRequest(request(OPCODE.setxattr, plain), dialect)).toMatchObject({
+      body: { flags: 1, killSetGroup: false },
+    });
+    for (let length = 0; length < body.length / 2; length += 1) {
+      const bytes = request(OPCODE.setxattr, body.slice(0, length * 2));
+      expect(decodeRequest(bytes, dialect)).toMatchObject({ refusal: { code: 'BAD_REQUEST' } });
     }
   });
 

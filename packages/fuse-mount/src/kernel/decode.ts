@@ -11,6 +11,7 @@ import {
   OPEN_KILL_PRIVILEGES,
   READ_FLAG,
   SETATTR_FLAG,
+  SETXATTR_KILL_SET_GROUP,
 } from './flags.ts';
 import { nodeOf } from './node-id.ts';
 import { RequestReader } from './reader.ts';
@@ -21,7 +22,15 @@ export type Decoded =
   | { readonly header: RequestHeader; readonly body: RequestBody }
   | { readonly header: RequestHeader; readonly refusal: HoldfastError };
 
-type Decoder = (reader: RequestReader) => RequestBody;
+/** What was agreed that changes the layout of requests. */
+export interface Dialect {
+  /** SETXATTR has a header of 16 bytes. */
+  readonly extendedXattrs: boolean;
+}
+
+const OLDEST: Dialect = { extendedXattrs: false };
+
+type Decoder = (reader: RequestReader, dialect: Dialect) => RequestBody;
 
 const RESEND_BIT_HIGH = 0x8000_0000;
 const WORD = 2 ** 32;
@@ -31,7 +40,7 @@ const NANOSECONDS = 1_000_000_000n;
  * Decodes what one read of /dev/fuse returned. Undefined when not even the header is whole: such
  * bytes cannot be answered. Nothing in the result refers to `bytes`. ENOSYS for operations without a decoder.
  */
-export function decodeRequest(bytes: Buffer): Decoded | undefined {
+export function decodeRequest(bytes: Buffer, dialect: Dialect = OLDEST): Decoded | undefined {
   if (bytes.length < REQUEST_HEADER_BYTES) return undefined;
   const header = decodeHeader(bytes);
   if (header.length !== bytes.length) {
@@ -41,7 +50,7 @@ export function decodeRequest(bytes: Buffer): Decoded | undefined {
   const decoder = DECODERS[header.opcode];
   if (decoder === undefined) return { header, refusal: new HoldfastError('ENOSYS') };
   try {
-    return { header, body: decoder(new RequestReader(bytes, REQUEST_HEADER_BYTES)) };
+    return { header, body: decoder(new RequestReader(bytes, REQUEST_HEADER_BYTES), dialect) };
   } catch (error) {
     if (error instanceof HoldfastError) return { header, refusal: error };
     throw error;
@@ -180,14 +189,19 @@ function timeStamp(isNow: boolean, seconds: bigint, nanoseconds: number): TimeSt
 function decodeMknod(reader: RequestReader): RequestBody {
   const mode = reader.u32();
   const rdev = reader.u32();
-  reader.skip(8); // umask, which the kernel has applied; padding
-  return { op: 'mknod', mode, rdev, name: reader.text() };
+  const umask = decodeUmask(reader);
+  reader.skip(4);
+  return { op: 'mknod', mode, umask, rdev, name: reader.text() };
+}
+
+/** The kernel has applied it already unless `dontMask` was agreed: twice does no harm. */
+function decodeUmask(reader: RequestReader): number {
+  return reader.u32() & 0o777;
 }
 
 function decodeMkdir(reader: RequestReader): RequestBody {
-  const mode = reader.u32();
-  reader.skip(4); // umask, which the kernel has applied
-  return { op: 'mkdir', mode: mode & 0o7777, name: reader.text() };
+  const mode = reader.u32() & 0o7777;
+  return { op: 'mkdir', mode, umask: decodeUmask(reader), name: reader.text() };
 }
 
 function decodeRename(reader: RequestReader, hasFlags: boolean): RequestBody {
@@ -205,9 +219,9 @@ function decodeOpen(reader: RequestReader): RequestBody {
 function decodeCreate(reader: RequestReader): RequestBody {
   const openFlags = reader.u32();
   const mode = reader.u32() & 0o7777;
-  reader.skip(4); // umask, which the kernel has applied
+  const umask = decodeUmask(reader);
   const killPrivileges = (reader.u32() & OPEN_KILL_PRIVILEGES) !== 0;
-  return { op: 'create', name: reader.text(), mode, openFlags, killPrivileges };
+  return { op: 'create', name: reader.text(), mode, umask, openFlags, killPrivileges };
 }
 
 function decodeRead(reader: RequestReader): RequestBody {
@@ -246,12 +260,14 @@ function decodeFsync(reader: RequestReader, op: 'fsync' | 'fsyncdir'): RequestBo
   return { op, handle, dataOnly };
 }
 
-/** The 8-byte header: SETXATTR_EXT is never negotiated. */
-function decodeSetxattr(reader: RequestReader): RequestBody {
+function decodeSetxattr(reader: RequestReader, { extendedXattrs }: Dialect): RequestBody {
   const length = reader.u32();
   const flags = reader.u32();
+  const own = extendedXattrs ? reader.u32() : 0;
+  if (extendedXattrs) reader.skip(4);
+  const killSetGroup = (own & SETXATTR_KILL_SET_GROUP) !== 0;
   const name = reader.text();
-  return { op: 'setxattr', name, value: reader.payload(length), flags };
+  return { op: 'setxattr', name, value: reader.payload(length), flags, killSetGroup };
 }
 
 function decodeGetxattr(reader: RequestReader): RequestBody {

@@ -6,15 +6,21 @@ export const INIT_FLAG = {
   posixLocks: 1n << 1n,
   atomicTruncate: 1n << 3n,
   bigWrites: 1n << 5n,
+  /** The daemon applies the umask: where a directory has a default ACL nobody does. */
+  dontMask: 1n << 6n,
   flockLocks: 1n << 10n,
   autoInvalidateData: 1n << 12n,
   readdirplus: 1n << 13n,
   readdirplusAuto: 1n << 14n,
   asyncDirectIo: 1n << 15n,
   parallelDirectoryOperations: 1n << 18n,
+  /** The kernel judges by ACLs that it asks the daemon for. */
+  posixAcls: 1n << 20n,
   maxPages: 1n << 22n,
   /** Linux 5.11 */
   handleKillPrivilegesV2: 1n << 28n,
+  /** Linux 5.14: SETXATTR has flags of its own */
+  setxattrExtended: 1n << 29n,
   /** Linux 5.17: the 64-byte INIT with `flags2` */
   initExtended: 1n << 30n,
   /** Linux 6.6 */
@@ -90,6 +96,9 @@ export const RENAME_FLAG = { noReplace: 1 << 0, exchange: 1 << 1 } as const;
 
 /** Flags of setxattr(2). */
 export const XATTR_FLAG = { create: 1, replace: 2 } as const;
+
+/** Flag of the extended SETXATTR: an access ACL that is set clears set-group-id. */
+export const SETXATTR_KILL_SET_GROUP = 1 << 0;
 
 /** `whence` of lseek(2) that reach the daemon. */
 export const SEEK = { data: 3, hole: 4 } as const;

@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { INIT_FLAG } from './flags.ts';
-import { encodeAgreement, hasDirectIo, hasEpoch, hasResend, negotiate } from './negotiate.ts';
+import {
+  encodeAgreement,
+  hasAcls,
+  hasDirectIo,
+  hasEpoch,
+  hasExtendedXattrs,
+  hasResend,
+  negotiate,
+} from './negotiate.ts';
 
 const LINUX_5_10 = {
   op: 'init',
@@ -34,8 +42,20 @@ describe('negotiate', () => {
     ]);
     const writebackCache = 1n << 16n;
     const passthrough = 1n << 37n;
-    const setxattrExtended = 1n << 29n;
-    expect(agreement.flags & (writebackCache | passthrough | setxattrExtended)).toBe(0n);
+    expect(agreement.flags & (writebackCache | passthrough)).toBe(0n);
+  });
+
+  it('serves ACLs with all that belongs to them or not at all', () => {
+    const { posixAcls, setxattrExtended, dontMask } = INIT_FLAG;
+    const all = posixAcls | setxattrExtended | dontMask;
+    const agreement = negotiate(LINUX_6_18, LOCKS);
+    expect(agreement.flags & all).toBe(all);
+    expect([hasAcls(agreement), hasExtendedXattrs(agreement)]).toEqual([true, true]);
+    for (const missing of [posixAcls, setxattrExtended, dontMask]) {
+      const without = negotiate({ ...LINUX_6_18, flags: LINUX_6_18.flags & ~missing }, LOCKS);
+      expect(without.flags & all).toBe(0n);
+      expect([hasAcls(without), hasExtendedXattrs(without)]).toEqual([false, false]);
+    }
   });
 
   it('leaves locks to the kernel unless they are to hold across hosts', () => {

@@ -52,6 +52,9 @@ const WANTED =
 
 const CLUSTER_LOCKS = INIT_FLAG.posixLocks | INIT_FLAG.flockLocks;
 
+/** ACLs are served with all of these or not at all. */
+const ACLS = INIT_FLAG.posixAcls | INIT_FLAG.setxattrExtended | INIT_FLAG.dontMask;
+
 /** Without these reads of 1 MiB and coherent descriptors are impossible; Linux 5.10 has them. */
 const NEEDED = INIT_FLAG.bigWrites | INIT_FLAG.maxPages | INIT_FLAG.atomicTruncate;
 
@@ -62,8 +65,8 @@ export function negotiate(offer: InitRequest, wishes: MountWishes): Agreement {
     const message = `this kernel speaks FUSE ${version}; at least 7.${PROTOCOL_MINOR_MIN} (Linux 5.10) is needed`;
     throw new HoldfastError('ENOTSUP', message);
   }
-  const wanted = wishes.clusterLocks ? WANTED | CLUSTER_LOCKS : WANTED;
-  const flags = offer.flags & wanted;
+  const acls = (offer.flags & ACLS) === ACLS ? ACLS : 0n;
+  const flags = offer.flags & (WANTED | acls | (wishes.clusterLocks ? CLUSTER_LOCKS : 0n));
   if ((flags & NEEDED) !== NEEDED) {
     const message = `this kernel offers FUSE ${version} without large writes or O_TRUNC in open`;
     throw new HoldfastError('ENOTSUP', message);
@@ -95,6 +98,16 @@ export function encodeAgreement(agreement: Agreement): Buffer {
 /** Whether reads and writes can bypass the page cache without losing shared mmap (Linux 6.6). */
 export function hasDirectIo(agreement: Agreement): boolean {
   return (agreement.flags & INIT_FLAG.directIoAllowMmap) !== 0n;
+}
+
+/** Whether the kernel judges by ACLs (Linux 5.14). */
+export function hasAcls(agreement: Agreement): boolean {
+  return (agreement.flags & ACLS) === ACLS;
+}
+
+/** Whether SETXATTR has flags of its own. */
+export function hasExtendedXattrs(agreement: Agreement): boolean {
+  return (agreement.flags & INIT_FLAG.setxattrExtended) !== 0n;
 }
 
 /** Whether the kernel can send unanswered requests again (Linux 6.9). */

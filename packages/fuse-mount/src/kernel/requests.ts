@@ -66,8 +66,20 @@ export type RequestBody =
   | { readonly op: 'batchForget'; readonly nodes: readonly NodeReference[] }
   | { readonly op: 'getattr' | 'readlink' | 'statfs' | 'destroy' }
   | { readonly op: 'symlink'; readonly name: string; readonly target: string }
-  | { readonly op: 'mknod'; readonly name: string; readonly mode: number; readonly rdev: number }
-  | { readonly op: 'mkdir'; readonly name: string; readonly mode: number }
+  | {
+      readonly op: 'mknod';
+      readonly name: string;
+      /** Its permissions as the caller wants them, before the umask; so too below. */
+      readonly mode: number;
+      readonly umask: number;
+      readonly rdev: number;
+    }
+  | {
+      readonly op: 'mkdir';
+      readonly name: string;
+      readonly mode: number;
+      readonly umask: number;
+    }
   | {
       readonly op: 'rename';
       readonly name: string;
@@ -82,6 +94,7 @@ export type RequestBody =
       readonly op: 'create';
       readonly name: string;
       readonly mode: number;
+      readonly umask: number;
       readonly openFlags: number;
       readonly killPrivileges: boolean;
     }
@@ -114,6 +127,8 @@ export type RequestBody =
       readonly name: string;
       readonly value: Uint8Array;
       readonly flags: number;
+      /** SETXATTR_KILL_SET_GROUP. */
+      readonly killSetGroup: boolean;
     }
   | { readonly op: 'getxattr'; readonly name: string; readonly length: number }
   | { readonly op: 'listxattr'; readonly length: number }

@@ -1,5 +1,6 @@
-import { type InodeNumber, ROOT_INODE } from '@holdfast/protocol';
+import { ACL_BIT, ACL_XATTR, aclBitOf, type InodeNumber, ROOT_INODE } from '@holdfast/protocol';
 import type { InodeRecord, VolumeRecord } from '../records.ts';
+import type { Xattrs } from '../xattr-entries.ts';
 import { type Census, isBorn, type VolumeCensus } from './census.ts';
 
 /** Reports a broken invariant of one volume. */
@@ -20,6 +21,7 @@ export function checkNames(
     const links = { ino, inode, names: names.get(ino) ?? [], below: directories.get(ino) ?? 0 };
     checkLinks(census, found, links, say);
     if (inode.kind === 'directory') checkParents(found, ino, inode, say);
+    if (volume.baseVolume === 0) checkAcls(inode, found.xattrs.get(ino)?.entries ?? [], say);
   }
   for (const ino of found.xattrs.keys()) {
     if (!found.inodes.has(ino)) report(`extended attributes of inode ${ino}, which is gone`);
@@ -28,6 +30,15 @@ export function checkNames(
   if (volume.usedInodes !== found.inodes.size) {
     report(`${volume.usedInodes} inodes counted, ${found.inodes.size} there`);
   }
+}
+
+/** Of a clone, extended attributes may lie with what it was made of. */
+function checkAcls({ acls, kind }: InodeRecord, entries: Xattrs, say: Report): void {
+  for (const name of Object.values(ACL_XATTR)) {
+    const isThere = entries.some((entry) => entry[0] === name);
+    if ((acls & aclBitOf(name)) !== 0 && !isThere) say(`its ${name} is not there`);
+  }
+  if ((acls & ACL_BIT.default) !== 0 && kind !== 'directory') say('a default ACL of no directory');
 }
 
 function checkOrphans(found: VolumeCensus, volume: VolumeRecord, report: Report): void {

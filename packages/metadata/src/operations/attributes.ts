@@ -16,17 +16,19 @@ import {
   withoutPrivileges,
 } from '../inodes.ts';
 import type { InodeRecord } from '../records.ts';
+import { changeAclMode } from './acls.ts';
 
 type SetAttributes = Extract<Operation, { op: 'set-attributes' }>;
 type Change = Partial<Omit<InodeRecord, 'birth'>>;
 
 /**
- * chmod(2), chown(2), truncate(2), utimensat(2) in one. ctime changes always, mtime with the size.
+ * chmod(2), chown(2), truncate(2), utimensat(2) in one. A mode changes the access ACL too. ctime changes always, mtime with the size.
  * A new owner or group of anything but a directory costs its set-id bits unless a mode is given too.
  */
 export function setAttributes(context: Context, operation: SetAttributes): OperationAnswer {
   const { ino, mode, uid, gid, size, atime, mtime, killPrivileges } = operation;
   const { record } = inodeOf(context, ino);
+  if (mode !== undefined) changeAclMode(context, { ino, record }, mode);
   const stamp = (time: TimeStamp): bigint => (time === 'now' ? context.nowNs : time);
   const isGiven = uid !== undefined || gid !== undefined;
   const drops = killPrivileges === true || (isGiven && mode === undefined);

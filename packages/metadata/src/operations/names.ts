@@ -19,6 +19,8 @@ import {
 } from '../inodes.ts';
 import { makeOrphan } from '../orphans.ts';
 import type { InodeRecord } from '../records.ts';
+import { putXattrs } from '../xattr-entries.ts';
+import { type Inheritance, inheritAcls } from './acls.ts';
 
 type Of<Name extends Operation['op']> = Extract<Operation, { op: Name }>;
 
@@ -39,8 +41,10 @@ export function create(context: Context, operation: Of<'create'>): OperationAnsw
   checkTarget(operation);
   takeInode(context);
   const ino = takeNumber(context) as InodeNumber;
-  putInode(context, ino, newInode(context, ino, operation, directory.record));
+  const inheritance = inheritAcls(context, directory, operation);
+  putInode(context, ino, newInode(context, ino, { operation, inheritance, directory }));
   const inode = inodeOf(context, ino);
+  if (inheritance.xattrs.length > 0) putXattrs(context, inode, inheritance.xattrs);
   addEntry(context, directory, name, inode);
   return { attributes: attributesOf(inode), created: true };
 }
@@ -67,9 +71,15 @@ const IS_DEVICE: ReadonlySet<FileKind> = new Set(['char', 'block']);
 function newInode(
   { nowNs }: Context,
   ino: InodeNumber,
-  { kind, mode, uid, gid, rdev, target, parent }: Of<'create'>,
-  directory: InodeRecord,
+  of: {
+    readonly operation: Of<'create'>;
+    readonly inheritance: Inheritance;
+    readonly directory: Inode;
+  },
 ): Omit<InodeRecord, 'birth'> {
+  const { kind, uid, gid, rdev, target, parent } = of.operation;
+  const { mode, acls } = of.inheritance;
+  const { record: directory } = of.directory;
   const inherits = (directory.mode & SET_GROUP_ID) !== 0;
   const isDirectory = kind === 'directory';
   return {
@@ -81,6 +91,7 @@ function newInode(
     nlink: isDirectory ? 2 : 1,
     size: kind === 'symlink' ? target.length : 0,
     rdev: IS_DEVICE.has(kind) ? rdev : 0,
+    acls,
     target: kind === 'symlink' ? target : '',
     parent,
     content: kind === 'file' ? ino : 0,
@@ -98,6 +109,7 @@ export function freshInode(nowNs: bigint): Omit<InodeRecord, 'birth' | 'kind' | 
     ctimeNs: nowNs,
     birthNs: nowNs,
     rdev: 0,
+    acls: 0,
     target: '',
     parent: 0 as InodeNumber,
     children: 0,

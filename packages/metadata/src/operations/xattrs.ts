@@ -1,16 +1,16 @@
-import { HoldfastError, LIMITS, type Operation, type OperationAnswer } from '@holdfast/protocol';
+import {
+  aclBitOf,
+  HoldfastError,
+  LIMITS,
+  type Operation,
+  type OperationAnswer,
+} from '@holdfast/protocol';
 import type { Context } from '../context.ts';
-import { putHead, removeHead } from '../history.ts';
-import { attributesOf, changeInode, inodeOf, outOfSight } from '../inodes.ts';
-import { xattrsKey } from '../keys.ts';
-import { XATTRS, type XattrsRecord } from '../records.ts';
+import { attributesOf, changeInode, inodeOf } from '../inodes.ts';
+import { putXattrs, withoutXattr, withXattr, xattrsOf } from '../xattr-entries.ts';
+import { removeAcl, setAcl } from './acls.ts';
 
 type Of<Name extends Operation['op']> = Extract<Operation, { op: Name }>;
-type Entries = XattrsRecord['entries'];
-
-function bytesOf(entries: Entries): number {
-  return entries.reduce((bytes, [name, value]) => bytes + name.length + value.length, 0);
-}
 
 function checkSize(name: string, value: Uint8Array): void {
   if (name === '' || name.length > LIMITS.xattrNameBytesMax) {
@@ -23,34 +23,26 @@ function checkSize(name: string, value: Uint8Array): void {
 /** setxattr(2). ENOSPC when all of the inode's attributes together would be too large. */
 export function setXattr(context: Context, operation: Of<'set-xattr'>): OperationAnswer {
   const { ino, name, mode } = operation;
-  const { record } = inodeOf(context, ino);
+  if (aclBitOf(name) !== 0) return setAcl(context, operation);
+  const inode = inodeOf(context, ino);
   const value = Uint8Array.from(operation.value);
   checkSize(name, value);
-  const { transaction, volume } = context;
-  const head = { volume, key: xattrsKey(volume, ino), ...outOfSight(record) };
-  const present: Entries = transaction.read(XATTRS, head.key)?.entries ?? [];
+  const present = xattrsOf(context, ino);
   const exists = present.some(([other]) => other === name);
   if (mode === 'create' && exists) throw new HoldfastError('EEXIST');
   if (mode === 'replace' && !exists) throw new HoldfastError('ENODATA');
-  const entries: Entries = exists
-    ? present.map((entry) => (entry[0] === name ? [name, value] : entry))
-    : [...present, [name, value]];
-  if (bytesOf(entries) > LIMITS.xattrTotalBytesMax) {
-    throw new HoldfastError('ENOSPC', 'extended attributes of one inode take at most 128 KiB');
-  }
-  putHead(transaction, XATTRS, head, { entries });
+  putXattrs(context, inode, withXattr(present, name, value));
   return { attributes: attributesOf(changeInode(context, ino, { ctimeNs: context.nowNs })) };
 }
 
 /** removexattr(2). */
-export function removeXattr(context: Context, { ino, name }: Of<'remove-xattr'>): OperationAnswer {
-  const { record } = inodeOf(context, ino);
-  const { transaction, volume } = context;
-  const head = { volume, key: xattrsKey(volume, ino), ...outOfSight(record) };
-  const present: Entries = transaction.read(XATTRS, head.key)?.entries ?? [];
-  const entries = present.filter(([other]) => other !== name);
+export function removeXattr(context: Context, operation: Of<'remove-xattr'>): OperationAnswer {
+  const { ino, name } = operation;
+  if (aclBitOf(name) !== 0) return removeAcl(context, operation);
+  const inode = inodeOf(context, ino);
+  const present = xattrsOf(context, ino);
+  const entries = withoutXattr(present, name);
   if (entries.length === present.length) throw new HoldfastError('ENODATA');
-  if (entries.length === 0) removeHead(transaction, XATTRS, head);
-  else putHead(transaction, XATTRS, head, { entries });
+  putXattrs(context, inode, entries);
   return { attributes: attributesOf(changeInode(context, ino, { ctimeNs: context.nowNs })) };
 }

@@ -1,6 +1,6 @@
 import {
   type AttributeChange,
-  type FileKind,
+  type CreateOptions,
   type FileSystem,
   HoldfastError,
   type Invalidation,
@@ -15,6 +15,7 @@ import {
   SNAPSHOTS_INODE,
   type SpaceAnswer,
   type VolumeNumber,
+  type XattrOptions,
 } from '@holdfast/protocol';
 import { type ReadOnlyPlace, readOnly } from './read-only-place.ts';
 import { SNAPSHOTS_NAME } from './snapshot-list.ts';
@@ -125,7 +126,7 @@ export class BrowsableFileSystem implements FileSystem {
   async create(
     parent: NodeReference,
     name: string,
-    options: { kind: FileKind; mode: number; rdev: number; target: string; exclusive: boolean },
+    options: CreateOptions,
     context: RequestContext,
   ): Promise<NodeAnswer & { created: boolean }> {
     const live = this.#changeable(parent);
@@ -257,10 +258,10 @@ export class BrowsableFileSystem implements FileSystem {
     node: NodeReference,
     name: string,
     value: Uint8Array,
-    mode: 'set' | 'create' | 'replace',
+    options: XattrOptions,
     context: RequestContext,
   ): Promise<void> {
-    await this.#changeable(node).setXattr(node, name, value, mode, context);
+    await this.#changeable(node).setXattr(node, name, value, options, context);
   }
 
   async removeXattr(node: NodeReference, name: string, context: RequestContext): Promise<void> {

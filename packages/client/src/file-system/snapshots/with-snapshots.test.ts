@@ -158,7 +158,7 @@ describe('.snapshots of a volume', () => {
       () => fileSystem.open(node, { write: false, truncate: true }, CONTEXT),
       () => fileSystem.write(node, 0, Buffer.from('x'), none, CONTEXT),
       () => fileSystem.allocate(node, space, CONTEXT),
-      () => fileSystem.setXattr(node, 'user.a', Buffer.from('x'), 'set', CONTEXT),
+      () => fileSystem.setXattr(node, 'user.a', Buffer.from('x'), { mode: 'set' }, CONTEXT),
       () => fileSystem.removeXattr(node, 'user.a', CONTEXT),
       () => fileSystem.setLock(node, { ...lock, type: 'write' }, { wait: true }, CONTEXT),
     ];
