@@ -9,11 +9,11 @@ import { BACKUP_LIMITS } from './limits.ts';
 import type { BlobIndex } from './repository/blob-index.ts';
 import { BlobReader } from './repository/blob-reader.ts';
 import { Gate } from './repository/gate.ts';
-import { adoptPacks, loadIndex } from './repository/load-index.ts';
+import { knownBlobs, type ReportDamage } from './repository/known-blobs.ts';
 import { withLock } from './repository/locks.ts';
 import { PackWriter, type WrittenCounts } from './repository/pack-writer.ts';
 import type { Repository } from './repository/repository.ts';
-import { listSnapshots } from './repository/snapshots.ts';
+import { distrustedSnapshots, listSnapshots } from './repository/snapshots.ts';
 import { filePieces, type KnownBlob } from './tree/file-pieces.ts';
 
 /** A small file that is added to the root of the snapshot (the policy of a volume, for example). */
@@ -43,6 +43,8 @@ export interface BackupOptions {
   readonly signal?: AbortSignal;
   /** Told of entries that could not be read and are left out; without it the first one ends the backup. */
   readonly onProblem?: (path: string, error: unknown) => void;
+  /** Told, in words, of damage to the repository: all is read then, and what is lost is sent again. */
+  readonly onDamage?: ReportDamage;
   readonly onProgress?: (counts: BackupCounts) => void;
 }
 
@@ -410,9 +412,13 @@ async function parentOf(
   hostname: string,
 ): Promise<Snapshot | undefined> {
   if (options.parent !== undefined) return options.parent ?? undefined;
-  const all = await listSnapshots(repository, options.signal);
+  const all = await listSnapshots(repository, options.signal, () => {}); // verify tells of them
+  const distrusted = await distrustedSnapshots(repository, options.signal);
   return all.findLast(
-    (snapshot) => snapshot.hostname === hostname && snapshot.paths.includes(options.path),
+    (snapshot) =>
+      !distrusted.has(snapshot.id) &&
+      snapshot.hostname === hostname &&
+      snapshot.paths.includes(options.path),
   );
 }
 
@@ -432,9 +438,9 @@ export async function backup(
     ...(options.signal ? { signal: options.signal } : {}),
   };
   return withLock(repository, lockOptions, async (lock, signal) => {
-    const parent = await parentOf(repository, options, hostname);
-    const index = await loadIndex(repository, signal);
-    const adoptedPacks = await adoptPacks(repository, index, signal);
+    const { index, isDamaged, adoptedPacks } = await knownBlobs(repository, options, signal);
+    // Where blobs were lost the parent may refer to them: all is read, and sent if it is not there.
+    const parent = isDamaged ? undefined : await parentOf(repository, options, hostname);
     const writer = new PackWriter(repository, index, { signal });
     let run: BackupRun;
     let tree: StorageId;

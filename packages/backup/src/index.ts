@@ -12,13 +12,20 @@ export type { TreeNode } from './format/tree.ts';
 export { type ForgetOptions, forget, forgetSnapshots } from './repository/forget.ts';
 export { type LockFacts, listLocks, removeLocks } from './repository/locks.ts';
 export { type PruneOptions, type PruneResult, prune } from './repository/prune.ts';
+export { type RepairOptions, type RepairResult, repair } from './repository/repair.ts';
 export {
   initRepository,
   openRepository,
   type Repository,
   type RepositoryOptions,
 } from './repository/repository.ts';
-export { findSnapshot, listSnapshots, readSnapshot } from './repository/snapshots.ts';
+export {
+  findSnapshot,
+  findSnapshotId,
+  listSnapshots,
+  type ReportDamaged,
+  readSnapshot,
+} from './repository/snapshots.ts';
 export { ownSurroundings, type Surroundings } from './repository/surroundings.ts';
 export { type VerifyOptions, type VerifyResult, verify } from './repository/verify.ts';
 export { type Overwrite, type RestoreCounts, type RestoreOptions, restore } from './restore.ts';

@@ -8,7 +8,7 @@ import { BACKUP_LIMITS } from './limits.ts';
 import type { BlobIndex } from './repository/blob-index.ts';
 import { BlobReader } from './repository/blob-reader.ts';
 import { Gate } from './repository/gate.ts';
-import { loadIndex } from './repository/load-index.ts';
+import { loadIndexToRead } from './repository/load-index.ts';
 import { withLock } from './repository/locks.ts';
 import type { Repository } from './repository/repository.ts';
 
@@ -59,11 +59,14 @@ export interface RestoreOptions {
 
 interface Pending {
   readonly done: Promise<void>;
+  /** Rejects, too, when the entry was left out for a problem. */
+  readonly complete: Promise<void>;
 }
 
-function pending(done: Promise<void>): Pending {
+function pending(done: Promise<void>, complete: Promise<void> = done): Pending {
   done.catch(() => {});
-  return { done };
+  complete.catch(() => {});
+  return { done, complete };
 }
 
 class RestoreRun {
@@ -221,7 +224,7 @@ class RestoreRun {
     this.#links.set(identity, { names: path, ...pending(promise) });
     try {
       const step = await this.#begin(into, node, path);
-      step.done.then(resolve, reject);
+      step.complete.then(resolve, reject);
       return step;
     } catch (error) {
       reject(error);
@@ -236,14 +239,19 @@ class RestoreRun {
       return pending(Promise.resolve());
     }
     await this.#gate.enter();
-    const task = this.#attempt(path, () => this.#file(into, node));
-    return pending(task.finally(() => this.#gate.leave()));
+    const complete = this.#file(into, node);
+    const task = this.#attempt(path, () => complete);
+    return pending(
+      task.finally(() => this.#gate.leave()),
+      complete,
+    );
   }
 
   async #directory(into: SinkDirectory, node: TreeNode, path: readonly string[]): Promise<Pending> {
+    // Read first: a directory of which the tree is lost is not made.
+    const nodes = node.subtree === undefined ? [] : await this.#reader.readTree(node.subtree);
     const directory = await into.directory(node);
     this.counts.directories++;
-    const nodes = node.subtree === undefined ? [] : await this.#reader.readTree(node.subtree);
     const filled = this.#fillDirectory(directory, node, { nodes, names: path });
     // A few directories are filled beside the walk, so that small ones do not wait for each other;
     // beyond that the walk itself waits, which no other walk can be waiting for.
@@ -261,7 +269,7 @@ class RestoreRun {
     } catch (error) {
       const { onProblem } = this.#options;
       const isFinal = error instanceof HoldfastError && FINAL.has(error.code);
-      if (onProblem === undefined || isFinal || this.#signal.aborted) throw error;
+      if (onProblem === undefined || isFinal || this.#signal.aborted) throw atPath(error, path);
       this.counts.problems++;
       onProblem(path.join('/'), error);
       return undefined;
@@ -279,6 +287,9 @@ class RestoreRun {
       await this.#fill(file, node);
     } catch (error) {
       await file.abandon();
+      // Half a file under its name would be taken for the whole one.
+      const isLeftOut = this.#options.onProblem !== undefined && isDamage(error);
+      if (isLeftOut && file.isNew) await into.remove(node.name);
       throw error;
     }
     await file.finish();
@@ -334,6 +345,21 @@ class RestoreRun {
   }
 }
 
+function isDamage(error: unknown): error is HoldfastError {
+  return error instanceof HoldfastError && error.code === 'CORRUPT';
+}
+
+/** Damage with the place where it was met; other errors are the sink's, and say theirs. */
+function atPath(error: unknown, path: readonly string[]): unknown {
+  if (!isDamage(error)) return error;
+  if (error.detail?.['path'] !== undefined) return error;
+  const text = Buffer.from(path.join('/'), 'latin1').toString('utf8');
+  return new HoldfastError('CORRUPT', `${JSON.stringify(text)}: ${error.message}`, {
+    cause: error,
+    detail: { path: text },
+  });
+}
+
 /** Blobs of one file that are fetched before the oldest of them is written. */
 const FETCH_AHEAD = 3;
 const ZERO_IDS_MAX = 10_000;
@@ -360,7 +386,7 @@ export async function restore(
   options: RestoreOptions,
 ): Promise<RestoreCounts> {
   const task = async (signal: AbortSignal): Promise<RestoreCounts> => {
-    const index = await loadIndex(repository, signal);
+    const index = await loadIndexToRead(repository, signal);
     const run = new RestoreRun(repository, options, { index, signal });
     await run.root();
     return run.counts;

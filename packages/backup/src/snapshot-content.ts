@@ -3,7 +3,7 @@ import { HoldfastError } from '@holdfast/protocol';
 import type { Snapshot } from './format/snapshot.ts';
 import type { TreeNode } from './format/tree.ts';
 import { BlobReader } from './repository/blob-reader.ts';
-import { loadIndex } from './repository/load-index.ts';
+import { loadIndexToRead } from './repository/load-index.ts';
 import type { Repository } from './repository/repository.ts';
 
 /** The entries of one snapshot, read as they are asked for. */
@@ -22,7 +22,7 @@ export class SnapshotContent {
     snapshot: Snapshot,
     signal?: AbortSignal,
   ): Promise<SnapshotContent> {
-    const index = await loadIndex(repository, signal);
+    const index = await loadIndexToRead(repository, signal);
     return new SnapshotContent(new BlobReader(repository, index, signal), snapshot);
   }
 

@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import {
   type BackupCounts,
+  type BackupOptions,
   type BackupResult,
   backup,
   findSnapshot,
@@ -95,9 +96,9 @@ export async function backupVolume(
   client: ClusterClient,
   repository: Repository,
   { volume, name, tags, isForced, lockWaitMs }: BackupRequest,
-  report: WorkReport<BackupCounts>,
+  report: WorkReport<BackupCounts> & Pick<BackupOptions, 'onDamage'>,
 ): Promise<VolumeBackup> {
-  const { onExpected, onProgress, signal } = report;
+  const { onExpected, onDamage, onProgress, signal } = report;
   const record = await client.volumes.get(volume);
   if (record === undefined) throw new HoldfastError('NOT_FOUND', `there is no volume '${volume}'`);
   const { clusterId } = client.cluster.map;
@@ -131,6 +132,7 @@ export async function backupVolume(
         extra: [{ path: RECORD_PATH, content: encodeRecord(record, snapshot) }],
         lockWaitMs,
         signal,
+        ...(onDamage !== undefined && { onDamage }),
         onProgress,
       });
       return { ...result, usedBytes, usedInodes };
@@ -148,7 +150,9 @@ export async function chooseBackup(
 ): Promise<Snapshot> {
   const filter = volume === undefined ? {} : { path: volumePath(volume) };
   if (id === 'latest' && volume === undefined) {
-    const paths = new Set((await listSnapshots(repository)).map(({ paths }) => paths.join(', ')));
+    const paths = new Set(
+      (await listSnapshots(repository, undefined, () => {})).map(({ paths }) => paths.join(', ')),
+    );
     if (paths.size > 1)
       throw new HoldfastError(
         'BAD_REQUEST',
@@ -176,6 +180,8 @@ export interface RestoreRequest {
   readonly overwrite?: Overwrite;
   /** Removes what the backup does not have. */
   readonly isExact: boolean;
+  /** Leaves out entries that are damaged in the repository, with a warning each. */
+  readonly skipsDamaged?: boolean;
   readonly lockWaitMs: number;
 }
 
@@ -207,14 +213,22 @@ async function restoreInto(
   repository: Repository,
   sink: TreeSink,
   { request, found }: { readonly request: RestoreRequest; readonly found: Found },
-  { onExpected, onProgress, signal }: WorkReport<RestoreCounts>,
+  { onExpected, onProgress, onWarning, signal }: WorkReport<RestoreCounts>,
 ): Promise<RestoreCounts> {
   const { usedBytes: bytes, usedInodes: files } = found.record ?? {};
   const isWhole = request.path === undefined;
   if (isWhole && bytes !== undefined)
     onExpected({ bytes, ...(files === undefined ? {} : { files }) });
-  const { snapshot, lockWaitMs, overwrite, isExact } = request;
-  const rules = { isExact, ...(overwrite === undefined ? {} : { overwrite }) };
+  const { snapshot, lockWaitMs, overwrite, isExact, skipsDamaged = false } = request;
+  const onProblem = (entry: string, error: unknown): void => {
+    if (!(error instanceof HoldfastError) || error.code !== 'CORRUPT') throw error;
+    onWarning(entry, `is left out: ${error.message}`);
+  };
+  const rules = {
+    isExact,
+    ...(overwrite !== undefined && { overwrite }),
+    ...(skipsDamaged && { onProblem }),
+  };
   const what = { snapshot, sink, path: found.path };
   return restore(repository, { ...what, ...rules, lockWaitMs, signal, onProgress });
 }

@@ -21,11 +21,15 @@ export class Warnings {
 
   /** `path`: one character a byte; it is shown without writing to the terminal beyond its letters. */
   add(path: string, text: string): void {
+    this.say(`${JSON.stringify(Buffer.from(path, 'latin1').toString('utf8'))} ${text}`);
+  }
+
+  /** One that is about no entry. */
+  say(text: string): void {
     this.#count += 1;
     if (this.#count > SHOWN_MAX) return;
     this.#before();
-    const name = JSON.stringify(Buffer.from(path, 'latin1').toString('utf8'));
-    this.#output.progress(`warning: ${name} ${text}`);
+    this.#output.progress(`warning: ${text}`);
   }
 
   /** Tells of those that were not shown. */

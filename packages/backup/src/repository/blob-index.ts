@@ -4,7 +4,7 @@
  */
 import { ID_BYTES, type StorageId } from '../format/ids.ts';
 import type { IndexedPack } from '../format/index-file.ts';
-import type { BlobType, PackedBlob } from '../format/pack.ts';
+import { type BlobType, type PackedBlob, packBytes } from '../format/pack.ts';
 
 /** A blob and the pack it lies in. */
 export interface BlobPlace extends PackedBlob {
@@ -26,6 +26,8 @@ export class BlobIndex {
   readonly #packNumbers = new Map<StorageId, number>();
   /** By pack number: where its last blob ends. */
   readonly #packEnds: number[] = [];
+  /** By pack number: bytes of the whole pack, its header included. */
+  readonly #packBytes: number[] = [];
   readonly #probe = Buffer.alloc(ID_BYTES);
 
   /** Entries, duplicates included. */
@@ -45,6 +47,7 @@ export class BlobIndex {
       end = Math.max(end, blob.offset + blob.length);
     }
     this.#packEnds.push(end);
+    this.#packBytes.push(packBytes(blobs));
   }
 
   /** A place of a blob. */
@@ -52,6 +55,11 @@ export class BlobIndex {
     const slot = this.#slotOf(id, type);
     const entry = this.#table[slot] ?? 0;
     return entry === 0 ? undefined : this.#entry(entry - 1);
+  }
+
+  /** All places of a blob; looks through all entries, so for when the first is of no use. */
+  places(id: StorageId, type: BlobType): BlobPlace[] {
+    return [...this.entries()].filter((place) => place.id === id && place.type === type);
   }
 
   /** Whether the blob is in the repository. */
@@ -72,6 +80,31 @@ export class BlobIndex {
   /** The offset in a pack behind its last blob. */
   packEnd(id: StorageId): number {
     return this.#packEnds[this.#packNumbers.get(id) ?? -1] ?? 0;
+  }
+
+  /** Bytes that a pack must have at least: all of its blobs and the header that lists them. */
+  packBytes(id: StorageId): number {
+    return this.#packBytes[this.#packNumbers.get(id) ?? -1] ?? 0;
+  }
+
+  /** The same without some packs: what is to be had. */
+  without(packs: { has(id: StorageId): boolean }): BlobIndex {
+    const rest = new BlobIndex();
+    for (const pack of this.byPack()) if (!packs.has(pack.id)) rest.add(pack);
+    return rest;
+  }
+
+  /** Every pack with its blobs. */
+  *byPack(): Iterable<{ readonly id: StorageId; readonly blobs: readonly BlobPlace[] }> {
+    let blobs: BlobPlace[] = [];
+    for (const blob of this.entries()) {
+      if (blobs[0] !== undefined && blobs[0].pack !== blob.pack) {
+        yield { id: blobs[0].pack, blobs };
+        blobs = [];
+      }
+      blobs.push(blob);
+    }
+    if (blobs[0] !== undefined) yield { id: blobs[0].pack, blobs };
   }
 
   /** Every entry, in the order they were added: all of a pack in a row. */

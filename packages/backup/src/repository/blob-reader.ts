@@ -38,6 +38,33 @@ export class BlobReader {
     const place = this.#index.find(id, type);
     if (place === undefined)
       throw new HoldfastError('CORRUPT', `no index lists the ${type} blob ${id}`);
+    try {
+      return await this.#open(place);
+    } catch (error) {
+      if (!isCorrupt(error)) throw error;
+      return this.#elsewhere(place, error);
+    }
+  }
+
+  /** The same blob out of another pack, when there is one; a backup sends again what a lost pack held. */
+  async #elsewhere(place: BlobPlace, failure: Error): Promise<Uint8Array> {
+    for (const other of this.#index.places(place.id, place.type)) {
+      if (other.pack === place.pack) continue;
+      try {
+        return await this.#open(other);
+      } catch (error) {
+        if (!isCorrupt(error)) throw error;
+      }
+    }
+    const { id, type, pack } = place;
+    throw new HoldfastError(
+      'CORRUPT',
+      `the ${type} blob ${id} of pack ${pack} is lost: ${failure.message}`,
+      { cause: failure },
+    );
+  }
+
+  async #open(place: BlobPlace): Promise<Uint8Array> {
     return openBlob(this.#repository, place, await this.#sealed(place));
   }
 
@@ -54,7 +81,19 @@ export class BlobReader {
 
   async #sealed(place: BlobPlace): Promise<Uint8Array> {
     const window = this.#windowOf(place);
-    const bytes = await window.bytes;
+    let bytes: Uint8Array;
+    try {
+      bytes = await window.bytes;
+    } catch (error) {
+      if (!isCorrupt(error) || window.length === place.length) throw error;
+      // A pack that is cut off behind this blob.
+      const { offset, length } = place;
+      return await this.#repository.store.get(
+        packKey(place.pack),
+        { offset, length },
+        this.#signal,
+      );
+    }
     const start = place.offset - window.offset;
     return bytes.subarray(start, start + place.length);
   }
@@ -95,6 +134,10 @@ export class BlobReader {
     this.#cachedBytes -= this.#windows.get(name)?.length ?? 0;
     this.#windows.delete(name);
   }
+}
+
+function isCorrupt(error: unknown): error is HoldfastError {
+  return error instanceof HoldfastError && error.code === 'CORRUPT';
 }
 
 function lost(error: unknown, pack: StorageId): unknown {

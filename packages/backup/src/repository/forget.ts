@@ -4,7 +4,7 @@ import type { StorageId } from '../format/ids.ts';
 import type { Snapshot } from '../format/snapshot.ts';
 import { withLock } from './locks.ts';
 import type { Repository } from './repository.ts';
-import { listSnapshots } from './snapshots.ts';
+import { listSnapshots, type ReportDamaged } from './snapshots.ts';
 
 /** Which snapshots a policy is applied to. */
 export interface ForgetOptions {
@@ -14,6 +14,8 @@ export interface ForgetOptions {
   /** Only snapshots that carry this tag. */
   readonly tag?: string;
   readonly dryRun?: boolean;
+  /** Told of snapshots that cannot be read: no rule removes them. Without it they are CORRUPT. */
+  readonly onDamaged?: ReportDamaged;
   readonly lockWaitMs?: number;
   readonly signal?: AbortSignal;
 }
@@ -23,20 +25,22 @@ export async function forget(
   repository: Repository,
   options: ForgetOptions,
 ): Promise<{ readonly removed: readonly Snapshot[]; readonly kept: readonly Snapshot[] }> {
-  const { hostname, path, tag, signal } = options;
+  const { hostname, path, tag, signal, onDamaged } = options;
   const lock = {
     exclusive: true,
     waitMs: options.lockWaitMs ?? 0,
     ...(signal === undefined ? {} : { signal }),
   };
   return withLock(repository, lock, async (held, both) => {
-    const all = (await listSnapshots(repository, both)).filter(
+    const all = (await listSnapshots(repository, both, onDamaged)).filter(
       (snapshot) =>
         (hostname === undefined || snapshot.hostname === hostname) &&
         (path === undefined || snapshot.paths.includes(path)) &&
         (tag === undefined || snapshot.tags.includes(tag)),
     );
-    const groups = Map.groupBy(all, ({ hostname, paths }) => JSON.stringify([hostname, paths]));
+    const groups = Map.groupBy(all, ({ hostname, paths }) =>
+      JSON.stringify([hostname, paths.toSorted()]),
+    );
     const decisions = [...groups.values()].map((group) => applyRetention(group, options.policy));
     const removed = decisions.flatMap(({ remove }) => remove);
     for (const { id } of options.dryRun === true ? [] : removed) {

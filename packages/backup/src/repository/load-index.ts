@@ -13,18 +13,72 @@ export function packKey(id: StorageId): string {
   return `data/${id.slice(0, 2)}/${id}`;
 }
 
-/** All of a repository's indexes. An index that another process replaced meanwhile is passed over. */
-export async function loadIndex(repository: Repository, signal?: AbortSignal): Promise<BlobIndex> {
+/**
+ * All of a repository's indexes. One that another process replaced meanwhile is passed over; one that is
+ * damaged is told of and passed over, without `onDamaged` that is CORRUPT.
+ */
+export async function loadIndex(
+  repository: Repository,
+  signal?: AbortSignal,
+  onDamaged?: (id: StorageId, problem: string) => void,
+): Promise<BlobIndex> {
   const index = new BlobIndex();
   await mapInParallel(await repository.ids('index', signal), BACKUP_LIMITS.loadsMax, async (id) => {
     try {
       for (const pack of packsOfIndex(await repository.load('index', id, signal))) index.add(pack);
     } catch (error) {
-      if (error instanceof HoldfastError && error.code === 'NOT_FOUND') return;
-      throw error;
+      const code = error instanceof HoldfastError ? error.code : undefined;
+      if (code === 'NOT_FOUND') return;
+      if (code !== 'CORRUPT') throw error;
+      const problem = `the index ${id} is damaged (${(error as Error).message})`;
+      if (onDamaged === undefined)
+        throw new HoldfastError(
+          'CORRUPT',
+          `${problem}; 'holdfast backup repo repair' makes it anew from the packs`,
+          { cause: error },
+        );
+      onDamaged(id, problem);
     }
   });
   return index;
+}
+
+/**
+ * All that can be read of a repository: where an index is damaged, the packs that only it listed say
+ * themselves what is in them.
+ */
+export async function loadIndexToRead(
+  repository: Repository,
+  signal?: AbortSignal,
+): Promise<BlobIndex> {
+  let isWhole = true;
+  const index = await loadIndex(repository, signal, () => {
+    isWhole = false;
+  });
+  if (isWhole) return index;
+  for (const pack of await unlistedPacks(
+    repository,
+    index,
+    await listPacks(repository, signal),
+    signal,
+  ))
+    index.add(pack);
+  return index;
+}
+
+/** Packs that an index lists and that are gone or cut off, with what is wrong. */
+export function lostPacks(
+  index: BlobIndex,
+  stored: ReadonlyMap<StorageId, number>,
+): Map<StorageId, string> {
+  const lost = new Map<StorageId, string>();
+  for (const id of index.packs()) {
+    const bytes = stored.get(id);
+    const wanted = index.packBytes(id);
+    if (bytes === undefined) lost.set(id, 'gone');
+    else if (bytes < wanted) lost.set(id, `cut off, ${bytes} bytes of ${wanted}`);
+  }
+  return lost;
 }
 
 /** Every pack that lies in the store, with its length in bytes. */
@@ -62,9 +116,28 @@ export async function readPackHeader(
 export async function adoptPacks(
   repository: Repository,
   index: BlobIndex,
+  stored: ReadonlyMap<StorageId, number>,
   signal?: AbortSignal,
 ): Promise<number> {
-  const unlisted = [...(await listPacks(repository, signal))].filter(([id]) => !index.hasPack(id));
+  const adopted = await unlistedPacks(repository, index, stored, signal);
+  for (let at = 0; at < adopted.length; at += BACKUP_LIMITS.indexPacks)
+    await repository.save(
+      'index',
+      indexDocument(adopted.slice(at, at + BACKUP_LIMITS.indexPacks)),
+      signal,
+    );
+  for (const pack of adopted) index.add(pack);
+  return adopted.length;
+}
+
+/** Packs that lie in the store and in no index, by their headers; without those that are damaged. */
+export async function unlistedPacks(
+  repository: Repository,
+  index: BlobIndex,
+  stored: ReadonlyMap<StorageId, number>,
+  signal?: AbortSignal,
+): Promise<IndexedPack[]> {
+  const unlisted = [...stored].filter(([id]) => !index.hasPack(id));
   const packs = await mapInParallel(unlisted, BACKUP_LIMITS.loadsMax, async ([id, bytes]) => {
     try {
       return await readPackHeader(repository, id, bytes, signal);
@@ -75,13 +148,5 @@ export async function adoptPacks(
       throw error;
     }
   });
-  const adopted = packs.filter((pack) => pack !== undefined);
-  for (let at = 0; at < adopted.length; at += BACKUP_LIMITS.indexPacks)
-    await repository.save(
-      'index',
-      indexDocument(adopted.slice(at, at + BACKUP_LIMITS.indexPacks)),
-      signal,
-    );
-  for (const pack of adopted) index.add(pack);
-  return adopted.length;
+  return packs.filter((pack) => pack !== undefined);
 }

@@ -27,8 +27,9 @@ export const LOCK_TIMES = {
   pollMsMax: 10_000,
 } as const;
 
-/** What a lock file says. */
+/** What a lock file says; when it cannot be read, the holder is unknown and may be anyone. */
 export interface LockFacts {
+  readonly isReadable: boolean;
   readonly timeNs: bigint;
   readonly exclusive: boolean;
   readonly hostname: string;
@@ -45,6 +46,7 @@ function lockDocument(exclusive: boolean, own: Surroundings): unknown {
 function lockOf(document: unknown): LockFacts {
   const fields = fieldsOf(document, 'a lock');
   return {
+    isReadable: true,
     timeNs: timeOf(fields['time'], 'the time of a lock'),
     exclusive: fields['exclusive'] === true,
     hostname: textOf(fields['hostname'] ?? '', 'a host name'),
@@ -53,7 +55,18 @@ function lockOf(document: unknown): LockFacts {
   };
 }
 
+/** What stands for a lock that cannot be read. */
+const UNKNOWN: LockFacts = {
+  isReadable: false,
+  timeNs: 0n,
+  exclusive: true,
+  hostname: '',
+  username: '',
+  pid: 0,
+};
+
 function isStale(lock: LockFacts, own: Surroundings): boolean {
+  if (!lock.isReadable) return false;
   const ageMs = own.nowMs() - Number(lock.timeNs / 1_000_000n);
   if (ageMs > LOCK_TIMES.staleMs) return true;
   return lock.hostname === own.hostname && lock.pid !== own.pid && !own.isAlive(lock.pid);
@@ -71,8 +84,10 @@ export async function listLocks(
       const lock = lockOf(await repository.load('locks', id));
       locks.push({ ...lock, id, isStale: isStale(lock, repository.surroundings) });
     } catch (error) {
-      if (error instanceof HoldfastError && error.code === 'NOT_FOUND') continue;
-      throw error;
+      const code = error instanceof HoldfastError ? error.code : undefined;
+      if (code === 'NOT_FOUND') continue;
+      if (code !== 'CORRUPT') throw error;
+      locks.push({ ...UNKNOWN, id, isStale: false });
     }
   }
   return locks;
@@ -102,6 +117,12 @@ async function refuseOthers(
       continue;
     }
     if (!exclusive && !lock.exclusive) continue;
+    if (!lock.isReadable)
+      throw new HoldfastError(
+        'EBUSY',
+        `the lock locks/${lock.id} of the repository is damaged, so that nobody knows who holds it; when nobody works in the repository, remove it with 'holdfast backup unlock --all'`,
+        { detail: { lock: lock.id } },
+      );
     const { hostname, username, pid } = lock;
     const since = timeText(lock.timeNs);
     throw new HoldfastError(

@@ -52,18 +52,6 @@ interface Plan {
   bytesUnused: number;
 }
 
-function* blobsByPack(index: BlobIndex): Iterable<[StorageId, BlobPlace[]]> {
-  let blobs: BlobPlace[] = [];
-  for (const blob of index.entries()) {
-    if (blobs[0] !== undefined && blobs[0].pack !== blob.pack) {
-      yield [blobs[0].pack, blobs];
-      blobs = [];
-    }
-    blobs.push(blob);
-  }
-  if (blobs[0] !== undefined) yield [blobs[0].pack, blobs];
-}
-
 function makePlan(
   index: BlobIndex,
   used: Reachable,
@@ -75,7 +63,7 @@ function makePlan(
   const isOfUse = (blob: BlobPlace): boolean =>
     (blob.type === 'tree' ? used.trees : used.data).has(blob.id) &&
     index.find(blob.id, blob.type)?.pack === blob.pack;
-  for (const [pack, blobs] of blobsByPack(index)) {
+  for (const { id: pack, blobs } of index.byPack()) {
     const useful = blobs.filter(isOfUse);
     const total = sealedBytes(blobs);
     const unused = total - sealedBytes(useful);
@@ -118,7 +106,7 @@ async function copyOut(
 }
 
 /** Writes indexes of all that stays and removes the old ones. */
-async function replaceIndexes(
+export async function replaceIndexes(
   repository: Repository,
   old: readonly StorageId[],
   { packs, lock }: { packs: readonly IndexedPack[]; lock: RepositoryLock },
@@ -170,7 +158,7 @@ async function pruneLocked(
     return { ...counts, bytesFreed: before - packBytes(plan.copy), bytesUnused };
   if (gone.length === 0) return { ...counts, bytesFreed: 0, bytesUnused };
   const fresh = await copyOut(repository, index, { copy: plan.copy, signal });
-  const copied = [...blobsByPack(fresh)].map(([id, blobs]) => ({ id, blobs }));
+  const copied = [...fresh.byPack()];
   const indexesNow = new Set([...oldIndexes, ...(await repository.ids('index', signal))]);
   await replaceIndexes(repository, [...indexesNow], { packs: [...plan.keep, ...copied], lock });
   const staying = new Set(copied.map(({ id }) => id));

@@ -18,8 +18,18 @@ export interface Reachable {
   readonly trees: ReadonlySet<StorageId>;
 }
 
-function checkNode(tree: StorageId, node: TreeNode, report: ReportProblem): void {
-  const where = `tree ${tree}, entry ${JSON.stringify(node.name)}`;
+/** A tree, and where it is first met: for people. */
+interface Met {
+  readonly tree: StorageId;
+  readonly where: string;
+}
+
+function nameText(name: string): string {
+  const text = JSON.stringify(Buffer.from(name, 'latin1').toString('utf8'));
+  return text.slice(1, -1);
+}
+
+function checkNode(where: string, node: TreeNode, report: ReportProblem): void {
   if (!isSafeName(node.name)) report(`${where}: the name is not one`);
   if (node.kind === 'directory' && node.subtree === undefined) report(`${where}: no tree`);
 }
@@ -40,29 +50,34 @@ export async function reachableBlobs(
   const { report } = options;
   const reader = new BlobReader(repository, index, options.signal);
   const data = new Set<StorageId>();
-  const trees = new Set(options.snapshots.map(({ tree }) => tree));
-  let level = [...trees];
+  const trees = new Set<StorageId>();
+  let level: Met[] = [];
+  for (const { id, tree } of options.snapshots.toReversed()) {
+    if (trees.has(tree)) continue;
+    trees.add(tree);
+    level.push({ tree, where: `backup ${id.slice(0, 8)}, ` });
+  }
   while (level.length > 0) {
-    const next: StorageId[] = [];
-    await mapInParallel(level, BACKUP_LIMITS.loadsMax, async (tree) => {
+    const next: Met[] = [];
+    await mapInParallel(level, BACKUP_LIMITS.loadsMax, async ({ tree, where }) => {
       let nodes: readonly TreeNode[];
       try {
         nodes = await reader.readTree(tree);
       } catch (error) {
         options.signal?.throwIfAborted();
-        report(`tree ${tree}: ${error instanceof Error ? error.message : String(error)}`);
+        report(`${where}/: ${error instanceof Error ? error.message : String(error)}`);
         return;
       }
       for (const node of nodes) {
-        checkNode(tree, node, report);
-        for (const id of node.content) {
-          if (!data.has(id) && !index.has(id, 'data'))
-            report(`tree ${tree}, entry ${JSON.stringify(node.name)}: no index lists ${id}`);
-          data.add(id);
-        }
+        const here = `${where}/${nameText(node.name)}`;
+        checkNode(here, node, report);
+        const missing = node.content.filter((id) => !index.has(id, 'data'));
+        if (missing.length > 0)
+          report(`${here}: ${missing.length} of its ${node.content.length} blobs are lost`);
+        for (const id of node.content) data.add(id);
         if (node.subtree === undefined || trees.has(node.subtree)) continue;
         trees.add(node.subtree);
-        next.push(node.subtree);
+        next.push({ tree: node.subtree, where: here });
       }
     });
     level = next;

@@ -29,7 +29,10 @@ import { ownSurroundings, type Surroundings } from './surroundings.ts';
 const KEY_SLOTS_MAX = 20;
 
 /** The folders of objects outside packs. */
-export type ObjectFolder = 'index' | 'snapshots' | 'locks';
+export type ObjectFolder = 'index' | 'snapshots' | 'locks' | typeof OWN_FOLDER;
+
+/** What only Holdfast reads; restic does not look there. */
+export const OWN_FOLDER = 'holdfast';
 
 /** Where and as whom to open. */
 export interface RepositoryOptions {
@@ -144,14 +147,26 @@ export async function initRepository(
 
 async function masterKey(store: Store, password: string): Promise<CipherKey> {
   let slots = 0;
+  let damage: unknown;
   for await (const { key: name } of store.list('keys/')) {
     if (!isStorageId(name.slice('keys/'.length))) continue;
     if (slots++ >= KEY_SLOTS_MAX) break;
-    const key = await openSlot(decodeSlot(await store.get(name)), password);
-    if (key !== undefined) return key;
+    try {
+      const key = await openSlot(decodeSlot(await store.get(name)), password);
+      if (key !== undefined) return key;
+    } catch (error) {
+      // The next one may be the password's.
+      if (!(error instanceof HoldfastError) || error.code !== 'CORRUPT') throw error;
+      damage = new HoldfastError(
+        'CORRUPT',
+        `the key file ${name} is damaged (${error.message}), and no other fits the password; only a copy of it opens the repository`,
+        { cause: error },
+      );
+    }
   }
   if (slots === 0)
     throw new HoldfastError('NOT_FOUND', 'there is no repository here; make one with init');
+  if (damage !== undefined) throw damage;
   throw new HoldfastError('EACCES', 'the password fits none of the keys of the repository');
 }
 
@@ -159,6 +174,16 @@ async function masterKey(store: Store, password: string): Promise<CipherKey> {
 export async function openRepository(options: RepositoryOptions): Promise<Repository> {
   const { store, password, surroundings = ownSurroundings() } = options;
   const key = await masterKey(store, password);
-  const config = decodeConfig(unseal(key, await store.get('config')));
-  return new Repository({ store, config, key, surroundings });
+  const bytes = await store.get('config');
+  try {
+    const config = decodeConfig(unseal(key, bytes));
+    return new Repository({ store, config, key, surroundings });
+  } catch (error) {
+    if (!(error instanceof HoldfastError) || error.code !== 'CORRUPT') throw error;
+    throw new HoldfastError(
+      'CORRUPT',
+      `the file config of the repository is damaged (${error.message}); put a copy of it back`,
+      { cause: error },
+    );
+  }
 }

@@ -4,7 +4,7 @@ import { BACKUP_LIMITS } from '../limits.ts';
 import type { BlobIndex, BlobPlace } from './blob-index.ts';
 import { openBlob } from './blob-reader.ts';
 import { mapInParallel } from './gate.ts';
-import { listPacks, loadIndex, packKey, readPackHeader } from './load-index.ts';
+import { listPacks, loadIndex, lostPacks, packKey, readPackHeader } from './load-index.ts';
 import { withLock } from './locks.ts';
 import { type ReportProblem, reachableBlobs } from './reachable.ts';
 import type { Repository } from './repository.ts';
@@ -60,20 +60,6 @@ async function verifyPack(
   return bytes.length;
 }
 
-async function verifyPlaces(
-  repository: Repository,
-  index: BlobIndex,
-  { report, signal }: { report: ReportProblem; signal: AbortSignal },
-): Promise<Map<StorageId, number>> {
-  const stored = await listPacks(repository, signal);
-  for (const id of index.packs()) {
-    const bytes = stored.get(id);
-    if (bytes === undefined) report(`pack ${id}: gone`);
-    else if (bytes < index.packEnd(id)) report(`pack ${id}: cut off at ${bytes} bytes`);
-  }
-  return stored;
-}
-
 async function verifyData(
   repository: Repository,
   index: BlobIndex,
@@ -108,11 +94,14 @@ export async function verify(
     const report = (problem: string): void => {
       if (problems.length < PROBLEMS_MAX) problems.push(problem);
     };
-    const snapshots = await listSnapshots(repository, signal);
-    const index = await loadIndex(repository, signal);
-    const stored = await verifyPlaces(repository, index, { report, signal });
-    await reachableBlobs(repository, index, { snapshots, report, signal });
-    const turn = index.packs().filter((id) => stored.has(id) && isTurn(id, options.readData));
+    const snapshots = await listSnapshots(repository, signal, (_, problem) => report(problem));
+    const index = await loadIndex(repository, signal, (_, problem) => report(problem));
+    const stored = await listPacks(repository, signal);
+    const lost = lostPacks(index, stored);
+    for (const [id, why] of lost) report(`pack ${id}: ${why}`);
+    const sound = lost.size === 0 ? index : index.without(lost);
+    await reachableBlobs(repository, sound, { snapshots, report, signal });
+    const turn = sound.packs().filter((id) => isTurn(id, options.readData));
     await mapInParallel(turn, BACKUP_LIMITS.loadsMax, async (id) => {
       await readPackHeader(repository, id, stored.get(id) ?? 0, signal).catch((error: unknown) =>
         report(`pack ${id}: ${(error as Error).message}`),

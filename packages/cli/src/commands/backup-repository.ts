@@ -17,16 +17,20 @@ import {
 } from '../backup-place.ts';
 import { contextOf } from '../context.ts';
 import { bytesText, table, timeText } from '../output.ts';
+import { Warnings } from '../warnings.ts';
+import { addRepair } from './backup-repair.ts';
+import { damaged } from './backup-work.ts';
 
 /** `holdfast backup repo …` */
 export function addRepository(backup: Command): void {
   const repository = backup
     .command('repo')
     .description(
-      'make repositories, look whether they can be used, have the cluster know them by name',
+      'make repositories, look whether they can be used, repair them, have the cluster know them by name',
     );
   addInit(repository);
   addCheck(repository);
+  addRepair(repository);
   addAdd(repository);
   addKnown(repository);
 }
@@ -63,19 +67,20 @@ function addCheck(repository: Command): void {
     .action(async (options: PlaceOptions, command: Command) => {
       const { dataDirectory, output } = contextOf(command);
       const { repository } = await openPlace(options, dataDirectory);
-      const locks = (await listLocks(repository)).map(
-        ({ id, timeNs, hostname, username, pid, exclusive, isStale }) => {
-          const since = timeText(timeNs);
-          return { id, since, hostname, username, pid, exclusive, isStale };
-        },
-      );
-      const backups = (await listSnapshots(repository)).length;
+      const locks = (await listLocks(repository)).map(({ timeNs, ...lock }) => ({
+        ...lock,
+        since: timeText(timeNs),
+      }));
+      const warnings = new Warnings(output);
+      const backups = (await listSnapshots(repository, undefined, damaged(warnings))).length;
+      warnings.end();
       const { id, version } = repository.config;
       output.result({ id, version, backups, locks }, () => [
         `repository ${id.slice(0, 8)}, version ${version}, is fine to use: ${backups} backups`,
-        ...locks.map(
-          (lock) =>
-            `${lock.isStale ? 'stale lock' : 'locked'}${lock.exclusive ? ' exclusively' : ''} by process ${lock.pid} of ${lock.username} on ${lock.hostname}, last confirmed at ${lock.since}`,
+        ...locks.map((lock) =>
+          !lock.isReadable
+            ? `locked by nobody knows whom: locks/${lock.id} is damaged`
+            : `${lock.isStale ? 'stale lock' : 'locked'}${lock.exclusive ? ' exclusively' : ''} by process ${lock.pid} of ${lock.username} on ${lock.hostname}, last confirmed at ${lock.since}`,
         ),
       ]);
     });

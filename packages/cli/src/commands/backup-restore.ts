@@ -23,6 +23,7 @@ interface RestoreCommandOptions extends PlaceOptions {
   readonly overwrite?: Overwrite | true;
   readonly delete?: boolean;
   readonly force?: boolean;
+  readonly skipDamaged?: boolean;
   readonly size?: number;
   readonly replicas?: number;
 }
@@ -49,6 +50,10 @@ export function addRestore(backup: Command): void {
     )
     .option('--delete', 'remove what the backup does not have, below the directory restored to')
     .option('--force', 'into a volume that is not empty: also while hosts use it')
+    .option(
+      '--skip-damaged',
+      'leave out files of which the repository has lost a part, naming them, and restore the rest',
+    )
     .option('--size <size>', 'quota of the volume in place of that of then', parseLimit)
     .option(
       '--replicas <count>',
@@ -71,13 +76,32 @@ export function addRestore(backup: Command): void {
         `restore to ${options.to}`,
         options,
         (report) => restoreTo(work, restoring(report), dataDirectory),
-      );
+      ).catch((error: unknown) => {
+        throw explainedDamage(error, options);
+      });
       const facts = { id: snapshot.id, time: timeText(snapshot.timeNs), to: options.to, ...counts };
+      const { problems } = counts;
       output.result({ ...facts, ...(kept !== undefined && { kept }) }, () => [
         restoreLine(snapshot, options.to, counts),
         ...(kept === undefined ? [] : [`what was there until now is kept as ${kept}`]),
       ]);
+      if (problems > 0)
+        throw new HoldfastError(
+          'CORRUPT',
+          `${problems} entries could not be restored, since the repository has lost parts of them; try them from another backup`,
+        );
     });
+}
+
+/** Says how to get what is not damaged. */
+function explainedDamage(error: unknown, { skipDamaged = false }: RestoreCommandOptions): unknown {
+  const isDamage = error instanceof HoldfastError && error.code === 'CORRUPT';
+  if (!isDamage || skipDamaged) return error;
+  return new HoldfastError(
+    'CORRUPT',
+    `${error.message}; --skip-damaged restores what is not damaged`,
+    { cause: error },
+  );
 }
 
 interface Restored {
@@ -106,6 +130,7 @@ async function restoreTo(
     snapshot,
     lockWaitMs: lockWait(options),
     isExact: options.delete === true,
+    skipsDamaged: options.skipDamaged === true,
     ...(path === undefined ? {} : { path }),
     ...(overwrite === undefined
       ? {}

@@ -55,7 +55,7 @@ export function addVerify(backup: Command): void {
       if (problems.length > 0)
         throw new HoldfastError(
           'CORRUPT',
-          `the repository is damaged: ${problems.length} problems; restore what can be had, and back up anew into another repository`,
+          `the repository is damaged: ${problems.length} problems; 'holdfast backup repo repair${packsRead > 0 ? ' --read-data' : ''}' takes out what is lost, and the next backups then send again what the volumes still hold`,
         );
     });
 }

@@ -1,8 +1,10 @@
 import {
   findSnapshot,
+  findSnapshotId,
   forget,
   forgetSnapshots,
   listSnapshots,
+  type ReportDamaged,
   type Repository,
   type RetentionPolicy,
   type Snapshot,
@@ -16,11 +18,12 @@ import { backupVolume, type VolumeBackup, volumePath } from '../backup-volume.ts
 import { contextOf } from '../context.ts';
 import { bytesText, table, timeText } from '../output.ts';
 import { parseCount } from '../sizes.ts';
+import { Warnings } from '../warnings.ts';
 import { addPeriod } from './backup-period.ts';
 import { addRepository } from './backup-repository.ts';
 import { addRestore } from './backup-restore.ts';
 import { addPrune, addUnlock, addVerify, pruneRepository } from './backup-upkeep.ts';
-import { ID_SHOWN, lockWait, working } from './backup-work.ts';
+import { damaged, ID_SHOWN, lockWait, working } from './backup-work.ts';
 
 /** `holdfast backup …` */
 export function addBackup(program: Command): void {
@@ -73,6 +76,10 @@ function addCreate(backup: Command): void {
             const onProgress = report.onDone;
             const result = await backupVolume(client, repository, request, {
               ...report,
+              onDamage: (problem) =>
+                report.onNotice(
+                  `${problem}; everything is read, and what is lost is sent again; then run 'holdfast backup repo repair'`,
+                ),
               onProgress: ({ files, bytesDone }) => onProgress({ files, bytes: bytesDone }),
             });
             const tookMs = performance.now() - startedMs;
@@ -148,7 +155,9 @@ function addList(backup: Command): void {
       const { dataDirectory, output } = contextOf(command);
       const { volume } = options;
       const { repository } = await openPlace(options, dataDirectory);
-      const all = await listSnapshots(repository);
+      const warnings = new Warnings(output);
+      const all = await listSnapshots(repository, undefined, damaged(warnings));
+      warnings.end();
       const found = all.filter(
         ({ paths }) => volume === undefined || paths.includes(volumePath(volume)),
       );
@@ -198,21 +207,25 @@ function addForget(backup: Command): void {
           'give ids of backups, or a rule such as --keep-daily 7; without either all would go',
         );
       const { repository } = await openPlace(options, dataDirectory);
+      const warnings = new Warnings(output);
+      const onDamaged = damaged(warnings);
       const { removed, kept } =
         ids.length > 0
-          ? await forgetIds(repository, ids, options)
+          ? await forgetIds(repository, ids, { ...options, onDamaged })
           : await forget(repository, {
+              onDamaged,
               policy,
               ...(options.volume === undefined ? {} : { path: volumePath(options.volume) }),
               ...(options.tag === undefined ? {} : { tag: options.tag }),
               dryRun: options.dryRun === true,
               lockWaitMs: lockWait(options),
             });
+      warnings.end();
       const isPruned = options.prune === true && options.dryRun !== true;
       const pruned = isPruned ? await pruneRepository(repository, options) : undefined;
-      const facts = { removed: removed.map(snapshotValue), kept: kept.map(snapshotValue) };
+      const facts = { removed: removed.map(removedValue), kept: kept.map(snapshotValue) };
       output.result({ ...facts, ...(pruned === undefined ? {} : { pruned }) }, () => [
-        ...(removed.length === 0 ? [] : table(COLUMNS, removed.map(snapshotRow))),
+        ...(removed.length === 0 ? [] : table(COLUMNS, removed.map(removedRow))),
         `${removed.length} ${options.dryRun ? 'would be forgotten' : 'forgotten'}, ${kept.length} kept`,
         ...(pruned === undefined ? [] : [`${bytesText(pruned.bytesFreed)} given back`]),
       ]);
@@ -246,15 +259,34 @@ function retentionOf(options: ForgetCommandOptions): RetentionPolicy {
   };
 }
 
+/** A backup that was forgotten; of one that was damaged nothing else is known. */
+type Removed = Snapshot | Pick<Snapshot, 'id'>;
+
+function removedValue(removed: Removed): unknown {
+  return 'tree' in removed ? snapshotValue(removed) : removed;
+}
+
+function removedRow(removed: Removed): string[] {
+  return 'tree' in removed ? snapshotRow(removed) : [removed.id.slice(0, ID_SHOWN), 'damaged'];
+}
+
+async function idOf(repository: Repository, name: string): Promise<string> {
+  if (name === 'latest') return (await findSnapshot(repository, name)).id;
+  return findSnapshotId(repository, name);
+}
+
 async function forgetIds(
   repository: Repository,
   ids: readonly string[],
-  options: ForgetCommandOptions,
-): Promise<{ readonly removed: readonly Snapshot[]; readonly kept: readonly Snapshot[] }> {
-  const removed: Snapshot[] = [];
-  for (const id of ids) removed.push(await findSnapshot(repository, id));
-  const gone = new Set(removed.map(({ id }) => id));
-  const kept = (await listSnapshots(repository)).filter(({ id }) => !gone.has(id));
+  options: ForgetCommandOptions & { readonly onDamaged: ReportDamaged },
+): Promise<{ readonly removed: readonly Removed[]; readonly kept: readonly Snapshot[] }> {
+  const gone = new Set<string>();
+  for (const id of ids) gone.add(await idOf(repository, id));
+  const known = await listSnapshots(repository, undefined, (id, problem) => {
+    if (!gone.has(id)) options.onDamaged(id, problem);
+  });
+  const kept = known.filter(({ id }) => !gone.has(id));
+  const removed = [...gone].map((id) => known.find((snapshot) => snapshot.id === id) ?? { id });
   if (options.dryRun !== true)
     await forgetSnapshots(repository, [...gone], { lockWaitMs: lockWait(options) });
   return { removed, kept };

@@ -231,7 +231,7 @@ function unbacked(backups: readonly BackupStatus[]): StatusReason[] {
   const damaged = found.map(({ volume, last, verification }) => ({
     code: 'backup.damaged',
     message: `the backups of volume '${volume}' at ${last?.repository} have ${verification?.problems} problems, found at ${verification?.at}`,
-    fix: "see 'holdfast backup verify'; back up into another repository",
+    fix: "see 'holdfast backup verify'; 'holdfast backup repo repair' takes out what is lost, and the next backups send it again",
   }));
   return [...shortened(code, reasons), ...shortened('backup.damaged', damaged)];
 }
