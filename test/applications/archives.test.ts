@@ -21,7 +21,7 @@ import { makeSampleTree } from '../trees/sample-tree.ts';
 import { type Seen, seeTree } from '../trees/whole-tree.ts';
 
 const ROOT: NodeReference = { volume: 1 as VolumeNumber, ino: 1 as NodeReference['ino'] };
-const XATTRS = ['--xattrs', '--xattrs-include=*'];
+const XATTRS = ['--xattrs', '--xattrs-include=*', '--acls'];
 
 let base: string;
 let original: string;
@@ -156,7 +156,7 @@ describe('an exported tar archive', () => {
     const file = await exported('tar.zst');
     const theirs = join(scratch, 'theirs');
     await mkdir(theirs);
-    run('bsdtar', ['-xp', '--xattrs', '-C', theirs, '-f', file], /(?:)/);
+    run('bsdtar', ['-xp', '--xattrs', '--acls', '-C', theirs, '-f', file], /(?:)/);
     const ours = await seeTree(new DirectorySource(original));
     expect(forBsdtar(await seeTree(new DirectorySource(theirs)))).toEqual(forBsdtar(ours));
     const script = `import sys,tarfile
@@ -271,7 +271,12 @@ describe('a tar archive of another program', () => {
     // Nor does the old format hold two of the times.
     const trimmed = (tree: Map<string, Seen>): Map<string, Seen> =>
       reduced(format === 'pax' ? tree : old(tree), (_, path) =>
-        /leaf|empty|nothing/.test(path) ? NO_TIME : {},
+        /leaf|empty|nothing/.test(path)
+          ? NO_TIME
+          : // In the place of the mask bsdtar has the rights of the group, and there no ACL beside it.
+            format === 'gnutar' && path === 'noise'
+            ? { mode: '' }
+            : {},
       );
     expect(trimmed(forBsdtar(ours))).toEqual(trimmed(forBsdtar(expected)));
   });

@@ -54,6 +54,7 @@ describe('volumes as archives', () => {
       '--diff',
       '--xattrs',
       '--xattrs-include=*',
+      '--acls',
       '-C',
       mounted('original'),
       '-f',
@@ -107,11 +108,15 @@ describe('volumes as archives', () => {
     await done('snapshot', 'create', 'original@kept');
     const here = join(scratch, 'out');
     mkdirSync(here);
+    // What a directory would hand down to new files is not what was copied.
+    const handedDown = ['-d', '-m', 'u:77:rwx,g:78:rwx'];
+    await runProgram('setfacl', [...handedDown, here]);
     const into = `${here}/original@kept`;
     expect(await done('snapshot', 'cp', 'original@kept', here)).toContain(`copied to ${into}: 27 `);
     const kept = await seeTree(new DirectorySource(mounted('original')));
     expect(await seeTree(new DirectorySource(into))).toEqual(kept);
     await done('volume', 'create', 'target');
+    await runProgram('setfacl', [...handedDown, mounted('target')]);
     const told = await done('--json', 'snapshot', 'cp', 'original@kept/deep', 'target:/back');
     expect(JSON.parse(told)).toMatchObject({ to: 'target:/back', directories: 3, warnings: 0 });
     const deep = (tree: string) => seeTree(new DirectorySource(join(mounted(tree))));
@@ -119,6 +124,9 @@ describe('volumes as archives', () => {
       ...kept.get('deep/er/est/leaf'),
       sameAs: 'back/er/est/leaf',
     });
+    const copied = [...(await deep('target'))].filter(([path]) => path !== '');
+    for (const [path, { mode, xattrs }] of copied)
+      expect(kept.get(path.replace('back', 'deep')), path).toMatchObject({ mode, xattrs });
     writeFileSync(join(mounted('target'), 'plain'), 'mine');
     const plain = ['snapshot', 'cp', 'original@kept/plain', 'target:/'];
     const refused = await holdfast(['--data', cluster.peer(0).dataDirectory, ...plain]);

@@ -21,6 +21,8 @@ head -c 300000 /dev/urandom > noise
 chown 4000000000:3000000000 noise
 setfattr -n user.plain -v value plain; setfattr -n user.binary -v 0x000a3dff00 plain
 setfattr -n user.a=b%c -v '' plain; setfattr -n user.dir -v here deep
+setfacl -m u:2000000001:rw,u:7:r,g::-,g:2000000002:x,m:rx noise
+setfacl -m g:8:rx deep/er; setfacl -d -m u:9:rwx,g:8:-,o:- deep/er; setfacl -d -m o:- deep/er/est
 touch -d '1969-12-31 23:59:58.25 UTC' deep/er/est/leaf; touch -h -d '2001-02-03 04:05:06.789012345 UTC' dangling
 touch -d '2250-01-01 00:00:00.000000001 UTC' empty; touch -d '2020-01-01 00:00:00 UTC' deep .
 chmod 0711 .; chown 11:22 .

@@ -6,7 +6,7 @@ import { HoldfastError } from '@holdfast/protocol';
 import type { TreeSink } from '@holdfast/tree';
 import { ByteReader } from './byte-reader.ts';
 import { decompressed } from './compression.ts';
-import type { ArchivedEntry } from './entry.ts';
+import type { ArchivedEntry, ArchiveWarning } from './entry.ts';
 import { type ArchiveCounts, noCounts } from './export.ts';
 import { type ArchiveFormat, compressionOf, formatOfBytes, MAGIC_BYTES } from './format.ts';
 import { ARCHIVE_LIMITS } from './limits.ts';
@@ -29,6 +29,8 @@ export interface ImportOptions {
   readonly format?: ArchiveFormat;
   readonly limits?: ImportLimits;
   readonly onProgress?: (counts: ArchiveCounts) => void;
+  /** Told of what is left out. */
+  readonly onWarning?: ArchiveWarning;
   readonly signal?: AbortSignal;
 }
 
@@ -64,8 +66,9 @@ class Import {
   async #tar(bytes: AsyncIterable<Uint8Array>, format: ArchiveFormat): Promise<void> {
     const plain = decompressed(this.#countPacked(bytes), compressionOf(format));
     const reader = new ByteReader(this.#countUnpacked(plain));
+    const warn = this.#options.onWarning ?? (() => {});
     try {
-      await this.#build(new TarReader(reader).entries(), { isZip: false });
+      await this.#build(new TarReader(reader, warn).entries(), { isZip: false });
     } finally {
       await reader.close();
     }

@@ -6,6 +6,8 @@ export const ARCHIVE_LIMITS = {
   depthMax: 1_024,
   /** Bytes of one PAX header: names, targets, 128 KiB of attributes and a list of holes. */
   paxBytesMax: 16 * 1024 * 1024,
+  /** Lines of an ACL's text that are looked at: twice what an ACL may have. */
+  aclLinesMax: 1_024,
   /** Stretches of data of one sparse file, read and written; more are written with small holes filled. */
   stretchesMax: 262_144,
   /** Shortest hole that is kept, bytes; doubled until a file's stretches fit. */

@@ -151,8 +151,9 @@ export async function importVolume(
   { name, input, format, limits, policy }: ImportRequest,
   report: TransferReport,
 ): Promise<ArchiveCounts> {
-  const { onProgress, signal } = report;
-  const options = { limits, onProgress, signal, ...(format === undefined ? {} : { format }) };
+  const { onProgress, onWarning, signal } = report;
+  const tell = { onProgress, onWarning, signal };
+  const options = { limits, ...tell, ...(format === undefined ? {} : { format }) };
   return fillVolume(client, { name, policy }, report, (sink) =>
     input === STANDARD_STREAM
       ? importTree(standardInput(signal), sink, options)

@@ -17,7 +17,7 @@ import {
   symlink,
   unlink,
 } from 'node:fs/promises';
-import { type FileKind, HoldfastError } from '@holdfast/protocol';
+import { aclBitOf, type FileKind, HoldfastError } from '@holdfast/protocol';
 import type { Xattr } from './entry.ts';
 import { bytesOf, O_PATH } from './open-directory.ts';
 import type {
@@ -98,12 +98,16 @@ async function clear(path: string, name: string): Promise<void> {
   await unlink(bytesOf(path));
 }
 
-/** A user's attributes that an entry does not have go; those of the system stay as the host wants them. */
+/**
+ * A user's attributes and ACLs that an entry does not have go, those too that its directory hands down;
+ * what else the system has stays as the host wants it.
+ */
 function dropXattrs(path: string, wanted: readonly Xattr[]): void {
   const there = listXattrs(path);
   if (typeof there === 'number') return;
   for (const name of there) {
-    const isExtra = name.startsWith('user.') && !wanted.some((one) => one.name === name);
+    const isOurs = name.startsWith('user.') || aclBitOf(name) !== 0;
+    const isExtra = isOurs && !wanted.some((one) => one.name === name);
     if (isExtra) removeXattr(path, name);
   }
 }

@@ -24,6 +24,7 @@ import { readInto } from './volume-read.ts';
 /** What is refused for one attribute and leaves the entry good. */
 const ATTRIBUTE_REFUSALS: ReadonlySet<string> = new Set([
   'EPERM',
+  'EACCES',
   'EINVAL',
   'ERANGE',
   'E2BIG',
@@ -33,6 +34,11 @@ const ATTRIBUTE_REFUSALS: ReadonlySet<string> = new Set([
 
 function codeOf(error: unknown): string {
   return error instanceof HoldfastError ? error.code : '';
+}
+
+/** Whether what was made just now took over no ACL of its directory. */
+function isBare({ acls = 0 }: Attributes): boolean {
+  return acls === 0;
 }
 
 /** Nanoseconds that 64 bits hold: 1677 to 2262. */
@@ -83,13 +89,13 @@ class Door {
     }
   }
 
-  /** Attributes in one change; xattrs before it, so that the times stay. */
+  /** Attributes in one change; xattrs before it, so that the times stay. `isBare`: it has none yet. */
   async finish(
     node: NodeReference,
     entry: SinkEntry,
-    { size, isNew = true }: { readonly size?: number; readonly isNew?: boolean } = {},
+    { size, isBare = true }: { readonly size?: number; readonly isBare?: boolean } = {},
   ): Promise<void> {
-    if (!isNew) await this.#dropXattrs(node, entry);
+    if (!isBare) await this.#dropXattrs(node, entry);
     for (const { name, value } of entry.xattrs) {
       try {
         await this.fileSystem.setXattr(node, name, value, { mode: 'set' }, this.context());
@@ -112,11 +118,17 @@ class VolumeFile implements SinkFile {
   readonly #door: Door;
   readonly #node: NodeReference;
   readonly #entry: SinkEntry;
+  readonly #isBare: boolean;
 
-  constructor(door: Door, node: NodeReference, file: { isNew: boolean; entry: SinkEntry }) {
+  constructor(
+    door: Door,
+    { node, attributes }: NodeAnswer,
+    file: { isNew: boolean; entry: SinkEntry },
+  ) {
     this.#door = door;
     this.#node = node;
     this.isNew = file.isNew;
+    this.#isBare = file.isNew && isBare(attributes);
     this.#entry = file.entry;
   }
 
@@ -138,7 +150,7 @@ class VolumeFile implements SinkFile {
   async finish(): Promise<void> {
     try {
       const { size } = this.#entry;
-      await this.#door.finish(this.#node, this.#entry, { size, isNew: this.isNew });
+      await this.#door.finish(this.#node, this.#entry, { size, isBare: this.#isBare });
     } finally {
       await this.abandon();
     }
@@ -155,7 +167,7 @@ class VolumeDirectory implements SinkDirectory {
   readonly #root: NodeReference;
   readonly #kept: Attributes | undefined;
   readonly #attributesTo: NodeReference;
-  readonly #isNew: boolean;
+  readonly #isBare: boolean;
 
   constructor(
     door: Door,
@@ -164,10 +176,10 @@ class VolumeDirectory implements SinkDirectory {
       root: NodeReference;
       kept?: Attributes;
       attributesTo?: NodeReference;
-      isNew?: boolean;
+      isBare?: boolean;
     },
   ) {
-    this.#isNew = of.isNew ?? false;
+    this.#isBare = of.isBare ?? false;
     this.#attributesTo = of.attributesTo ?? node;
     this.#door = door;
     this.#node = node;
@@ -188,7 +200,10 @@ class VolumeDirectory implements SinkDirectory {
       await this.#clear(entry.name);
       return make();
     });
-    return new VolumeDirectory(this.#door, node.node, { root: this.#root, isNew });
+    return new VolumeDirectory(this.#door, node.node, {
+      root: this.#root,
+      isBare: isNew && isBare(node.attributes),
+    });
   }
 
   async enter(name: string): Promise<SinkDirectory | undefined> {
@@ -211,15 +226,15 @@ class VolumeDirectory implements SinkDirectory {
     if (!made.isNew && !fresh && attributes.kind === 'file') {
       const isAlike = attributes.size === entry.size && attributes.mtimeNs === entry.mtimeNs;
       if (isAlike && !compare) {
-        await this.#door.finish(node, entry, { isNew: false });
+        await this.#door.finish(node, entry, { isBare: false });
         return undefined;
       }
       // A file with other names is never written in place: it would change under those names too.
-      if (attributes.nlink === 1) return this.#open(node, { isNew: false, entry });
+      if (attributes.nlink === 1) return this.#open(made, { isNew: false, entry });
     }
-    if (made.isNew) return this.#open(node, { isNew: true, entry });
+    if (made.isNew) return this.#open(made, { isNew: true, entry });
     await this.#clear(entry.name);
-    return this.#open((await this.#make(entry, 0o600)).node, { isNew: true, entry });
+    return this.#open(await this.#make(entry, 0o600), { isNew: true, entry });
   }
 
   async look(name: string): Promise<Present | undefined> {
@@ -249,7 +264,7 @@ class VolumeDirectory implements SinkDirectory {
       await this.#clear(entry.name);
       return this.#make(entry, mode);
     });
-    await this.#door.finish(made.node, entry);
+    await this.#door.finish(made.node, entry, { isBare: isBare(made.attributes) });
   }
 
   async link(entry: { readonly name: string }, existing: readonly string[]): Promise<void> {
@@ -271,7 +286,7 @@ class VolumeDirectory implements SinkDirectory {
 
   async finish(entry?: SinkEntry): Promise<void> {
     if (entry !== undefined) {
-      return this.#door.finish(this.#attributesTo, entry, { isNew: this.#isNew });
+      return this.#door.finish(this.#attributesTo, entry, { isBare: this.#isBare });
     }
     if (this.#kept === undefined) return;
     const { atimeNs: atime, mtimeNs: mtime } = this.#kept;
@@ -298,13 +313,10 @@ class VolumeDirectory implements SinkDirectory {
     return { ...found, isNew: false };
   }
 
-  async #open(
-    node: NodeReference,
-    file: { isNew: boolean; entry: SinkEntry },
-  ): Promise<VolumeFile> {
+  async #open(answer: NodeAnswer, file: { isNew: boolean; entry: SinkEntry }): Promise<VolumeFile> {
     const options = { write: true, truncate: false };
-    await this.#door.fileSystem.open(node, options, this.#door.context());
-    return new VolumeFile(this.#door, node, file);
+    await this.#door.fileSystem.open(answer.node, options, this.#door.context());
+    return new VolumeFile(this.#door, answer, file);
   }
 
   /** Makes room for something else. A directory in the way is not removed. */

@@ -5,9 +5,11 @@
 import { type FileKind, HoldfastError } from '@holdfast/protocol';
 import type { ByteRange, Xattr } from '@holdfast/tree';
 import type { ByteReader } from '../byte-reader.ts';
-import type { ArchivedEntry, Piece } from '../entry.ts';
+import type { ArchivedEntry, ArchiveWarning, Piece } from '../entry.ts';
+import { HostIds } from '../host-ids.ts';
 import { ARCHIVE_LIMITS } from '../limits.ts';
 import { shown } from '../safe-path.ts';
+import { aclsIn } from './acl-text.ts';
 import { BLOCK, decodeHeader, paddingOf, type TarHeader } from './header.ts';
 import { decodePax, type PaxRecord, parsePaxNumber, parsePaxTime, xattrName } from './pax.ts';
 import { checkStretches, readOldSparseMap, readSparseMap, stretchesInPax } from './sparse-map.ts';
@@ -43,12 +45,15 @@ function corrupt(why: string): HoldfastError {
 /** Entries of one archive, in its order. */
 export class TarReader {
   readonly #bytes: ByteReader;
+  readonly #warn: ArchiveWarning;
+  readonly #ids = new HostIds();
   #global: PaxRecord[] = [];
   /** Bytes of the present entry that nobody has taken yet, its padding included. */
   #left = 0;
 
-  constructor(bytes: ByteReader) {
+  constructor(bytes: ByteReader, warn: ArchiveWarning) {
     this.#bytes = bytes;
+    this.#warn = warn;
   }
 
   /** Every entry; CORRUPT when the archive is damaged or ends without its end mark. */
@@ -137,7 +142,7 @@ export class TarReader {
     const target = last.get('linkpath') ?? preface.longLink ?? header.linkName;
     // Before POSIX a directory was a file whose name ends in a slash.
     const type = header.type === '0' && path.endsWith('/') ? '5' : header.type;
-    const common = { path, name: '', ...attributesOf(header, last), xattrs: xattrsOf(last) };
+    const common = { path, name: '', ...this.#attributes(path, header, last) };
     if (type === '1')
       return { ...common, kind: 'file', linkTo: target, size: 0, rdev: 0n, target: '' };
     const kind = KIND_OF_TYPE[type];
@@ -148,6 +153,23 @@ export class TarReader {
     const entry = { ...common, kind, target: kind === 'symlink' ? target : '' };
     if (kind !== 'file') return { ...entry, size: 0, rdev: rdevOf(kind, header) };
     return this.#file({ ...entry, size: stored, rdev: 0n }, { type, block, records, last });
+  }
+
+  /** All attributes, and what becomes of the mode where an ACL is left out. */
+  #attributes(
+    path: string,
+    header: TarHeader,
+    last: ReadonlyMap<string, string>,
+  ): Pick<ArchivedEntry, 'mode' | 'uid' | 'gid' | 'mtimeNs' | 'atimeNs' | 'xattrs'> {
+    const attributes = attributesOf(header, last);
+    const acls = aclsIn(last, this.#ids);
+    for (const problem of acls.problems) this.#warn(path, problem);
+    const others = xattrsOf(last).filter(
+      ({ name }) => !acls.xattrs.some((acl) => acl.name === name),
+    );
+    const { groupRights = 7, permissions = attributes.mode & 0o777 } = acls;
+    const mode = (attributes.mode & ~0o777) | (permissions & (0o707 | (groupRights << 3)));
+    return { ...attributes, mode, xattrs: [...others, ...acls.xattrs] };
   }
 
   async #file(

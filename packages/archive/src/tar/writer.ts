@@ -1,9 +1,10 @@
-/** Writes tar archives in PAX format, as GNU tar with --format=posix --xattrs --sparse does. */
+/** Writes tar archives in PAX format, as GNU tar with --format=posix --xattrs --acls --sparse does. */
 import { isUtf8 } from 'node:buffer';
 import { type FileKind, HoldfastError } from '@holdfast/protocol';
 import type { ByteRange, TreeSource } from '@holdfast/tree';
 import type { ArchiveWarning } from '../entry.ts';
 import { contentOf, type Walked, type WriterReport, walk } from '../walk.ts';
+import { aclRecord } from './acl-text.ts';
 import { BLOCK, encodeHeader, OCTAL_MAX, paddingOf, splitUstar, type TarHeader } from './header.ts';
 import { encodePax, paxTime, xattrKey } from './pax.ts';
 import { encodeSparseMap, stretchesOf } from './sparse-map.ts';
@@ -55,7 +56,13 @@ class EntryHeader {
     if (!isWhole || mtime < 0 || mtime > OCTAL_MAX.long) this.#set('mtime', paxTime(entry.mtimeNs));
     if (entry.atimeNs !== entry.mtimeNs) this.#set('atime', paxTime(entry.atimeNs));
     for (const { name, value } of xattrs.toSorted((a, b) => (a.name < b.name ? -1 : 1)))
-      this.#records.set(xattrKey(name), Buffer.from(value).toString('latin1'));
+      this.#attribute(name, value);
+  }
+
+  #attribute(name: string, value: Uint8Array): void {
+    const acl = aclRecord({ name, value });
+    if (acl === undefined) this.#records.set(xattrKey(name), Buffer.from(value).toString('latin1'));
+    else this.#records.set(...acl);
   }
 
   link(target: string): void {

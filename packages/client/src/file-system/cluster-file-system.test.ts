@@ -9,7 +9,7 @@ import type {
   VolumeNumber,
   VolumeRecord,
 } from '@holdfast/protocol';
-import { ROOT_INODE } from '@holdfast/protocol';
+import { ACL_BIT, ACL_XATTR, ROOT_INODE } from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
 import { ClusterFileSystem } from './cluster-file-system.ts';
 
@@ -26,7 +26,7 @@ const LOCK: LockRequest = {
 };
 
 /** A file system over a shard that notes what it is asked. */
-function bench() {
+function bench(acls: { readonly acls?: number } = {}) {
   const asked: string[] = [];
   const session = {
     execute: async (_: unknown, { op }: Operation): Promise<OperationAnswer> => {
@@ -37,7 +37,7 @@ function bench() {
       asked.push(view);
       return view === 'space'
         ? { usedBytes: 0, usedInodes: 0, quotaBytes: 0, quotaInodes: 0 }
-        : { attributes: { ino: ROOT_INODE } };
+        : { attributes: { ino: ROOT_INODE, ...acls }, value: new Uint8Array(1) };
     },
     internalContext: () => CONTEXT,
     era: () => 0,
@@ -54,6 +54,32 @@ function bench() {
   });
   return { asked, fileSystem };
 }
+
+describe('the ACL of an inode', () => {
+  const ask = async (fileSystem: ClusterFileSystem, name: string): Promise<string> =>
+    fileSystem.getXattr(ROOT, name, CONTEXT).then(
+      ({ length }) => `${length} bytes`,
+      ({ code }: { code: string }) => code,
+    );
+
+  it('that is known to have none is asked of nobody', async () => {
+    const { asked, fileSystem } = bench({ acls: ACL_BIT.default });
+    await fileSystem.getAttributes(ROOT, CONTEXT);
+    await fileSystem.getAttributes(ROOT, CONTEXT); // believed from the delegation on
+    asked.length = 0;
+    expect(await ask(fileSystem, ACL_XATTR.access)).toBe('ENODATA');
+    expect(asked).toEqual([]);
+    expect(await ask(fileSystem, ACL_XATTR.default)).toBe('1 bytes');
+    expect(await ask(fileSystem, 'user.a')).toBe('1 bytes');
+    expect(asked).toEqual(['xattr', 'xattr']);
+  });
+
+  it('is asked for where nothing is believed', async () => {
+    const { asked, fileSystem } = bench();
+    expect(await ask(fileSystem, ACL_XATTR.access)).toBe('1 bytes');
+    expect(asked).toContain('xattr');
+  });
+});
 
 describe('a delegation', () => {
   it('is asked for by who looks at a volume', async () => {

@@ -1,4 +1,5 @@
 import {
+  ACL_XATTR,
   type FileSystem,
   HoldfastError,
   LIMITS,
@@ -35,7 +36,7 @@ export interface SnapshotListOptions {
   readonly numbers: SnapshotNumbers;
   readonly views: SnapshotViews;
   /** The present of the volumes. */
-  readonly live: Pick<FileSystem, 'getAttributes' | 'space'>;
+  readonly live: Pick<FileSystem, 'getAttributes' | 'getXattr' | 'listXattrs' | 'space'>;
 }
 
 /**
@@ -125,12 +126,15 @@ export class SnapshotList implements ReadOnlyPlace {
     return Promise.reject(new HoldfastError('EISDIR'));
   }
 
-  getXattr(): Promise<Uint8Array> {
-    return Promise.reject(new HoldfastError('ENODATA'));
+  /** Only the ACL of the volume's root: mode and owner are the root's too. */
+  getXattr({ volume }: NodeReference, name: string, context: RequestContext): Promise<Uint8Array> {
+    if (name !== ACL_XATTR.access) return Promise.reject(new HoldfastError('ENODATA'));
+    return this.#options.live.getXattr(rootOf(volume), name, context);
   }
 
-  listXattrs(): Promise<readonly string[]> {
-    return Promise.resolve([]);
+  async listXattrs({ volume }: NodeReference, context: RequestContext): Promise<readonly string[]> {
+    const names = await this.#options.live.listXattrs(rootOf(volume), context);
+    return names.filter((name) => name === ACL_XATTR.access);
   }
 
   space({ volume }: NodeReference, context: RequestContext): Promise<SpaceAnswer> {

@@ -1,5 +1,7 @@
 import {
   type Attributes,
+  aclBitOf,
+  HoldfastError,
   type ListedEntry,
   type NodeAnswer,
   type NodeReference,
@@ -21,11 +23,16 @@ import type { SnapshotViews } from './snapshot-views.ts';
  */
 const VALID_MS = 60_000;
 
+/** Inodes of which it is remembered that they have no ACL; the first is dropped first. */
+const BARE_MAX = 32_768;
+
 /** The trees of all snapshots, below their roots. */
 export class SnapshotTrees implements ReadOnlyPlace {
   readonly #views: SnapshotViews;
   readonly #numbers: SnapshotNumbers;
   readonly #data: Pick<FileData, 'read'>;
+  /** Inodes that have no ACL: what never changes. */
+  readonly #bare = new Set<string>();
 
   constructor(options: {
     readonly views: SnapshotViews;
@@ -38,21 +45,30 @@ export class SnapshotTrees implements ReadOnlyPlace {
     this.#data = options.data;
   }
 
+  #answer(volume: VolumeNumber, attributes: Attributes): NodeAnswer {
+    const answer = answerOf(volume, attributes);
+    if (attributes.acls === undefined) this.#bare.add(keyOf(answer.node));
+    for (const oldest of this.#bare) {
+      if (this.#bare.size <= BARE_MAX) break;
+      this.#bare.delete(oldest);
+    }
+    return answer;
+  }
+
   async lookup(
     parent: NodeReference,
     name: string,
     { signal }: RequestContext,
   ): Promise<NodeAnswer> {
     const view = { view: 'lookup', parent: parent.ino, name } as const;
-    return answerOf(
-      parent.volume,
-      (await this.#views.look(parent.volume, view, signal)).attributes,
-    );
+    const { attributes } = await this.#views.look(parent.volume, view, signal);
+    return this.#answer(parent.volume, attributes);
   }
 
   async getAttributes(node: NodeReference, { signal }: RequestContext): Promise<NodeAnswer> {
     const view = { view: 'attributes', ino: node.ino } as const;
-    return answerOf(node.volume, (await this.#views.look(node.volume, view, signal)).attributes);
+    const { attributes } = await this.#views.look(node.volume, view, signal);
+    return this.#answer(node.volume, attributes);
   }
 
   async readDirectory(
@@ -64,7 +80,11 @@ export class SnapshotTrees implements ReadOnlyPlace {
     const view = { view: 'read-directory', ino: node.ino, after: cookie, count } as const;
     const { entries, end } = await this.#views.look(node.volume, view, signal);
     const listed = entries.map((entry) => {
-      return { ...answerOf(node.volume, entry.attributes), name: entry.name, cookie: entry.cookie };
+      return {
+        ...this.#answer(node.volume, entry.attributes),
+        name: entry.name,
+        cookie: entry.cookie,
+      };
     });
     return { entries: listed, end };
   }
@@ -113,6 +133,9 @@ export class SnapshotTrees implements ReadOnlyPlace {
     name: string,
     { signal }: RequestContext,
   ): Promise<Uint8Array> {
+    // The kernel asks for the ACL of whatever it judges: mostly there is none.
+    const isBare = aclBitOf(name) !== 0 && this.#bare.has(keyOf(node));
+    if (isBare && this.#views.isTrusted(node.volume)) throw new HoldfastError('ENODATA');
     const view = { view: 'xattr', ino: node.ino, name } as const;
     return (await this.#views.look(node.volume, view, signal)).value;
   }
@@ -132,6 +155,10 @@ export class SnapshotTrees implements ReadOnlyPlace {
       freeInodes: 0,
     };
   }
+}
+
+function keyOf({ volume, ino }: NodeReference): string {
+  return `${volume}/${ino}`;
 }
 
 /** An inode of a snapshot, by the snapshot's number. */

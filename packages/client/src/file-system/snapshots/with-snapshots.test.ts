@@ -1,7 +1,10 @@
 import {
+  ACL_XATTR,
+  encodeAcl,
   type FileSystem,
   HoldfastError,
   type InodeNumber,
+  LIMITS,
   type NodeReference,
   ROOT_INODE,
   ROOT_VOLUME,
@@ -13,6 +16,14 @@ import { beforeEach, describe, expect, it } from 'vitest';
 import { CONTEXT, FILE, ROOT, VOLUME, World } from './test-world.ts';
 
 const LIST: NodeReference = { volume: VOLUME, ino: SNAPSHOTS_INODE };
+
+const ACL = encodeAcl([
+  { tag: 'owner', permissions: 7 },
+  { tag: 'user', permissions: 5, id: 9 },
+  { tag: 'group', permissions: 0 },
+  { tag: 'mask', permissions: 5 },
+  { tag: 'other', permissions: 0 },
+]);
 
 describe('.snapshots of a volume', () => {
   let world: World;
@@ -52,6 +63,36 @@ describe('.snapshots of a volume', () => {
     await expect(fileSystem.create(list, '.snapshots', FILE, CONTEXT)).rejects.toThrow(
       expect.objectContaining({ code: 'EPERM' }),
     );
+  });
+
+  it('is opened and closed by the ACL of the root', async () => {
+    const { access: name } = ACL_XATTR;
+    const none = fileSystem.getXattr(LIST, name, CONTEXT);
+    await expect(none).rejects.toMatchObject({ code: 'ENODATA' });
+    await fileSystem.setXattr(ROOT, name, ACL, { mode: 'set' }, CONTEXT);
+    await fileSystem.setXattr(ROOT, ACL_XATTR.default, ACL, { mode: 'set' }, CONTEXT);
+    expect(await fileSystem.getXattr(LIST, name, CONTEXT)).toEqual(ACL);
+    expect(await fileSystem.listXattrs(LIST, CONTEXT)).toEqual([name]);
+  });
+
+  it('asks once for an ACL where there is none, as long as the snapshot is trusted', async () => {
+    await world.file('bare', Buffer.from('b'));
+    const listed = await world.file('listed', Buffer.from('l'));
+    await fileSystem.setXattr(listed, ACL_XATTR.access, ACL, { mode: 'set' }, CONTEXT);
+    world.say({ op: 'create-snapshot', name: 's' });
+    const root = await world.past('s');
+    const { entries } = await fileSystem.readDirectory(root, 0, 10, CONTEXT);
+    const [bare, marked] = entries.map(({ node }) => node) as [NodeReference, NodeReference];
+    const ask = (node: NodeReference): Promise<Uint8Array> =>
+      fileSystem.getXattr(node, ACL_XATTR.access, CONTEXT);
+    const looks = world.views.length;
+    await expect(ask(bare)).rejects.toMatchObject({ code: 'ENODATA' });
+    expect(world.views.length).toBe(looks);
+    expect(await ask(marked)).toEqual(ACL);
+    expect(world.views.length).toBe(looks + 1);
+    world.say({ op: 'remove-snapshot', name: 's' });
+    world.nowMs += LIMITS.sessionTrustMs;
+    await expect(ask(bare)).rejects.toMatchObject({ code: 'ESTALE' });
   });
 
   it('shows names, attributes and bytes of then, kept apart by snapshot', async () => {
