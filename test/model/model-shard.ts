@@ -224,7 +224,7 @@ export class ModelShard {
     if (['', '.', '..'].includes(name) || /[/\0]/.test(name)) refuse('EINVAL');
   }
 
-  #createSnapshot({ name }: Of<'create-snapshot'>): OperationAnswer {
+  #createSnapshot({ name, origin }: Of<'create-snapshot'>): OperationAnswer {
     if (!/^[a-z0-9]/.test(name)) refuse('EINVAL');
     if (this.snapshots.has(name)) refuse('EEXIST');
     const nodes = frozen(this.nodes);
@@ -238,6 +238,7 @@ export class ModelShard {
       usedBytes,
       usedInodes: nodes.length,
       clones: 0,
+      ...(origin !== undefined && { origin }),
     };
     this.snapshots.set(name, { answer, nodes, tree: this.#tree });
     return { snapshot: answer };

@@ -279,7 +279,11 @@ export class Interpreter {
       case 'releaseOrphans':
         return { op: 'release-orphans', inos: this.#orphans(a, b) };
       case 'snapshot':
-        return { op: 'create-snapshot', name: pick(SNAPSHOT_NAMES, a) };
+        return {
+          op: 'create-snapshot',
+          name: pick(SNAPSHOT_NAMES, a),
+          ...(b % 3 === 0 && { origin: `elsewhere/${b}/1` }),
+        };
       case 'removeSnapshot':
         return { op: 'remove-snapshot', name: pick(SNAPSHOT_NAMES, a) };
       case 'rollBack': {

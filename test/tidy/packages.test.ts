@@ -18,7 +18,18 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   tree: ['protocol'],
   archive: ['protocol', 'tree'],
   backup: ['protocol', 'schedule', 'tree'],
-  cli: ['archive', 'backup', 'client', 'fuse-mount', 'node', 'protocol', 'schedule', 'tree'],
+  transfer: ['protocol', 'tree'],
+  cli: [
+    'archive',
+    'backup',
+    'client',
+    'fuse-mount',
+    'node',
+    'protocol',
+    'schedule',
+    'transfer',
+    'tree',
+  ],
 };
 
 /** A process of its own that happens to live in the node's package: it is a user of volumes. */

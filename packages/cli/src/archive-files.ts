@@ -17,7 +17,7 @@ export async function writeArchive(path: string, bytes: AsyncIterable<Uint8Array
     if (process.stdout.isTTY)
       throw new HoldfastError(
         'BAD_REQUEST',
-        'an archive is not written to a terminal; redirect it, or name a file with -o',
+        'this is not written to a terminal; redirect it, or name a file with -o',
       );
     return pipeline(bytes, process.stdout, { end: false });
   }

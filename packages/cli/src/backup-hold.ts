@@ -14,6 +14,7 @@ import {
   HoldfastError,
   type LockRequest,
   type NodeReference,
+  RECEIVING_NAME,
   ROOT_INODE,
   SNAPSHOT_HOLDS_AT,
   SNAPSHOTS_INODE,
@@ -39,7 +40,8 @@ function asRoot(): { uid: number; gid: number; pid: number; requestId: number } 
   return { uid: 0, gid: 0, pid: 0, requestId: 0 };
 }
 
-async function setLock(
+/** Sets a lock that stands for something on a volume's root. EAGAIN when somebody else has it. */
+export async function setLock(
   fileSystem: FileSystem,
   root: NodeReference,
   { start, type }: { readonly start: number; readonly type: LockRequest['type'] },
@@ -77,7 +79,8 @@ async function removeUnused(
   }
 }
 
-function presentOf({ number }: VolumeRecord): NodeReference {
+/** The root of a volume as it is now. */
+export function presentOf({ number }: VolumeRecord): NodeReference {
   return { volume: number, ino: ROOT_INODE };
 }
 
@@ -89,7 +92,17 @@ async function rootAt(
 ): Promise<NodeReference> {
   const text = Buffer.from(name, 'utf8').toString('latin1');
   const list = { volume, ino: SNAPSHOTS_INODE };
-  return (await client.fileSystem().lookup(list, text, asRoot())).node;
+  const fileSystem = client.fileSystem();
+  const { node } = await fileSystem.lookup(list, text, asRoot());
+  const half = await fileSystem.lookup(node, RECEIVING_NAME, asRoot()).catch((error: unknown) => {
+    if (error instanceof HoldfastError && error.code === 'ENOENT') return undefined;
+    throw error;
+  });
+  if (half === undefined) return node;
+  throw new HoldfastError(
+    'CONFLICT',
+    `the volume was receiving a change when snapshot '${name}' was taken: it is neither what was before nor what was to be`,
+  );
 }
 
 interface Named {

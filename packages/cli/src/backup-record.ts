@@ -60,6 +60,15 @@ function fieldsIn(value: unknown): Readonly<Record<string, unknown>> {
     : {};
 }
 
+/** A policy that somebody else wrote down; fields that are missing or odd are left out. */
+export function policyIn(fields: Readonly<Record<string, unknown>>): Partial<VolumePolicy> {
+  const counts = POLICY_FIELDS.map((field) => [field, countIn(fields, field)] as const);
+  const policy: Partial<VolumePolicy> = Object.fromEntries(
+    counts.filter(([, value]) => value !== undefined),
+  );
+  return { ...policy, ...scheduleIn(fields) };
+}
+
 /** The reverse of {@link encodeRecord}; fields that are missing or odd are left out. CORRUPT when it is no JSON. */
 export function decodeRecord(bytes: Uint8Array): VolumeInBackup {
   let document: unknown;
@@ -69,16 +78,10 @@ export function decodeRecord(bytes: Uint8Array): VolumeInBackup {
     throw new HoldfastError('CORRUPT', `${RECORD_PATH} of the backup is damaged`, { cause });
   }
   const fields = fieldsIn(document);
-  const policyFields = fieldsIn(fields['policy']);
-  const policy = Object.fromEntries(
-    POLICY_FIELDS.map((field) => [field, countIn(policyFields, field)] as const).filter(
-      ([, value]) => value !== undefined,
-    ),
-  ) as Partial<VolumePolicy>;
   const [usedBytes, usedInodes] = [countIn(fields, 'usedBytes'), countIn(fields, 'usedInodes')];
   return {
     name: typeof fields['name'] === 'string' ? fields['name'] : '',
-    policy: { ...policy, ...scheduleIn(policyFields) },
+    policy: policyIn(fieldsIn(fields['policy'])),
     ...(usedBytes === undefined ? {} : { usedBytes }),
     ...(usedInodes === undefined ? {} : { usedInodes }),
   };

@@ -12,7 +12,7 @@ export interface ShownSnapshot {
   /** ISO 8601. */
   readonly createdAt: string;
   /** A schedule's go by its rule of what to keep. */
-  readonly madeBy: 'user' | 'schedule' | 'backup';
+  readonly madeBy: 'user' | 'schedule' | 'backup' | 'receive';
   readonly clones: number;
   readonly usedBytes: number;
   readonly usedInodes: number;

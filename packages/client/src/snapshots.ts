@@ -44,12 +44,22 @@ export class Snapshots {
 
   /**
    * Snapshots a volume: all that was acknowledged on any host before the call is in it. `name`: its
-   * time in UTC by default. NOT_FOUND, EEXIST, EINVAL, ENAMETOOLONG, ENOSPC above LIMITS.snapshotsMax.
+   * time in UTC by default; `origin`: of one that was received. NOT_FOUND, EEXIST, EINVAL, ENAMETOOLONG,
+   * ENOSPC above LIMITS.snapshotsMax.
    */
-  async create(volume: string, name?: string, signal?: AbortSignal): Promise<Snapshot> {
+  async create(
+    volume: string,
+    name?: string,
+    { origin, signal }: { readonly origin?: string; readonly signal?: AbortSignal } = {},
+  ): Promise<Snapshot> {
     // Tells this request, however often it is sent, from others for the same name.
     const timeNs = BigInt(Date.now()) * 1_000_000n + BigInt(randomInt(1_000_000));
-    const header = { volume, timeNs, ...(name !== undefined && { name }) };
+    const header = {
+      volume,
+      timeNs,
+      ...(name !== undefined && { name }),
+      ...(origin !== undefined && { origin }),
+    };
     return (await this.#call<{ snapshot: Snapshot }>('create', header, signal)).snapshot;
   }
 

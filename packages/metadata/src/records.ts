@@ -357,6 +357,8 @@ export interface SnapshotRecord {
   readonly clones: readonly VolumeNumber[];
   /** Its user gave it up: it has no name, and goes with its last clone. */
   readonly removed: boolean;
+  /** Of one that was received, else ''. */
+  readonly origin: string;
 }
 
 /** {@link SnapshotRecord} in bytes. */
@@ -368,6 +370,7 @@ export const SNAPSHOT = recordType<SnapshotRecord>('snapshot', {
   nextInode: { short: 'i' },
   clones: { short: 'c', absent: [] },
   removed: { short: 'r', absent: false },
+  origin: { short: 'o', absent: '' },
 });
 
 /** A head record of a clone's snapshot that was deleted in the clone; stays, whatever comes in its place. */

@@ -33,10 +33,11 @@ export function snapshotOf(
 }
 
 function shown(generation: number, record: SnapshotRecord): Snapshot {
-  const { name, timeNs, usedBytes, usedInodes, clones } = record;
+  const { name, timeNs, usedBytes, usedInodes, clones, origin } = record;
   // The volume itself, rolled back to it, is no clone.
   const volumes = clones.filter((clone) => clone < FIRST_TREE).length;
-  return { name, generation, timeNs, usedBytes, usedInodes, clones: volumes };
+  const shownOrigin = origin === '' ? {} : { origin };
+  return { name, generation, timeNs, usedBytes, usedInodes, clones: volumes, ...shownOrigin };
 }
 
 /** Snapshots of a volume after a generation, oldest first. Scans settled state. */

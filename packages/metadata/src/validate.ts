@@ -168,7 +168,7 @@ const OPERATIONS: { readonly [Name in Operation['op']]: Shape } = {
   'init-volume': { name: latin1(LIMITS.volumeNameBytesMax), ...owner, ...quotas },
   'set-quota': quotas,
   'destroy-volume': { force: flag },
-  'create-snapshot': { name },
+  'create-snapshot': { name, origin: optional(latin1(128)) },
   'remove-snapshot': { name, generation: optional(generation) },
   'clone-volume': {
     name: latin1(LIMITS.volumeNameBytesMax),

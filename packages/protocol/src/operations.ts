@@ -64,9 +64,9 @@ export type Operation =
   /**
    * Pins the volume as it is now under a name, in constant time. Names are like those of volumes:
    * a letter or digit, then letters, digits, '_', '.', '-', at most 255. EINVAL, ENAMETOOLONG; EEXIST;
-   * ENOSPC above LIMITS.snapshotsMax.
+   * ENOSPC above LIMITS.snapshotsMax. `origin`: see {@link Snapshot}.
    */
-  | { readonly op: 'create-snapshot'; readonly name: string }
+  | { readonly op: 'create-snapshot'; readonly name: string; readonly origin?: string }
   /**
    * Gives a snapshot up; what nobody else shows is given back in slices. ENOENT, also when the name
    * is that of another snapshot than `generation`: so a late repetition cannot remove a younger one.
@@ -318,6 +318,11 @@ export interface Snapshot {
   /** What the volume used then; files without names, still open somewhere, are not part of it. */
   readonly usedBytes: number;
   readonly usedInodes: number;
+  /**
+   * Of one that was received: what tells the snapshot that it was sent from everywhere, at most 128
+   * characters. Kept, and never read, by the shard.
+   */
+  readonly origin?: string;
 }
 
 /** Result of a command: an answer or a refusal, equal on every replica. */

@@ -27,3 +27,12 @@ function noSnapshotName(text: string): HoldfastError {
 
 /** What the names of snapshots begin with that backups and exports make for themselves. */
 export const BACKUP_SNAPSHOTS = 'holdfast-backup-';
+
+/** What the name of a snapshot begins with to which a volume goes back that was receiving and did not end. */
+export const RECEIVE_SNAPSHOTS = 'holdfast-receive-';
+
+/**
+ * A hidden directory in a volume's root while it receives a change from another cluster: what is there
+ * is neither what was before nor what is to be.
+ */
+export const RECEIVING_NAME = '.holdfast-receive';

@@ -39,7 +39,7 @@ export class ChangedSource implements TreeSource {
     return {
       size: file.size,
       read: (into, offset) => file.read(into, offset),
-      dataRanges: () => file.dataRanges(),
+      dataRanges: (within) => file.dataRanges(within),
       changedRanges: () => this.#change.changedRanges(entry),
       close: () => file.close(),
     };

@@ -13,7 +13,10 @@ export type {
   TreeSink,
 } from './sink.ts';
 export type { SourceEntry, SourceFile, TreeSource } from './source.ts';
+export { StageFiles } from './stage-files.ts';
+export { isReservedName } from './stage-names.ts';
 export { VolumeCopyPlace } from './volume-copy-place.ts';
+export { isBare, VolumeDoor } from './volume-door.ts';
 export { VolumeSink, type VolumeSinkOptions } from './volume-sink.ts';
 export { VolumeSource } from './volume-source.ts';
 export { VolumeStage } from './volume-stage.ts';

@@ -23,8 +23,11 @@ export interface SourceFile {
   readonly size: number;
   /** Fills `into` from `offset`; the bytes read, fewer only at the end of file. */
   read(into: Uint8Array, offset: number): Promise<number>;
-  /** Where data lies, ascending; the rest are holes. `undefined`: everywhere. */
-  dataRanges(): Promise<readonly ByteRange[] | undefined>;
+  /**
+   * Where data lies, ascending; the rest are holes. `undefined`: everywhere. Who asks for what lies
+   * `within` a range may be told of more.
+   */
+  dataRanges(within?: ByteRange): Promise<readonly ByteRange[] | undefined>;
   /** Ranges that may differ from the parent snapshot's file, ascending. `undefined`: unknown. */
   changedRanges(): Promise<readonly ByteRange[] | undefined>;
   close(): Promise<void>;

@@ -1,3 +1,5 @@
+import { RECEIVING_NAME } from '@holdfast/protocol';
+
 /** Begins the name of a hidden directory in a volume's root that is being filled: not content of the volume. */
 export const STAGE_PREFIX = '.holdfast-import-';
 /** Begins the name of a hidden directory, wherever a copy is being made; letters and digits follow. */
@@ -19,4 +21,9 @@ export const COPY_ID_BYTES = 6;
 /** Whether a name is that of a directory in which a copy is built. */
 export function isCopyName(name: string): boolean {
   return /^\.holdfast-copy-[0-9a-f]{12}$/.test(name);
+}
+
+/** Whether a name in a volume's root is never that of content. */
+export function isReservedName(name: string): boolean {
+  return name === RECEIVING_NAME || isStageName(name);
 }

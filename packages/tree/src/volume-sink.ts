@@ -6,7 +6,6 @@ import {
   LIMITS,
   type NodeAnswer,
   type NodeReference,
-  type RequestContext,
 } from '@holdfast/protocol';
 import type {
   AttributeProblem,
@@ -19,109 +18,18 @@ import type {
 } from './sink.ts';
 import { StageFiles } from './stage-files.ts';
 import { isStageName } from './stage-names.ts';
+import { codeOf, isBare, VolumeDoor } from './volume-door.ts';
 import { readInto } from './volume-read.ts';
-
-/** What is refused for one attribute and leaves the entry good. */
-const ATTRIBUTE_REFUSALS: ReadonlySet<string> = new Set([
-  'EPERM',
-  'EACCES',
-  'EINVAL',
-  'ERANGE',
-  'E2BIG',
-  'ENOTSUP',
-  'ENAMETOOLONG',
-]);
-
-function codeOf(error: unknown): string {
-  return error instanceof HoldfastError ? error.code : '';
-}
-
-/** Whether what was made just now took over no ACL of its directory. */
-function isBare({ acls = 0 }: Attributes): boolean {
-  return acls === 0;
-}
-
-/** Nanoseconds that 64 bits hold: 1677 to 2262. */
-function withinRange(ns: bigint): bigint {
-  const [least, most] = [-(2n ** 63n), 2n ** 63n - 1n];
-  if (ns < least) return least;
-  return ns > most ? most : ns;
-}
-
-/** The file system as one writer sees it. */
-class Door {
-  readonly fileSystem: FileSystem;
-  readonly problem: AttributeProblem;
-  readonly #signal: AbortSignal | undefined;
-
-  constructor(
-    fileSystem: FileSystem,
-    options: { problem: AttributeProblem; signal?: AbortSignal | undefined },
-  ) {
-    this.fileSystem = fileSystem;
-    this.problem = options.problem;
-    this.#signal = options.signal;
-  }
-
-  context(uid = 0, gid = 0): RequestContext {
-    const asked = { uid, gid, pid: 0, requestId: 0 };
-    return this.#signal === undefined ? asked : { ...asked, signal: this.#signal };
-  }
-
-  /** What has a name, if anything has. */
-  async look(parent: NodeReference, name: string): Promise<NodeAnswer | undefined> {
-    try {
-      return await this.fileSystem.lookup(parent, name, this.context());
-    } catch (error) {
-      if (codeOf(error) === 'ENOENT') return undefined;
-      throw error;
-    }
-  }
-
-  /** Extended attributes that the entry does not have. */
-  async #dropXattrs(node: NodeReference, { xattrs }: SinkEntry): Promise<void> {
-    const wanted = new Set(xattrs.map(({ name }) => name));
-    for (const name of await this.fileSystem.listXattrs(node, this.context())) {
-      if (wanted.has(name)) continue;
-      await this.fileSystem.removeXattr(node, name, this.context()).catch((error: unknown) => {
-        if (codeOf(error) !== 'ENODATA') throw error;
-      });
-    }
-  }
-
-  /** Attributes in one change; xattrs before it, so that the times stay. `isBare`: it has none yet. */
-  async finish(
-    node: NodeReference,
-    entry: SinkEntry,
-    { size, isBare = true }: { readonly size?: number; readonly isBare?: boolean } = {},
-  ): Promise<void> {
-    if (!isBare) await this.#dropXattrs(node, entry);
-    for (const { name, value } of entry.xattrs) {
-      try {
-        await this.fileSystem.setXattr(node, name, value, { mode: 'set' }, this.context());
-      } catch (error) {
-        if (!ATTRIBUTE_REFUSALS.has(codeOf(error))) throw error;
-        this.problem(entry.name, `xattr ${name}`, error);
-      }
-    }
-    const { mode, uid, gid } = entry;
-    const [atime, mtime] = [withinRange(entry.atimeNs), withinRange(entry.mtimeNs)];
-    if (atime !== entry.atimeNs || mtime !== entry.mtimeNs)
-      this.problem(entry.name, 'times', new HoldfastError('ERANGE', 'times end in April 2262'));
-    const change = { mode, uid, gid, atime, mtime, ...(size === undefined ? {} : { size }) };
-    await this.fileSystem.setAttributes(node, change, this.context());
-  }
-}
 
 class VolumeFile implements SinkFile {
   readonly isNew: boolean;
-  readonly #door: Door;
+  readonly #door: VolumeDoor;
   readonly #node: NodeReference;
   readonly #entry: SinkEntry;
   readonly #isBare: boolean;
 
   constructor(
-    door: Door,
+    door: VolumeDoor,
     { node, attributes }: NodeAnswer,
     file: { isNew: boolean; entry: SinkEntry },
   ) {
@@ -162,7 +70,7 @@ class VolumeFile implements SinkFile {
 }
 
 class VolumeDirectory implements SinkDirectory {
-  readonly #door: Door;
+  readonly #door: VolumeDoor;
   readonly #node: NodeReference;
   readonly #root: NodeReference;
   readonly #kept: Attributes | undefined;
@@ -170,7 +78,7 @@ class VolumeDirectory implements SinkDirectory {
   readonly #isBare: boolean;
 
   constructor(
-    door: Door,
+    door: VolumeDoor,
     node: NodeReference,
     of: {
       root: NodeReference;
@@ -348,7 +256,7 @@ export interface VolumeSinkOptions {
 export class VolumeSink implements TreeSink {
   readonly #root: NodeReference;
   readonly #attributesTo: NodeReference;
-  readonly #door: Door;
+  readonly #door: VolumeDoor;
 
   constructor(
     fileSystem: FileSystem,
@@ -357,7 +265,7 @@ export class VolumeSink implements TreeSink {
   ) {
     this.#root = root;
     this.#attributesTo = attributesOfRoot;
-    this.#door = new Door(fileSystem, { problem: onAttributeProblem, signal });
+    this.#door = new VolumeDoor(fileSystem, { problem: onAttributeProblem, signal });
   }
 
   async root(): Promise<SinkDirectory> {

@@ -76,13 +76,16 @@ class VolumeFile implements SourceFile {
     return readInto(file, into, offset);
   }
 
-  async dataRanges(): Promise<readonly ByteRange[] | undefined> {
+  async dataRanges(
+    { offset, length }: ByteRange = { offset: 0, length: this.size },
+  ): Promise<readonly ByteRange[] | undefined> {
     if (!this.#isSparse) return undefined;
     const ranges: ByteRange[] = [];
-    for (let at = 0; at < this.size; ) {
+    const last = Math.min(this.size, offset + length);
+    for (let at = offset; at < last; ) {
       const start = await this.#seek(at, 'data');
-      if (start === undefined || start >= this.size) break;
-      const end = Math.min(this.size, (await this.#seek(start, 'hole')) ?? this.size);
+      if (start === undefined || start >= last) break;
+      const end = Math.min(last, (await this.#seek(start, 'hole')) ?? last);
       ranges.push({ offset: start, length: end - start });
       at = end;
     }
@@ -135,6 +138,18 @@ export class VolumeSource implements TreeSource {
     return entryOf('', this.#root, attributes, { device: this.#device });
   }
 
+  /** An inode by its number, without a name. NOT_FOUND. */
+  async entryAt(ino: InodeNumber): Promise<SourceEntry> {
+    const node = { volume: this.#root.volume, ino };
+    const what = `inode ${ino}`;
+    const { attributes } = await this.#attempt(what, () =>
+      this.#fileSystem.getAttributes(node, this.#context),
+    );
+    const found = await this.#listed({ name: '', node, attributes });
+    if (found !== undefined) return found;
+    throw new HoldfastError('NOT_FOUND', `${what} is gone`);
+  }
+
   /** What a path leads to, without following symbolic links: '' is the root. NOT_FOUND, ENOTDIR. */
   async find(path: string): Promise<SourceEntry> {
     if (path === '') return this.root();
@@ -152,8 +167,17 @@ export class VolumeSource implements TreeSource {
     throw new HoldfastError('NOT_FOUND', `${path} is gone`, { detail: { path } });
   }
 
-  async *list(path: string, entry: SourceEntry): AsyncIterable<SourceEntry> {
-    const node = path === '' ? this.#root : this.#nodeOf(entry);
+  list(path: string, entry: SourceEntry): AsyncIterable<SourceEntry> {
+    return this.#entries(path, path === '' ? this.#root : this.#nodeOf(entry));
+  }
+
+  /** What {@link list} gives for a directory, by its number. */
+  listAt(ino: InodeNumber): AsyncIterable<SourceEntry> {
+    const isRoot = ino === this.#root.ino;
+    return this.#entries(isRoot ? '' : `inode ${ino}`, { volume: this.#root.volume, ino });
+  }
+
+  async *#entries(path: string, node: NodeReference): AsyncIterable<SourceEntry> {
     for (let cookie = 0; ; ) {
       const page = await this.#attempt(path, () =>
         this.#fileSystem.readDirectory(node, cookie, LIMITS.directoryEntriesMax, this.#context),

@@ -76,6 +76,11 @@ export class VolumeStage {
     await fileSystem.setAttributes(root, times, this.#files.context());
   }
 
+  /** The directory that is filled. */
+  get node(): NodeReference {
+    return this.#stage.node;
+  }
+
   /** Removes what was built so far. */
   async discard(): Promise<void> {
     await this.#files.remove(this.#files.root, this.#stage);

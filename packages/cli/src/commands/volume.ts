@@ -10,6 +10,7 @@ import { snapshotLines } from './snapshot.ts';
 import { scheduleText } from './snapshot-schedule.ts';
 import { addVolumeArchive } from './volume-archive.ts';
 import { addVolumeRelease } from './volume-release.ts';
+import { addVolumeStream } from './volume-stream.ts';
 
 interface CreateOptions {
   readonly size?: number;
@@ -29,9 +30,10 @@ interface CreateOptions {
 export function addVolume(program: Command): void {
   const volume = program
     .command('volume')
-    .description('create, list, inspect, export, import and remove volumes');
+    .description('create, list, inspect, export, import, send, receive and remove volumes');
   addCreate(volume);
   addVolumeArchive(volume);
+  addVolumeStream(volume);
   addVolumeRelease(volume);
   volume
     .command('ls')

@@ -45,6 +45,20 @@ describe('snapshots', () => {
     expect(rest).toMatchObject({ snapshots: [{ name: 'b', generation: 3 }], end: true });
   });
 
+  it('tell for ever where they were sent from, when they were received', async () => {
+    const shard = new TestShard();
+    const origin = 'cluster/7/9';
+    const taken = shard.do({ ...snapshot('a'), origin } as Operation);
+    expect(taken.snapshot).toMatchObject({ name: 'a', origin });
+    shard.do(snapshot('b'));
+    shard.do({ op: 'rollback-volume', snapshot: 'b', keep: 'c' });
+    shard.do({ op: 'acknowledge-rollback' });
+    const { snapshots } = await shard.view({ view: 'snapshots', after: 0, count: 5 });
+    expect(snapshots.map((one) => one.origin)).toEqual([origin, undefined, undefined]);
+    const long = { ...snapshot('d'), origin: 'x'.repeat(129) } as Operation;
+    expect(shard.code(long)).toBe('BAD_REQUEST');
+  });
+
   it('are removed, or cloned, only as the one that was meant', () => {
     const shard = new TestShard();
     const { snapshot: first } = shard.do(snapshot('s'));

@@ -21,7 +21,10 @@ function checkSnapshotName(name: string): void {
 }
 
 /** Pins the present generation and begins a new one: no record of the volume's content is touched. */
-export function createSnapshot(context: Context, { name }: Of<'create-snapshot'>): OperationAnswer {
+export function createSnapshot(
+  context: Context,
+  { name, origin = '' }: Of<'create-snapshot'>,
+): OperationAnswer {
   const { transaction, volume, nowNs } = context;
   checkSnapshotName(name);
   if (transaction.read(SNAPSHOT_NAME, snapshotNameKey(volume, name)) !== undefined) {
@@ -41,6 +44,7 @@ export function createSnapshot(context: Context, { name }: Of<'create-snapshot'>
     nextInode: record.nextInode,
     clones: [],
     removed: false,
+    origin,
   });
   transaction.write(SNAPSHOT_NAME, snapshotNameKey(volume, name), { generation });
   transaction.write(PINS, pinsKey(volume), { generations: [...pins, generation] });

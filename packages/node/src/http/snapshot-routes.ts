@@ -1,5 +1,5 @@
 /** Routes of the admin API for the snapshots of volumes. */
-import { BACKUP_SNAPSHOTS, type Snapshot } from '@holdfast/protocol';
+import { BACKUP_SNAPSHOTS, RECEIVE_SNAPSHOTS, type Snapshot } from '@holdfast/protocol';
 import { scheduledTime } from '@holdfast/schedule';
 import { z } from 'zod';
 import type { VolumeSnapshots } from '../membership/snapshots.ts';
@@ -12,11 +12,17 @@ const FIELDS = {
   generation: z.int().describe('its number in the volume, growing, never used again'),
   createdAt: z.string().describe('ISO 8601'),
   madeBy: z
-    .enum(['user', 'schedule', 'backup'])
-    .describe("a schedule's go by its rule of what to keep, a backup's with the next good one"),
+    .enum(['user', 'schedule', 'backup', 'receive'])
+    .describe(
+      "a schedule's go by its rule of what to keep, a backup's with the next good one, one of a receive with its end",
+    ),
   clones: COUNT.describe('volumes that were cloned from it and exist'),
   usedBytes: COUNT.describe('what the volume used then'),
   usedInodes: COUNT,
+  origin: z
+    .string()
+    .optional()
+    .describe('of one that was received: cluster, volume and generation of where it was taken'),
 };
 const SNAPSHOT = z.object(FIELDS).meta({ id: 'Snapshot' });
 const MEASURED = z
@@ -41,6 +47,7 @@ const ROLLBACK = z.strictObject({
 
 function makerOf(name: string): z.infer<typeof SNAPSHOT>['madeBy'] {
   if (name.startsWith(BACKUP_SNAPSHOTS)) return 'backup';
+  if (name.startsWith(RECEIVE_SNAPSHOTS)) return 'receive';
   return scheduledTime(name) === undefined ? 'user' : 'schedule';
 }
 

@@ -85,9 +85,11 @@ describe('snapshots of a shard whose answers get lost', () => {
 
   it('are those of the request, not of someone else for the same name', async () => {
     const shard = new LossyShard();
-    await shard.snapshots.create('v', 's', 5n);
-    expect(await shard.snapshots.create('v', 's', 5n)).toMatchObject({ generation: 1 });
-    await expect(shard.snapshots.create('v', 's', 6n)).rejects.toMatchObject({ code: 'EEXIST' });
+    await shard.snapshots.create('v', 's', { timeNs: 5n });
+    expect(await shard.snapshots.create('v', 's', { timeNs: 5n })).toMatchObject({ generation: 1 });
+    await expect(shard.snapshots.create('v', 's', { timeNs: 6n })).rejects.toMatchObject({
+      code: 'EEXIST',
+    });
   });
 
   it('are removed once, and a younger one of the same name stays', async () => {

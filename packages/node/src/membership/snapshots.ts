@@ -39,10 +39,14 @@ export class VolumeSnapshots {
   /**
    * Pins a volume as it is at one moment between call and answer: all that was acknowledged to anyone
    * before the call is in it. `name`: its time by default. `timeNs` tells one request from another:
-   * again with the same one is success, else a name that is taken is EEXIST. Throws NOT_FOUND, EINVAL
+   * again with the same one is success, else a name that is taken is EEXIST. `origin` is kept with it. Throws NOT_FOUND, EINVAL
    * (also for the names that schedules give), ENAMETOOLONG, ENOSPC, or an outage.
    */
-  async create(volume: string, name?: string, timeNs: bigint = nowNs()): Promise<Snapshot> {
+  async create(
+    volume: string,
+    name?: string,
+    { timeNs = nowNs(), origin }: { readonly timeNs?: bigint; readonly origin?: string } = {},
+  ): Promise<Snapshot> {
     if (name !== undefined && scheduledTime(name) !== undefined) {
       throw new HoldfastError(
         'EINVAL',
@@ -52,7 +56,8 @@ export class VolumeSnapshots {
     const record = await this.#volume(volume);
     const wanted = name ?? nameOf(timeNs);
     try {
-      const operation = { op: 'create-snapshot', name: wanted } as const;
+      const came = origin === undefined ? {} : { origin };
+      const operation = { op: 'create-snapshot', name: wanted, ...came } as const;
       const { snapshot } = await this.#options.run(record.shard, record.number, operation, timeNs);
       if (snapshot !== undefined) return snapshot;
       throw new HoldfastError('INTERNAL', 'the shard answered without a snapshot');

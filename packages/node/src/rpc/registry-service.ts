@@ -51,6 +51,7 @@ const NEW_SNAPSHOT = z.object({
   volume: z.string(),
   name: z.string().optional(),
   timeNs: z.bigint(),
+  origin: z.string().max(128).optional(),
 });
 const ROLLBACK = SNAPSHOT.extend({ force: z.boolean(), timeNs: z.bigint() });
 const BACKUP = z.object({
@@ -133,9 +134,10 @@ function checkActsFor(peer: PeerIdentity, host: string): void {
 }
 
 function serveSnapshots(on: Register, { registry, snapshots }: RegistryServiceOptions): void {
-  on('registry.snapshot-create', NEW_SNAPSHOT, async ({ volume, name, timeNs }) => {
+  on('registry.snapshot-create', NEW_SNAPSHOT, async ({ volume, name, timeNs, origin }) => {
     registry.assertLeader();
-    return { snapshot: await snapshots.create(volume, name, timeNs) };
+    const came = origin === undefined ? {} : { origin };
+    return { snapshot: await snapshots.create(volume, name, { timeNs, ...came }) };
   });
   on('registry.snapshots', OF_VOLUME, async ({ volume }) => {
     registry.assertLeader();

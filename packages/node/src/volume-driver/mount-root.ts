@@ -1,6 +1,6 @@
-import { open, readFile, stat, statfs } from 'node:fs/promises';
+import { lstat, open, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { HoldfastError } from '@holdfast/protocol';
+import { HoldfastError, RECEIVING_NAME } from '@holdfast/protocol';
 import { Turns } from './turns.ts';
 
 /** linux/magic.h FUSE_SUPER_MAGIC, as statfs(2) tells it. */
@@ -63,7 +63,8 @@ export class MountRoot {
   /**
    * The volume's folder, only when it really is one of the live mount. A container that got the bare
    * folder below a missing mount would write to this host's own disk and lose it. UNREACHABLE when
-   * there is no live mount, DEADLINE when it does not answer, ENOENT without the folder.
+   * there is no live mount, DEADLINE when it does not answer, ENOENT without the folder, CONFLICT while
+   * the volume receives a change from another cluster.
    */
   async requireFolder(volume: string): Promise<string> {
     const folder = this.mountpointOf(volume);
@@ -75,6 +76,7 @@ export class MountRoot {
         const found = await stat(folder).catch((cause: unknown) => refuse(folder, cause));
         if (!found.isDirectory())
           throw new HoldfastError('ENOTDIR', `${folder} is not a directory`);
+        await refuseHalf(volume, folder);
       },
     );
     return folder;
@@ -110,6 +112,19 @@ export class MountRoot {
       throw new HoldfastError('UNREACHABLE', `${this.path} is not the cluster's mount`);
     }
   }
+}
+
+/** What a volume shows while it receives is neither what was before nor what is to be. */
+async function refuseHalf(volume: string, folder: string): Promise<void> {
+  const isHalf = await lstat(join(folder, RECEIVING_NAME)).then(
+    () => true,
+    () => false,
+  );
+  if (!isHalf) return;
+  throw new HoldfastError(
+    'CONFLICT',
+    `volume '${volume}' is receiving a change, or a receive into it was killed: run 'holdfast volume receive' again, or roll it back to its last snapshot`,
+  );
 }
 
 function refuse(path: string, cause: unknown): never {
