@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { promisify } from 'node:util';
+import { INIT_FLAG } from '@holdfast/fuse-mount';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Mounted } from './support/mounted.ts';
 import { Probe } from './support/probe.ts';
@@ -283,5 +284,47 @@ describe('a mount', () => {
 
   it('has reported no other problem', () => {
     expect(mounted.problems).toEqual([]);
+  });
+});
+
+describe.each([
+  ['that judges by ACLs', 0n],
+  ['that does not, as before Linux 5.14', INIT_FLAG.setxattrExtended],
+])('a kernel %s', (_, withoutFlags) => {
+  let mounted: Mounted;
+  beforeAll(async () => {
+    mounted = await Mounted.start({ withoutFlags });
+  });
+  afterAll(async () => {
+    await mounted.close();
+  });
+
+  it('has the umask of the caller applied once', async () => {
+    const script = 'cd "$0"; umask 027; : > file; mkdir directory; mkfifo fifo; ln -s x link';
+    await run('sh', ['-c', script, mounted.path()]);
+    const modeOf = async (name: string) =>
+      ((await fs.lstat(mounted.path(name))).mode & 0o7777).toString(8);
+    expect(await Promise.all(['file', 'directory', 'fifo', 'link'].map(modeOf))).toEqual([
+      '640',
+      '750',
+      '640',
+      '777',
+    ]);
+  });
+
+  it('keeps extended attributes, and ACLs only where they are obeyed', async () => {
+    const probe = new Probe();
+    const path = mounted.path('attributes');
+    await fs.writeFile(path, '');
+    await probe.call('setxattr', path, 'user.k', Buffer.from('v'));
+    expect((await probe.call('getxattr', path, 'user.k')).toString()).toBe('v');
+    const set = run('setfacl', ['-m', 'u:1:r', path]);
+    const isObeyed = withoutFlags === 0n;
+    const outcome = isObeyed ? /^set$/ : /not supported/;
+    expect(await set.then(() => 'set', String)).toMatch(outcome);
+    const names = ['user.k', ...(isObeyed ? ['system.posix_acl_access'] : [])];
+    expect(await probe.call('listxattr', path)).toEqual(names);
+    expect(mounted.problems).toEqual([]);
+    await probe.close();
   });
 });

@@ -313,7 +313,7 @@ export class MemoryFileSystem implements FileSystem {
   }
 
   async getXattr(node: NodeReference, name: string): Promise<Uint8Array> {
-    const value = this.#inode(node).xattrs.get(name);
+    const value = node.volume === 0 ? undefined : this.#inode(node).xattrs.get(name);
     if (value === undefined) throw new HoldfastError('ENODATA');
     return value;
   }
