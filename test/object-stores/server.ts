@@ -14,8 +14,10 @@ export type Fault =
   | { readonly what: 'lost-answer' }
   /** Sends half of the answer's body and cuts the connection. */
   | { readonly what: 'cut-body' }
-  /** Waits before it answers. */
-  | { readonly what: 'slow'; readonly ms: number };
+  /** Waits before it does anything. */
+  | { readonly what: 'slow'; readonly ms: number }
+  /** Does nothing until then. */
+  | { readonly what: 'held'; readonly until: Promise<void> };
 
 /** A request as a test sees it. */
 export interface SeenRequest {
@@ -108,6 +110,7 @@ async function handle(
   if (seen !== undefined) server.requests.push(seen);
   const fault = seen === undefined ? undefined : server.behaviour.fault(seen);
   if (fault?.what === 'slow') await new Promise((resolve) => setTimeout(resolve, fault.ms));
+  if (fault?.what === 'held') await fault.until;
   const nowMs = Date.now() + server.behaviour.clockAheadMs;
   const answer =
     fault?.what === 'status'
