@@ -13,12 +13,12 @@ import {
 } from '@holdfast/protocol';
 import { type Context, volumeOf } from './context.ts';
 import { attributesOf, parentOf } from './inodes.ts';
-import { inodeKey, parseKey, volumeKey, xattrsKey } from './keys.ts';
+import { inodeKey, parseKey, volumeKey } from './keys.ts';
 import { recordsAt } from './past-scan.ts';
-import { INODE, type InodeRecord, VOLUME, XATTRS } from './records.ts';
+import { INODE, type InodeRecord, VOLUME } from './records.ts';
 import { snapshotRecordOf } from './snapshots.ts';
 import type { StateSource } from './state.ts';
-import { recordAt } from './versions.ts';
+import { isUnchanged } from './unchanged.ts';
 
 type Answer = ViewAnswers['difference'];
 
@@ -132,8 +132,8 @@ function changeOf(
   }
   const before = attributesOf({ ino, record: mine });
   if (theirs === undefined) return { kind: 'removed', ino, before };
-  const isSame = isSameState(mine, theirs) && isSameXattrs(state, ino, [old, young]);
-  if (isSame) return undefined;
+  if (isUnchanged(state, ino, { ...old, record: mine }, { ...young, record: theirs }))
+    return undefined;
   // Versions of content are counted in each tree on its own: equal numbers say nothing.
   return {
     kind: 'changed',
@@ -143,27 +143,4 @@ function changeOf(
     ...parentOf(theirs),
     content: true,
   };
-}
-
-/** Whether nothing was done to an inode since: what the leader tidies up behind it does not count. */
-function isSameState(a: InodeRecord, b: InodeRecord): boolean {
-  const bare = ({
-    birth: _birth,
-    cuts: _cuts,
-    inlineBytes: _inline,
-    allocatedBytes: _allocated,
-    ...rest
-  }: InodeRecord): unknown => rest;
-  const same = (value: unknown): unknown => (typeof value === 'bigint' ? `${value}n` : value);
-  const textOf = (record: InodeRecord): string =>
-    JSON.stringify(bare(record), (_key, value: unknown) => same(value));
-  return textOf(a) === textOf(b);
-}
-
-function isSameXattrs(state: StateSource, ino: InodeNumber, sides: readonly Side[]): boolean {
-  const [a, b] = sides.map(({ tree, generation }) => {
-    const record = recordAt(state, XATTRS, xattrsKey(tree, ino), generation);
-    return XATTRS.encode({ birth: 1, entries: record?.entries ?? [] });
-  });
-  return Buffer.compare(a ?? new Uint8Array(), b ?? new Uint8Array()) === 0;
 }

@@ -2,7 +2,7 @@
  * What differs between a snapshot and a later one, or the present. Every change of an inode, its
  * names, extended attributes or content changes its record, so that the inodes to look at are those
  * with a version that died in between, and those whose number was not given yet: the cost is that of
- * the change, not of the volume.
+ * the change, not of the volume. What the leader has moved or tidied up since is no difference.
  *
  * Order: inodes that the older one shows, by the generation in which they changed first, then by
  * number; then those made since, by number. A cursor is the place in that order.
@@ -28,6 +28,7 @@ import { DEATH, INODE, type InodeRecord } from './records.ts';
 import { snapshotRecordOf } from './snapshots.ts';
 import type { StateSource } from './state.ts';
 import { treeAt } from './trees.ts';
+import { bytesVersionOf, isUnchanged } from './unchanged.ts';
 import { recordAt } from './versions.ts';
 
 type Wanted = Extract<View, { view: 'difference' }>;
@@ -115,19 +116,21 @@ function recordTo({ state, volume, to }: Span, ino: InodeNumber): InodeRecord | 
 }
 
 function changeOf(span: Span, ino: InodeNumber): InodeDifference | undefined {
-  const before = recordAt(span.state, INODE, inodeKey(span.volume, ino), span.from);
+  const { state, volume: tree, from, to } = span;
+  const before = recordAt(state, INODE, inodeKey(tree, ino), from);
   const after = recordTo(span, ino);
   if (before === undefined || before.nlink === 0) return undefined;
   const old = attributesOf({ ino, record: before });
   if (after === undefined || after.nlink === 0) return { kind: 'removed', ino, before: old };
-  const content = before.contentVersion !== after.contentVersion;
+  const was = { tree, generation: from, record: before };
+  if (isUnchanged(state, ino, was, { tree, generation: to, record: after })) return undefined;
   return {
     kind: 'changed',
     ino,
     before: old,
     after: attributesOf({ ino, record: after }),
     ...parentOf(after),
-    content,
+    content: bytesVersionOf(before) !== bytesVersionOf(after),
   };
 }
 

@@ -115,6 +115,8 @@ export interface InodeRecord extends HeadRecord {
   readonly nextCookie: number;
   /** File: grows by one with each change of its content. */
   readonly contentVersion: number;
+  /** File: how many of these changes moved its bytes to another place, and were no change to its users. */
+  readonly moves: number;
   /**
    * File: the number under which its regions are kept: its own at first, a new one when all content
    * is dropped at once, so that this costs nothing and the old regions are deleted in slices.
@@ -173,6 +175,7 @@ export const INODE = recordType<InodeRecord>('inode', {
   children: { short: 'c', absent: 0 },
   nextCookie: { short: 'nc', absent: 1 },
   contentVersion: { short: 'cv', absent: 0 },
+  moves: { short: 'mv', absent: 0 },
   content: { short: 'ci', absent: 0 },
   regionEnd: { short: 're', absent: 0 },
   allocatedBytes: { short: 'a', absent: 0 },

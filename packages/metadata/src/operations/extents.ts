@@ -81,6 +81,10 @@ export function moveInline(context: Context, operation: Of<'move-inline'>): Oper
     const length = Math.max(0, Math.min(extent.length, record.size - extent.offset));
     editor.move({ ...extent, length }, { contentVersion: operation.contentVersion, seen });
   }
-  const change = { ...editor.finish({ isBeyondQuota: true }), contentVersion: editor.version };
+  const change = {
+    ...editor.finish({ isBeyondQuota: true }),
+    contentVersion: editor.version,
+    moves: record.moves + 1,
+  };
   return { attributes: attributesOf(changeInode(context, operation.ino, change)) };
 }

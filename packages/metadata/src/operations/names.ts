@@ -115,6 +115,7 @@ export function freshInode(nowNs: bigint): Omit<InodeRecord, 'birth' | 'kind' | 
     children: 0,
     nextCookie: 1,
     contentVersion: 0,
+    moves: 0,
     content: 0,
     regionEnd: 0,
     allocatedBytes: 0,

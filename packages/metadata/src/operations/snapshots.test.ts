@@ -12,7 +12,7 @@ import { check } from '../check.ts';
 import { inodeKey, KIND, parseKey } from '../keys.ts';
 import { recordsAt } from '../past-scan.ts';
 import { DEAD_CONTENT, HISTORY, INODE, VOLUME } from '../records.ts';
-import { chunkExtent, chunkId, TestShard, textOf } from '../test-shard.ts';
+import { chunkExtent, chunkId, inlineExtent, TestShard, textOf } from '../test-shard.ts';
 
 const snapshot = (name: string): Operation => ({ op: 'create-snapshot', name });
 const removal = (name: string): Operation => ({ op: 'remove-snapshot', name });
@@ -156,6 +156,40 @@ describe('snapshots', () => {
     const first = await shard.view(wanted);
     expect(first.changes).toMatchObject([{ kind: 'changed', ino: ROOT_INODE }]);
     expect(await shard.view({ ...wanted, after: first.next as string })).toEqual({ changes: [] });
+  });
+
+  it('differ by nothing that the leader moved, and by what a user did besides', async () => {
+    const shard = new TestShard();
+    const inos = ['moved', 'and written', 'and renamed'].map((name) => {
+      const { ino } = shard.create(name);
+      shard.write(ino, inlineExtent(0, 'abc'));
+      return ino;
+    });
+    shard.do(snapshot('a'));
+    const [, written, renamed] = inos as [InodeNumber, InodeNumber, InodeNumber];
+    for (const [i, ino] of inos.entries()) {
+      const extents = [chunkExtent(0, 3, i)];
+      shard.internal({ op: 'move-inline', ino, contentVersion: 1, extents });
+    }
+    const wanted = { view: 'difference', from: 1, after: '', count: 10 } as const;
+    expect(await shard.view(wanted)).toMatchObject({ changes: [] });
+    shard.write(written, inlineExtent(0, 'def'));
+    const [parent, newParent] = [ROOT_INODE, ROOT_INODE];
+    shard.do({
+      op: 'rename',
+      parent,
+      name: 'and renamed',
+      newParent,
+      newName: 'n',
+      flag: 'replace',
+    });
+    shard.do(snapshot('b'));
+    const { changes } = await shard.view({ ...wanted, at: 2 });
+    expect(changes.toSorted((a, b) => a.ino - b.ino)).toMatchObject([
+      { ino: ROOT_INODE, kind: 'changed' },
+      { ino: written, kind: 'changed', content: true },
+      { ino: renamed, kind: 'changed', content: false },
+    ]);
   });
 
   it('keep what they see, whoever wants it reclaimed', async () => {
