@@ -137,4 +137,28 @@ describe('a volume that is filled', () => {
     }
     expect(seen.size).toBe(2);
   });
+
+  it('that is gone on with is complete in the end, wherever it was killed, and begins nothing anew', async () => {
+    const resume = (fileSystem: FileSystem): Promise<VolumeStage | undefined> =>
+      VolumeStage.resume(fileSystem, ROOT, { id: 'kept' });
+    const outcomes = new Set<string>();
+    for (let changes = 0; ; changes++) {
+      const fileSystem = new MemoryFileSystem();
+      const run = async (through: FileSystem): Promise<string> => {
+        const stage = await resume(through);
+        if (stage === undefined) return 'complete';
+        const there = await (await stage.sink.root()).names();
+        await fill(stage);
+        await stage.publish();
+        return there.length > 0 ? 'gone on' : 'begun';
+      };
+      const failure = await run(killedAfter(fileSystem, changes)).catch((error: unknown) => error);
+      if (!(failure instanceof HoldfastError)) break;
+      // Only what is in its place already is refused: who fills knows that it was complete.
+      outcomes.add(await run(fileSystem).catch((error: HoldfastError) => error.code));
+      expect(await paths(fileSystem)).toEqual(COMPLETE);
+      expect(await rootNames(fileSystem)).toEqual(['a', 'b', 'c']);
+    }
+    expect([...outcomes].sort()).toEqual(['CONFLICT', 'begun', 'complete', 'gone on']);
+  });
 });

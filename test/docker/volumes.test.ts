@@ -139,6 +139,34 @@ describe('Docker volumes on three hosts', () => {
     await holdfast('snapshot', 'rm', 'data@then');
   });
 
+  it('makes a volume from a backup, which a container gets when it is complete', async () => {
+    const holdfast = (...args: string[]): ReturnType<Host['exec']> => {
+      const password = ['-e', 'HOLDFAST_BACKUP_PASSWORD=pass word'];
+      return host(1).exec(
+        [...COMPOSE, 'exec', '-T', ...password, 'holdfast', 'holdfast', ...args],
+        { env: { ...process.env, HOLDFAST_IMAGE: IMAGE } },
+      );
+    };
+    // A directory that every host has: a volume of its own.
+    await host(1).docker(['volume', 'create', '-d', 'holdfast', 'vault']);
+    const place = ['--repo', '/mnt/cluster/vault/r', '--init', '--on', 'all'];
+    await holdfast('backup', 'repo', 'add', 'vault', ...place);
+    await holdfast('backup', 'create', 'data', '--repo', 'vault');
+    const from = ['-o', 'from-backup=vault:data'];
+    await host(2).docker(['volume', 'create', '-d', 'holdfast', ...from, 'again']);
+    expect((await inContainer(host(2), 'cat /data/greeting', 'again')).stdout).toBe('later\n');
+    expect((await inContainer(host(3), 'cat /data/greeting', 'again')).stdout).toBe('later\n');
+    const state = await host(3).docker([
+      'volume',
+      'inspect',
+      '-f',
+      '{{.Status.madeFrom}}',
+      'again',
+    ]);
+    expect(state.stdout.trim()).toBe('vault:data');
+    await host(2).docker(['volume', 'rm', 'again']);
+  });
+
   it('is not rolled back under a container, unless it is forced: then what it has open is void', async () => {
     const holdfast = (...args: string[]): ReturnType<Host['exec']> =>
       host(1).exec([...COMPOSE, 'exec', '-T', 'holdfast', 'holdfast', ...args], {

@@ -24,6 +24,8 @@ export interface RestoreCounts {
   removed: number;
   /** Bytes of files written; holes and what was there already not counted. */
   bytesWritten: number;
+  /** Bytes of files that are dealt with: written, there already, or holes. */
+  bytesDone: number;
   /** Bytes fetched from the store. */
   bytesFetched: number;
   problems: number;
@@ -77,6 +79,7 @@ class RestoreRun {
     skippedFiles: 0,
     removed: 0,
     bytesWritten: 0,
+    bytesDone: 0,
     bytesFetched: 0,
     problems: 0,
   };
@@ -281,6 +284,8 @@ class RestoreRun {
     const file = await into.file(node, { compare });
     if (file === undefined) {
       this.counts.skippedFiles++;
+      this.counts.bytesDone += node.size;
+      this.#options.onProgress?.(this.counts);
       return;
     }
     try {
@@ -299,13 +304,17 @@ class RestoreRun {
 
   /** Blob by blob; the next ones are fetched while one is written. */
   async #fill(file: SinkFile, node: TreeNode): Promise<void> {
-    const ahead: { offset: number; bytes: Promise<Uint8Array | undefined> }[] = [];
+    const ahead: { offset: number; length: number; bytes: Promise<Uint8Array | undefined> }[] = [];
     const flush = async (): Promise<void> => {
       const next = ahead.shift();
-      const bytes = await next?.bytes;
-      if (next === undefined || bytes === undefined) return;
-      await file.write(bytes, next.offset);
-      this.counts.bytesWritten += bytes.length;
+      if (next === undefined) return;
+      const bytes = await next.bytes;
+      if (bytes !== undefined) {
+        await file.write(bytes, next.offset);
+        this.counts.bytesWritten += bytes.length;
+      }
+      this.counts.bytesDone += next.length;
+      this.#options.onProgress?.(this.counts);
     };
     let offset = 0;
     for (const id of node.content) {
@@ -315,7 +324,7 @@ class RestoreRun {
         throw new HoldfastError('CORRUPT', `no index lists the data blob ${id}`);
       const bytes = this.#missing(file, id, offset, length);
       bytes.catch(() => {});
-      ahead.push({ offset, bytes });
+      ahead.push({ offset, length, bytes });
       offset += length;
       if (ahead.length > FETCH_AHEAD) await flush();
     }

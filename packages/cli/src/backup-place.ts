@@ -88,6 +88,18 @@ export function withPlace(command: Command): Command {
     );
 }
 
+/** The options for a place that is named without any: what the environment says. */
+export function placeFromEnvironment(repo: string, env: Environment = process.env): PlaceOptions {
+  const { AWS_REGION, AWS_CA_BUNDLE, AZURE_STORAGE_SERVICE_ENDPOINT } = env;
+  return {
+    repo,
+    retryLock: 0,
+    ...(AWS_REGION ? { s3Region: AWS_REGION } : {}),
+    ...(AWS_CA_BUNDLE ? { s3Ca: AWS_CA_BUNDLE } : {}),
+    ...(AZURE_STORAGE_SERVICE_ENDPOINT ? { azureEndpoint: AZURE_STORAGE_SERVICE_ENDPOINT } : {}),
+  };
+}
+
 /** The password, from a file or the environment, never from the command line. BAD_CONFIG without one. */
 export async function passwordOf(
   { passwordFile }: Pick<PlaceOptions, 'passwordFile'>,
@@ -176,7 +188,7 @@ export function storeOf(at: Omit<RepositoryPlace, 'password'>): Store {
 }
 
 /** A repository that the cluster knows by name, as a place. */
-function knownPlace({ repository, secrets }: RepositoryAccess): RepositoryPlace {
+export function knownPlace({ repository, secrets }: RepositoryAccess): RepositoryPlace {
   return { ...repository, ...secrets };
 }
 

@@ -17,6 +17,7 @@ import {
 } from '@holdfast/backup';
 import type { ClusterClient } from '@holdfast/client';
 import {
+  type BackupSource,
   type Snapshot as ClusterSnapshot,
   HoldfastError,
   type VolumePolicy,
@@ -75,6 +76,11 @@ export interface VolumeBackup extends BackupResult {
 /** Binds a backup to the snapshot that it was made of. */
 const BASE_TAG = /^holdfast-base=(\d+)\/(\d+)$/;
 
+/** Says which snapshot a backup was made of, when it had a name. */
+function snapshotTag(name: string): string {
+  return `snapshot=${name}`;
+}
+
 function baseTag({ number }: VolumeRecord, { generation }: ClusterSnapshot): string {
   return `holdfast-base=${number}/${generation}`;
 }
@@ -101,6 +107,11 @@ export async function backupVolume(
   const { onExpected, onDamage, onProgress, signal } = report;
   const record = await client.volumes.get(volume);
   if (record === undefined) throw new HoldfastError('NOT_FOUND', `there is no volume '${volume}'`);
+  if (record.restore !== undefined && record.restore.state !== 'done')
+    throw new HoldfastError(
+      'CONFLICT',
+      `volume '${volume}' is not filled yet; back it up when it is`,
+    );
   const { clusterId } = client.cluster.map;
   const { id } = repository.config;
   const of = { volume: record, repository: id, ...(name === undefined ? {} : { name }) };
@@ -124,7 +135,7 @@ export async function backupVolume(
         hostname: `holdfast-${clusterId.slice(0, 8)}`,
         tags: [
           `volume=${volume}`,
-          ...(name === undefined ? [] : [`snapshot=${name}`]),
+          ...(name === undefined ? [] : [snapshotTag(name)]),
           baseTag(record, snapshot),
           ...tags,
         ],
@@ -171,6 +182,30 @@ export async function chooseBackup(
   });
 }
 
+/** The backup that a source names: an id, the latest, or the latest of a snapshot by its name. NOT_FOUND. */
+export async function chooseSource(
+  repository: Repository,
+  { volume, backup }: Pick<BackupSource, 'volume' | 'backup'>,
+): Promise<Snapshot> {
+  const path = volumePath(volume);
+  const named = (await listSnapshots(repository)).findLast(
+    ({ paths, tags }) => paths.includes(path) && tags.includes(snapshotTag(backup)),
+  );
+  return named ?? chooseBackup(repository, backup, volume);
+}
+
+/**
+ * The policy of a volume that is made from a backup: that of then but for what is asked for now. As many
+ * durable copies as go with the copies that are asked for.
+ */
+export function policyOfThen(
+  { record }: Pick<Found, 'record'>,
+  asked: Partial<VolumePolicy>,
+): Partial<VolumePolicy> {
+  const { minReplicas: _, ...rest } = record?.policy ?? {};
+  return asked.replicas === undefined ? (record?.policy ?? {}) : rest;
+}
+
 /** What is restored. */
 export interface RestoreRequest {
   readonly snapshot: Snapshot;
@@ -186,13 +221,14 @@ export interface RestoreRequest {
 }
 
 /** A backup that was looked into: what restoring it needs. */
-interface Found {
+export interface Found {
   readonly record: VolumeInBackup | undefined;
   /** From the snapshot's root. */
   readonly path: string;
 }
 
-async function lookInto(
+/** Looks what a backup says of its volume, and where in it the content is. CORRUPT. */
+export async function lookInto(
   repository: Repository,
   { snapshot, path = '' }: RestoreRequest,
   signal: AbortSignal,
@@ -209,7 +245,8 @@ async function lookInto(
   return { record, path: [whole.replace(/\/$/, ''), ...wanted].join('/') || '/' };
 }
 
-async function restoreInto(
+/** Restores what was found into a sink. */
+export async function restoreInto(
   repository: Repository,
   sink: TreeSink,
   { request, found }: { readonly request: RestoreRequest; readonly found: Found },
@@ -240,16 +277,18 @@ async function restoreInto(
 export async function restoreToVolume(
   client: ClusterClient,
   repository: Repository,
-  request: RestoreRequest & { readonly name: string; readonly policy: Partial<VolumePolicy> },
+  request: RestoreRequest & {
+    readonly name: string;
+    readonly policy: Partial<VolumePolicy>;
+    /** Without it a volume that is made gets the defaults where nothing is asked. */
+    readonly withPolicy: boolean;
+  },
   report: WorkReport<RestoreCounts>,
 ): Promise<RestoreCounts> {
   const { name, policy } = request;
   try {
     const found = await lookInto(repository, request, report.signal);
-    const then = found.record?.policy ?? {};
-    // As many durable copies as go with the copies that are asked for now.
-    const { minReplicas: _, ...rest } = then;
-    const policyIfNew = policy.replicas === undefined ? then : rest;
+    const policyIfNew = request.withPolicy ? policyOfThen(found, policy) : {};
     return await fillVolume(client, { name, policy, policyIfNew }, report, (sink) =>
       restoreInto(repository, sink, { request, found }, report),
     );

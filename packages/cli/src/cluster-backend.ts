@@ -1,13 +1,23 @@
 import type { ClusterClient } from '@holdfast/client';
-import type { VolumeBackend, VolumeInfo } from '@holdfast/node';
-import type { VolumePolicy, VolumeRecord } from '@holdfast/protocol';
+import type { UnfilledVolume, VolumeBackend, VolumeInfo } from '@holdfast/node';
+import {
+  backupSourceText,
+  parseBackupSource,
+  restoreText,
+  type VolumePolicy,
+  type VolumeRecord,
+  type VolumeRestore,
+} from '@holdfast/protocol';
+import type { FillProcesses } from './fill-processes.ts';
 
 /** The volume driver's view of the cluster, over the client library. */
 export class ClusterBackend implements VolumeBackend {
   readonly #client: ClusterClient;
+  readonly #fills: Pick<FillProcesses, 'start'>;
 
-  constructor(client: ClusterClient) {
+  constructor(client: ClusterClient, fills: Pick<FillProcesses, 'start'>) {
     this.#client = client;
+    this.#fills = fills;
   }
 
   async list(signal?: AbortSignal): Promise<readonly VolumeInfo[]> {
@@ -32,6 +42,20 @@ export class ClusterBackend implements VolumeBackend {
     await this.#client.volumes.clone(name, from, policy, signal);
   }
 
+  async restore(
+    name: string,
+    from: string,
+    policy: Partial<VolumePolicy>,
+    signal?: AbortSignal,
+  ): Promise<void> {
+    const restore = { source: parseBackupSource(from), withPolicy: true };
+    await this.#client.volumes.createRestored(name, restore, policy, signal);
+  }
+
+  fill(name: string): void {
+    this.#fills.start(name);
+  }
+
   async remove(name: string, signal?: AbortSignal): Promise<void> {
     await this.#client.volumes.remove(name, { force: true }, signal);
   }
@@ -45,8 +69,20 @@ export class ClusterBackend implements VolumeBackend {
   }
 }
 
+function unfilledBy(restore: VolumeRestore): UnfilledVolume {
+  const { state, claim, source, trouble } = restore;
+  const on = claim === undefined ? '' : ` on ${claim.host}`;
+  const why = trouble === undefined ? '' : `: ${trouble}`;
+  return {
+    text: `${restoreText(restore)} from ${backupSourceText(source)}${on}${why}`,
+    hasFailed: state === 'failed',
+    isClaimed: claim !== undefined && Date.parse(claim.until) > Date.now(),
+  };
+}
+
 function describe(volume: VolumeRecord): VolumeInfo {
-  const { policy } = volume;
+  const { policy, restore } = volume;
+  const isFilled = restore === undefined || restore.state === 'done';
   return {
     name: volume.name,
     createdAt: volume.createdAt,
@@ -64,7 +100,13 @@ function describe(volume: VolumeRecord): VolumeInfo {
       ...(volume.from !== undefined && {
         from: `${volume.from.volumeName}@${volume.from.snapshot}`,
       }),
+      ...(restore !== undefined && {
+        madeFrom: backupSourceText(restore.source),
+        ...(isFilled ? {} : { state: restoreText(restore) }),
+        ...(restore.trouble !== undefined && { trouble: restore.trouble }),
+      }),
     },
+    ...(isFilled ? {} : { unfilled: unfilledBy(restore) }),
     inUseBy: volume.attachedTo,
   };
 }

@@ -1,7 +1,9 @@
 import {
+  type BackupSource,
   HoldfastError,
   type LastBackup,
   type LastVerification,
+  type RestoreProgress,
   SYSTEM_SHARD,
   type VolumeNumber,
   type VolumePolicy,
@@ -73,6 +75,71 @@ export class Volumes {
     signal?: AbortSignal,
   ): Promise<VolumeRecord> {
     return this.#make({ name, policy, from }, signal);
+  }
+
+  /**
+   * Makes a volume that is to be filled from a backup; until that is done nobody can attach it.
+   * `withPolicy`: it gets the policy of then but for what is given. Success when it exists as such; one
+   * whose restore had failed is to be filled again. NOT_FOUND, CONFLICT.
+   */
+  async createRestored(
+    name: string,
+    restore: { readonly source: BackupSource; readonly withPolicy: boolean },
+    policy: Partial<VolumePolicy> = {},
+    signal?: AbortSignal,
+  ): Promise<VolumeRecord> {
+    return this.#make({ name, policy, restore }, signal);
+  }
+
+  /**
+   * Takes a volume's restore for this process (`by`, random) of a host. The claim ends by itself 15 s
+   * after the last {@link noteRestore}. CONFLICT while another has it, or there is none to do.
+   */
+  async claimRestore(
+    volume: VolumeNumber,
+    claim: { readonly by: string; readonly host: string },
+    signal?: AbortSignal,
+  ): Promise<VolumeRecord> {
+    const method = 'registry.restore-claim';
+    return (await this.#call<{ volume: VolumeRecord }>(method, { volume, ...claim }, signal))
+      .volume;
+  }
+
+  /** Keeps the claim, and tells how far the restore is. CONFLICT when it is another's, NOT_FOUND. */
+  async noteRestore(
+    volume: VolumeNumber,
+    note: {
+      readonly by: string;
+      readonly backupId?: string;
+      readonly progress?: RestoreProgress;
+      readonly isComplete?: boolean;
+      readonly trouble?: string;
+    },
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await this.#call('registry.restore-note', { volume, ...note }, signal);
+  }
+
+  /** Gives the claim back: the volume is open (done), will never be (failed), or is another's to fill (left). */
+  async endRestore(
+    volume: VolumeNumber,
+    end: {
+      readonly by: string;
+      readonly outcome: 'done' | 'failed' | 'left';
+      readonly trouble?: string;
+    },
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await this.#call('registry.restore-end', { volume, ...end }, signal);
+  }
+
+  /** Gives the volume that is being restored the policy that its backup has. CONFLICT, BAD_REQUEST. */
+  async setRestoredPolicy(
+    volume: VolumeNumber,
+    { by, policy }: { readonly by: string; readonly policy: Partial<VolumePolicy> },
+    signal?: AbortSignal,
+  ): Promise<void> {
+    await this.#call('registry.restore-policy', { volume, by, policy }, signal);
   }
 
   async #make(header: object, signal: AbortSignal | undefined): Promise<VolumeRecord> {

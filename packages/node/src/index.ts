@@ -10,7 +10,7 @@ export { type JoinOptions, type JoinResult, joinCluster } from './membership/joi
 export { renewClient } from './membership/renewal.ts';
 export type { ClusterStatus, PeerStatus, ShardStatus, StatusReason } from './membership/status.ts';
 export { createLog, type EventFields, type Log } from './telemetry/log.ts';
-export type { VolumeBackend, VolumeInfo } from './volume-driver/backend.ts';
+export type { UnfilledVolume, VolumeBackend, VolumeInfo } from './volume-driver/backend.ts';
 export { parseSize, parseVolumeOptions } from './volume-driver/options.ts';
 export {
   type RunningVolumeDriver,

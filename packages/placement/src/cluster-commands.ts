@@ -1,5 +1,6 @@
 /** The words of the system shard: every change of the cluster's registry, carried by its log. */
 import type {
+  BackupSource,
   Epoch,
   ErrorCode,
   LastBackup,
@@ -10,6 +11,7 @@ import type {
   PartitionId,
   RepositoryRecord,
   RepositorySecrets,
+  RestoreProgress,
   ShardId,
   TokenRecord,
   VolumeNumber,
@@ -73,12 +75,15 @@ export type RegistryChange =
    * Gives number and shard. Same name, policy and origin again: the existing volume; others: CONFLICT.
    * A clone (`from`) lies in the shard of the volume that it comes from and has its policy but for
    * what is asked; the owner and mode of its root are the snapshot's: BAD_REQUEST when asked for.
+   * One to be filled from a backup (`restore`) is closed to attachments until it is; asked for again
+   * when that has failed, it is tried again.
    */
   | {
       readonly op: 'create-volume';
       readonly name: string;
       readonly policy: Partial<VolumePolicy>;
       readonly from?: Omit<VolumeOrigin, 'volumeName'>;
+      readonly restore?: { readonly source: BackupSource; readonly withPolicy: boolean };
     }
   /** The shard refused to make it: its name is free again. No change when it is ready. */
   | { readonly op: 'cancel-create'; readonly volume: VolumeNumber }
@@ -118,6 +123,37 @@ export type RegistryChange =
       readonly schedule: string;
       readonly due: string;
       readonly snapshot: string;
+    }
+  /**
+   * One process (`by`, random) fills a volume from its backup, until `until` (ISO 8601), by its host.
+   * CONFLICT while another does, and when the volume is not to be filled.
+   */
+  | {
+      readonly op: 'claim-restore';
+      readonly volume: VolumeNumber;
+      readonly by: string;
+      readonly host: string;
+      readonly until: string;
+    }
+  /** Keeps the claim and tells how far it is; what is absent stays. CONFLICT when the claim is lost. */
+  | {
+      readonly op: 'note-restore';
+      readonly volume: VolumeNumber;
+      readonly by: string;
+      readonly until: string;
+      readonly backupId?: string;
+      readonly progress?: RestoreProgress;
+      readonly isComplete?: boolean;
+      /** Why it does not go on for now; '': it does again. */
+      readonly trouble?: string;
+    }
+  /** Gives the claim back. done: the volume is open; failed: for good; left: somebody else may go on. */
+  | {
+      readonly op: 'end-restore';
+      readonly volume: VolumeNumber;
+      readonly by: string;
+      readonly outcome: 'done' | 'failed' | 'left';
+      readonly trouble?: string;
     }
   /** A backup of the volume has succeeded. No change when one of a later moment is known. */
   | { readonly op: 'note-backup'; readonly volume: VolumeNumber; readonly backup: LastBackup }

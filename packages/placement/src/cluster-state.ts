@@ -25,6 +25,7 @@ import {
   type StoredVolume,
 } from './cluster-records.ts';
 import { putRepository, removeRepository } from './cluster-repositories.ts';
+import { claimRestore, endRestore, noteRestore } from './cluster-restores.ts';
 import * as volumes from './cluster-volumes.ts';
 import { layeredTable } from './layered-table.ts';
 import { moveTo } from './partition-moves.ts';
@@ -162,6 +163,12 @@ export class ClusterState {
         return this.#afterPolicy(volumes.setPolicy(records, change, time));
       case 'note-snapshot-run':
         return volumes.noteSnapshotRun(records, change, time);
+      case 'claim-restore':
+        return claimRestore(records, change, time);
+      case 'note-restore':
+        return noteRestore(records, change);
+      case 'end-restore':
+        return endRestore(records, change, time);
       case 'note-backup':
         return noteBackup(records, change);
       case 'note-verification':

@@ -1,5 +1,6 @@
 /** Operations of the registry on volumes. */
 import {
+  backupSourceText,
   type ShardId,
   type SnapshotRuns,
   SYSTEM_SHARD,
@@ -17,6 +18,13 @@ import {
 } from './cluster-names.ts';
 import type { ChangeOf } from './cluster-nodes.ts';
 import type { ClusterRecords, StoredVolume } from './cluster-records.ts';
+import {
+  beginRestore,
+  refuseSource,
+  restoreAgain,
+  sameSource,
+  whyNotFilled,
+} from './cluster-restores.ts';
 import { changed, done, refuse, unchanged } from './registry-results.ts';
 
 /** Clones that a refusal names. */
@@ -31,11 +39,13 @@ export function createVolume(
   const wrong = checkVolumeName(change.name);
   if (wrong !== undefined) return refuse(nameCode(change.name), wrong);
   const existing = records.volumeNamed(change.name);
-  if (existing !== undefined) return createAgain(existing, change);
+  if (existing !== undefined) return createAgain(records, existing, change, time);
   const parent = change.from === undefined ? undefined : records.volumes.get(change.from.volume);
   const policy = completePolicy(change.policy, parent && inheritedFrom(parent));
   if (typeof policy === 'string') return refuse('BAD_REQUEST', policy);
-  const refusal = change.from === undefined ? undefined : checkParent(parent, change);
+  const refusal =
+    refuseSource(records, change) ??
+    (change.from === undefined ? undefined : checkParent(parent, change));
   if (refusal !== undefined) return refusal;
   const { nextVolume } = records.present;
   if (records.volumes.size >= REGISTRY_LIMITS.volumesMax) {
@@ -52,6 +62,9 @@ export function createVolume(
     ...(policy.snapshotSchedule !== undefined && { snapshotRuns: { since: time } }),
     ...(change.from !== undefined &&
       parent !== undefined && { from: { ...change.from, volumeName: parent.record.name } }),
+    ...(change.restore !== undefined && {
+      restore: beginRestore(change.restore, change.policy, time),
+    }),
   };
   records.setCluster({ nextVolume: (nextVolume + 1) as VolumeNumber });
   records.putVolume({ record });
@@ -71,6 +84,8 @@ function checkParent(
       `volume '${name}' is ${state === 'creating' ? 'being made' : 'being removed'}`,
     );
   }
+  const unfilled = whyNotFilled(parent.record);
+  if (unfilled !== undefined) return refuse('CONFLICT', unfilled);
   const fixed = (['uid', 'gid', 'mode'] as const).filter((key) => policy[key] !== undefined);
   if (fixed.length === 0) return undefined;
   return refuse(
@@ -96,14 +111,16 @@ function inheritedFrom(parent: StoredVolume): VolumePolicy {
 
 /** Schedules and periods are changed in a volume's life: only what is asked for must be what it has. */
 function createAgain(
+  records: ClusterRecords,
   existing: StoredVolume,
-  { policy: asked, from }: ChangeOf<'create-volume'>,
+  { policy: asked, from, restore: wish }: ChangeOf<'create-volume'>,
+  time: string,
 ): RegistryResult {
-  const { name, policy: present, from: origin } = existing.record;
+  const { name, policy: present, from: origin, restore } = existing.record;
   const { snapshotSchedule, snapshotKeep, backupPeriodMs } = present;
   const base = {
-    // A clone that was asked for without options has what its parent had then.
-    ...(origin === undefined ? DEFAULT_POLICY : present),
+    // A clone or a restored volume that was asked for without options has what its source had then.
+    ...(origin === undefined && restore === undefined ? DEFAULT_POLICY : present),
     ...(snapshotSchedule !== undefined && { snapshotSchedule }),
     ...(snapshotKeep !== undefined && { snapshotKeep }),
     ...(backupPeriodMs !== undefined && { backupPeriodMs }),
@@ -119,6 +136,15 @@ function createAgain(
         ? 'not as a clone'
         : `as a clone of ${origin.volumeName}@${origin.snapshot}`;
     return refuse('CONFLICT', `volume '${name}' exists, ${is}`);
+  }
+  if (!sameSource(restore?.source, wish?.source)) {
+    const is = restore === undefined ? 'no backup' : backupSourceText(restore.source);
+    return refuse('CONFLICT', `volume '${name}' exists, made from ${is}`);
+  }
+  const again = restoreAgain(existing.record, time);
+  if (again !== undefined) {
+    records.putVolume({ record: again });
+    return done({ volume: again });
   }
   if (samePolicy(present, policy)) return unchanged({ volume: existing.record });
   return refuse('CONFLICT', `volume '${name}' exists with other options`, {
@@ -187,7 +213,9 @@ export function beginRemove(
       { clones: clones.slice(0, CLONES_SHOWN) },
     );
   }
-  const force = change.force || volume.removal?.force === true;
+  // Nobody has ever seen what is in one that is not filled.
+  const isUnfilled = whyNotFilled(record) !== undefined;
+  const force = change.force || volume.removal?.force === true || isUnfilled;
   if (volume.removal?.force === force) {
     return unchanged({ volume: record });
   }
@@ -251,6 +279,8 @@ export function attach(records: ClusterRecords, change: ChangeOf<'attach'>): Reg
       `volume '${name}' is ${volume.removal === undefined ? state : 'being removed'}`,
     );
   }
+  const unfilled = whyNotFilled(volume.record);
+  if (unfilled !== undefined) return refuse('CONFLICT', unfilled, { restoring: true });
   if (attachedTo.includes(change.host)) return unchanged({ volume: volume.record });
   if (attachedTo.length >= REGISTRY_LIMITS.attachmentsMax) {
     return refuse('CONFLICT', `at most ${REGISTRY_LIMITS.attachmentsMax} hosts use one volume`);

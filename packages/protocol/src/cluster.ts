@@ -99,6 +99,53 @@ export interface VolumeOrigin {
   readonly generation: number;
 }
 
+/** A backup of a volume, as users name it. */
+export interface BackupSource {
+  /** A repository that the cluster knows by name; on the command line also a place. */
+  readonly repository: string;
+  /** The volume as it was called when it was backed up. */
+  readonly volume: string;
+  /** `latest`, the name of a snapshot that was backed up, or the beginning of an id. */
+  readonly backup: string;
+}
+
+/** Who restores, and until when nobody else does. */
+export interface RestoreClaim {
+  /** Of one process: random. */
+  readonly by: string;
+  readonly host: string;
+  /** ISO 8601; renewed while the process lives. */
+  readonly until: string;
+}
+
+/** How far a restore is; what there is to do is unknown at first. */
+export interface RestoreProgress {
+  readonly files: number;
+  readonly bytes: number;
+  readonly filesExpected?: number;
+  readonly bytesExpected?: number;
+}
+
+/** How a volume was filled, or is being filled: until it is done nobody attaches it. */
+export interface VolumeRestore {
+  readonly source: BackupSource;
+  /** failed: until it is asked for once more, or removed. */
+  readonly state: 'restoring' | 'failed' | 'done';
+  /** ISO 8601; of this state. */
+  readonly since: string;
+  /** Whether the volume gets the policy that it had, but for what is asked for. */
+  readonly withPolicy: boolean;
+  readonly asked: Partial<VolumePolicy>;
+  /** 64 hexadecimal digits: the backup that `source` meant when the first one began. */
+  readonly backupId?: string;
+  readonly claim?: RestoreClaim;
+  readonly progress?: RestoreProgress;
+  /** All of it is there, and is only to be moved to its place. */
+  readonly isComplete?: boolean;
+  /** Why the last try failed. */
+  readonly trouble?: string;
+}
+
 export interface VolumeRecord {
   readonly number: VolumeNumber;
   readonly name: string;
@@ -113,6 +160,8 @@ export interface VolumeRecord {
   readonly snapshotRuns?: SnapshotRuns;
   /** Of a clone: what it began as, and still shows where it was not changed. */
   readonly from?: VolumeOrigin;
+  /** Of one that was made from a backup. */
+  readonly restore?: VolumeRestore;
   /** Present once a backup has succeeded. */
   readonly lastBackup?: LastBackup;
   /** Present once its repository has been verified since. */

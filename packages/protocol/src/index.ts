@@ -9,4 +9,5 @@ export { LIMITS } from './limits.ts';
 export * from './operations.ts';
 export * from './posix-acl.ts';
 export * from './repositories.ts';
+export * from './restores.ts';
 export * from './snapshot-names.ts';

@@ -59,6 +59,32 @@ export class VolumeStage {
     return begun;
   }
 
+  /**
+   * Goes on with the stage of this `id` where it is, or begins it. `undefined` when its content was
+   * complete: then it is in its place by now. CONFLICT when the volume has other content, or somebody
+   * who lives fills it.
+   */
+  static async resume(
+    fileSystem: FileSystem,
+    root: NodeReference,
+    { id, ...options }: VolumeSinkOptions & { id: string },
+  ): Promise<VolumeStage | undefined> {
+    const files = new StageFiles(fileSystem, root);
+    const name = `${STAGE_PREFIX}${id}`;
+    const there = await files.list(root);
+    if (there.some((entry) => entry.name === `${name}${COMPLETE}`)) {
+      await recover(files);
+      return undefined;
+    }
+    const stage = there.find((entry) => entry.name === name);
+    if (stage === undefined) return VolumeStage.begin(fileSystem, root, { id, ...options });
+    if (!(await files.lock(stage.node))) throw beingFilled();
+    const sink = new VolumeSink(fileSystem, stage.node, { ...options, attributesOfRoot: root });
+    const resumed = new VolumeStage(files, stage, sink);
+    await resumed.#checkAlone();
+    return resumed;
+  }
+
   /** Moves everything up: the volume is complete when this resolves. */
   async publish(): Promise<void> {
     await this.#checkAlone();

@@ -26,6 +26,7 @@ interface RestoreCommandOptions extends PlaceOptions {
   readonly skipDamaged?: boolean;
   readonly size?: number;
   readonly replicas?: number;
+  readonly withoutPolicy?: boolean;
 }
 
 const OVERWRITE = ['always', 'if-changed', 'if-newer', 'never'] as const satisfies Overwrite[];
@@ -53,6 +54,10 @@ export function addRestore(backup: Command): void {
     .option(
       '--skip-damaged',
       'leave out files of which the repository has lost a part, naming them, and restore the rest',
+    )
+    .option(
+      '--without-policy',
+      'leave the quota, replicas and schedules of then; the defaults hold',
     )
     .option('--size <size>', 'quota of the volume in place of that of then', parseLimit)
     .option(
@@ -153,18 +158,20 @@ async function restoreTo(
       const { counts, kept } = await restoreIntoVolume(client, repository, over, report);
       return { counts, kept: `${volume}@${kept}` };
     }
-    const fill = { ...request, name: volume, policy };
+    const withPolicy = options.withoutPolicy !== true;
+    const fill = { ...request, name: volume, policy, withPolicy };
     return { counts: await restoreToVolume(client, repository, fill, report) };
   } finally {
     await client.close();
   }
 }
 
-function restoring(report: SharedReport): WorkReport<RestoreCounts> {
+/** Files and bytes as progress shows them. */
+export function restoring(report: SharedReport): WorkReport<RestoreCounts> {
   return {
     ...report,
-    onProgress: ({ files, skippedFiles, bytesWritten }) =>
-      report.onDone({ files: files + skippedFiles, bytes: bytesWritten }),
+    onProgress: ({ files, skippedFiles, bytesDone }) =>
+      report.onDone({ files: files + skippedFiles, bytes: bytesDone }),
   };
 }
 

@@ -3,6 +3,7 @@ import { ClusterClient } from '@holdfast/client';
 import type { Command } from 'commander';
 import { ClusterBackend } from '../cluster-backend.ts';
 import { contextOf } from '../context.ts';
+import { FillProcesses } from '../fill-processes.ts';
 import { endSoon, stopSignal } from '../stop-signal.ts';
 
 interface DriverOptions {
@@ -34,8 +35,9 @@ export function addVolumeDriver(program: Command): void {
         },
         report: (event, fields) => log.warn({ event, ...fields }),
       });
+      const fills = new FillProcesses(dataDirectory);
       const driver = await startVolumeDriver({
-        backend: new ClusterBackend(client),
+        backend: new ClusterBackend(client, fills),
         host: client.cluster.identity.name,
         stateDirectory: join(dataDirectory, 'volume-driver'),
         log,
@@ -45,6 +47,7 @@ export function addVolumeDriver(program: Command): void {
       });
       await stopSignal();
       await driver.close();
+      await fills.close();
       await client.close();
       endSoon();
     });

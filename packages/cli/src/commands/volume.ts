@@ -1,4 +1,11 @@
-import type { VolumePolicy, VolumeRecord } from '@holdfast/protocol';
+import {
+  backupSourceText,
+  HoldfastError,
+  parseBackupSource,
+  restoreText,
+  type VolumePolicy,
+  type VolumeRecord,
+} from '@holdfast/protocol';
 import { parsePeriod } from '@holdfast/schedule';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
@@ -9,6 +16,7 @@ import { backupText } from './backup-period.ts';
 import { snapshotLines } from './snapshot.ts';
 import { scheduleText } from './snapshot-schedule.ts';
 import { addVolumeArchive } from './volume-archive.ts';
+import { addVolumeFill } from './volume-fill.ts';
 import { addVolumeRelease } from './volume-release.ts';
 import { addVolumeStream } from './volume-stream.ts';
 
@@ -24,6 +32,8 @@ interface CreateOptions {
   readonly snapshotKeep?: string;
   readonly backupPeriod?: number;
   readonly from?: string;
+  readonly fromBackup?: string;
+  readonly withoutPolicy?: boolean;
 }
 
 /** `holdfast volume …` */
@@ -35,6 +45,7 @@ export function addVolume(program: Command): void {
   addVolumeArchive(volume);
   addVolumeStream(volume);
   addVolumeRelease(volume);
+  addVolumeFill(volume);
   volume
     .command('ls')
     .description('list the volumes')
@@ -96,6 +107,14 @@ function addCreate(volume: Command): void {
       '--from <volume@snapshot>',
       'as a clone: at once, sharing what neither changes, with the options of that volume',
     )
+    .option(
+      '--from-backup <repository:volume[@backup]>',
+      'filled with a backup, the latest or one by its id or the name of its snapshot; of a repository that the cluster knows by name, or a place with the password in the environment',
+    )
+    .option(
+      '--without-policy',
+      'with --from-backup: leave the quota, replicas and schedules of then',
+    )
     .option('--mode <octal>', "mode of the volume's root (default 0755)", parseMode)
     .option(
       '--snapshot-schedule <cron>',
@@ -111,6 +130,7 @@ function addCreate(volume: Command): void {
       parsePeriod,
     )
     .action(async (name: string, options: CreateOptions, command: Command) => {
+      if (options.fromBackup !== undefined) return createFromBackup(name, options, command);
       const { admin, output } = contextOf(command);
       const { volume: made } = await admin<{ volume: VolumeRecord }>('POST', '/v1/volumes', {
         name,
@@ -121,6 +141,24 @@ function addCreate(volume: Command): void {
         `volume ${made.name} is ready (number ${made.number}, shard ${made.shard})`,
       ]);
     });
+}
+
+async function createFromBackup(
+  name: string,
+  options: CreateOptions,
+  command: Command,
+): Promise<void> {
+  const source = parseBackupSource(options.fromBackup ?? '');
+  const fixed = (['uid', 'gid', 'mode'] as const).filter((key) => options[key] !== undefined);
+  if (options.from !== undefined || fixed.length > 0)
+    throw new HoldfastError(
+      'BAD_REQUEST',
+      `with --from-backup leave out ${options.from === undefined ? `${fixed.map((key) => `--${key}`).join(', ')}: the root has owner and mode of then` : '--from'}`,
+    );
+  const { createRestored } = await import('./volume-from-backup.ts');
+  const policy = policyOf(options);
+  const withPolicy = options.withoutPolicy !== true;
+  await createRestored(contextOf(command), { name, source, policy, withPolicy });
 }
 
 function policyOf(options: CreateOptions): Partial<VolumePolicy> {
@@ -140,13 +178,15 @@ function policyOf(options: CreateOptions): Partial<VolumePolicy> {
 }
 
 function describe(volume: VolumeRecord): string[] {
-  const { name, number, shard, state, createdAt, attachedTo, policy, from } = volume;
+  const { name, number, shard, createdAt, attachedTo, policy, from } = volume;
   const facts = {
     name,
     number: String(number),
     shard: String(shard),
-    state,
+    state: stateText(volume),
     created: createdAt,
+    ...(volume.restore !== undefined && { 'made from': backupSourceText(volume.restore.source) }),
+    ...(volume.restore?.trouble !== undefined && { trouble: volume.restore.trouble }),
     ...(from !== undefined && { 'clone of': `${from.volumeName}@${from.snapshot}` }),
     'used on': attachedTo.join(', ') || 'no host',
     replicas: `${policy.replicas}, of which an fsync waits for ${policy.minReplicas}`,
@@ -159,13 +199,18 @@ function describe(volume: VolumeRecord): string[] {
   return Object.entries(facts).map(([fact, value]) => `${`${fact}:`.padEnd(13)}${value}`);
 }
 
+function stateText({ state, restore }: VolumeRecord): string {
+  const isFilled = restore === undefined || restore.state === 'done';
+  return state === 'ready' && !isFilled ? restoreText(restore) : state;
+}
+
 function row(volume: VolumeRecord): string[] {
   return [
     volume.name,
     String(volume.shard),
     String(volume.policy.replicas),
     bytesText(volume.policy.quotaBytes, 'none'),
-    volume.state,
+    stateText(volume),
     volume.attachedTo.join(',') || '-',
   ];
 }

@@ -167,7 +167,7 @@ function addVolumes(api: Api, { registry, volumes }: AdminOperations): void {
   };
   api.post('/v1/volumes', { schema: create }, async (request) => {
     const { name, policy, from } = request.body;
-    return { volume: await volumes.create(name, defined(policy), from) };
+    return { volume: await volumes.create(name, defined(policy), { from }) };
   });
   const update = {
     summary: "Change a volume's policy",

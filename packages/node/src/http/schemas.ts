@@ -215,23 +215,50 @@ export const ONE_NODE = z.object({ node: NODE });
 /** Answer: all peers. */
 export const NODES = z.object({ nodes: z.array(NODE).readonly() });
 
+const KEPT_POLICY = z.object({
+  replicas: z.int(),
+  minReplicas: z.int(),
+  quotaBytes: COUNT.describe('0: no limit'),
+  quotaInodes: COUNT.describe('0: no limit'),
+  uid: COUNT,
+  gid: COUNT,
+  mode: COUNT,
+  snapshotSchedule: z.string().optional().describe('five fields of cron in UTC'),
+  snapshotKeep: z.string().optional(),
+  backupPeriodMs: COUNT.optional().describe('within which a backup has to succeed'),
+});
+
+const RESTORE = z.object({
+  source: z.object({ repository: z.string(), volume: z.string(), backup: z.string() }),
+  state: z
+    .enum(['restoring', 'failed', 'done'])
+    .describe('until it is done no host can attach the volume'),
+  since: z.string().describe('ISO 8601'),
+  withPolicy: z.boolean(),
+  asked: KEPT_POLICY.partial(),
+  backupId: z.string().optional(),
+  claim: z
+    .object({ by: z.string(), host: z.string(), until: z.string() })
+    .optional()
+    .describe('who restores, and until when nobody else does'),
+  progress: z
+    .object({
+      files: COUNT,
+      bytes: COUNT,
+      filesExpected: COUNT.optional(),
+      bytesExpected: COUNT.optional(),
+    })
+    .optional(),
+  isComplete: z.boolean().optional(),
+  trouble: z.string().optional().describe('why the last try failed'),
+});
+
 const VOLUME = z
   .object({
     number: z.int(),
     name: z.string(),
     shard: COUNT,
-    policy: z.object({
-      replicas: z.int(),
-      minReplicas: z.int(),
-      quotaBytes: COUNT.describe('0: no limit'),
-      quotaInodes: COUNT.describe('0: no limit'),
-      uid: COUNT,
-      gid: COUNT,
-      mode: COUNT,
-      snapshotSchedule: z.string().optional().describe('five fields of cron in UTC'),
-      snapshotKeep: z.string().optional(),
-      backupPeriodMs: COUNT.optional().describe('within which a backup has to succeed'),
-    }),
+    policy: KEPT_POLICY,
     snapshotRuns: z
       .object({
         since: z.string().describe('when the schedule was set'),
@@ -253,6 +280,7 @@ const VOLUME = z
       })
       .optional()
       .describe('of a clone'),
+    restore: RESTORE.optional().describe('of one that was made from a backup'),
     lastBackup: LAST_BACKUP.optional(),
     lastVerification: LAST_VERIFICATION.optional(),
   })

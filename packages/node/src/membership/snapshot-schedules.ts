@@ -160,7 +160,8 @@ export class SnapshotSchedules {
 
   #scheduled(volumes: Iterable<StoredVolume>): readonly Scheduled[] {
     return [...volumes].flatMap(({ record, removal }) => {
-      const isThere = record.state === 'ready' && removal === undefined;
+      const isFilled = record.restore === undefined || record.restore.state === 'done';
+      const isThere = record.state === 'ready' && removal === undefined && isFilled;
       const progress = isThere ? this.#progressOf(record) : undefined;
       return progress === undefined ? [] : [{ record, progress }];
     });

@@ -1,6 +1,7 @@
 /** Volumes from their making to their end, across the system shard and their own shard. */
 import type { RegistryAnswer, StoredVolume } from '@holdfast/placement';
 import {
+  type BackupSource,
   HoldfastError,
   type Operation,
   type OperationAnswer,
@@ -33,6 +34,14 @@ export interface VolumeLifecycleParts {
   readonly snapshots: Pick<VolumeSnapshots, 'origin'>;
 }
 
+/** What a new volume begins with. */
+export interface VolumeBeginning {
+  /** VOLUME@SNAPSHOT, to be a clone of. */
+  readonly from?: string | undefined;
+  /** A backup, that it is filled from behind this. */
+  readonly restore?: { readonly source: BackupSource; readonly withPolicy: boolean } | undefined;
+}
+
 /**
  * Each step is idempotent, and the registry knows which was last: whoever leads the system shard can
  * go on after another leader fell over in the middle.
@@ -49,15 +58,24 @@ export class VolumeLifecycle {
   }
 
   /**
-   * Makes a volume; it is ready when this resolves. `from`: as a clone of VOLUME@SNAPSHOT. Success
-   * when it exists with the same policy and origin, else CONFLICT; BAD_REQUEST.
+   * Makes a volume; it is ready when this resolves, but for the content of one that is filled from a
+   * backup. Success when it exists with the same policy and beginning, else CONFLICT; BAD_REQUEST.
    */
-  async create(name: string, policy: Partial<VolumePolicy>, from?: string): Promise<VolumeRecord> {
+  async create(
+    name: string,
+    policy: Partial<VolumePolicy>,
+    { from, restore }: VolumeBeginning = {},
+  ): Promise<VolumeRecord> {
     const asked = withSchedule(policy);
     const origin = from === undefined ? undefined : await this.#origin(name, from);
-    const change = { op: 'create-volume', name, policy: asked } as const;
     const made = recordOf(
-      await this.#registry.execute(origin === undefined ? change : { ...change, from: origin }),
+      await this.#registry.execute({
+        op: 'create-volume',
+        name,
+        policy: asked,
+        ...(origin !== undefined && { from: origin }),
+        ...(restore !== undefined && { restore }),
+      }),
     );
     return made.state === 'creating' ? this.#finishCreate(made) : made;
   }
@@ -101,7 +119,9 @@ export class VolumeLifecycle {
    */
   async remove(name: string, force: boolean): Promise<void> {
     const volume = recordOf(await this.#registry.execute({ op: 'begin-remove', name, force }));
-    await this.#destroy(volume, force);
+    // Nobody has ever seen what is in one that was not filled.
+    const { restore } = volume;
+    await this.#destroy(volume, force || (restore !== undefined && restore.state !== 'done'));
   }
 
   async #destroy(volume: VolumeRecord, force: boolean): Promise<void> {

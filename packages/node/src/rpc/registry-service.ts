@@ -13,7 +13,8 @@ import type { MapCache } from '../membership/map-cache.ts';
 import type { Registry } from '../membership/registry.ts';
 import type { VolumeSnapshots } from '../membership/snapshots.ts';
 import type { ClusterStatus } from '../membership/status.ts';
-import type { VolumeLifecycle } from '../membership/volumes.ts';
+import type { VolumeBeginning, VolumeLifecycle } from '../membership/volumes.ts';
+import { type RegisterMethod, serveRestores } from './restore-service.ts';
 
 /** What the methods work on. */
 export interface RegistryServiceOptions {
@@ -42,7 +43,15 @@ const POLICY = z
   })
   .partial();
 const NAMED = z.object({ name: z.string() });
-const CREATE = z.object({ name: z.string(), policy: POLICY, from: z.string().optional() });
+const RESTORE = z.strictObject({
+  source: z.strictObject({ repository: z.string(), volume: z.string(), backup: z.string() }),
+  withPolicy: z.boolean(),
+});
+const CREATE = NAMED.extend({
+  policy: POLICY,
+  from: z.string().optional(),
+  restore: RESTORE.optional(),
+});
 const REMOVE = z.object({ name: z.string(), force: z.boolean() });
 const ATTACH = z.object({ name: z.string(), host: z.string() });
 const OF_VOLUME = z.object({ volume: z.string() });
@@ -76,7 +85,7 @@ const SINCE = z.object({ sinceEpoch: z.number() });
 /** Adds the methods `registry.*`; also tells every connection of newer maps by the notice `map.epoch`. */
 export function serveRegistry(server: WireServer, options: RegistryServiceOptions): void {
   const { registry, map, volumes } = options;
-  const on: Register = (method, schema, work) =>
+  const on: RegisterMethod = (method, schema, work) =>
     server.handle(method, EVERYONE, answering(schema, work));
   server.handle('registry.execute', ['node'], async ({ header }) => ({
     header: await registry.executeHere((header as { command: RegistryCommand }).command),
@@ -84,9 +93,10 @@ export function serveRegistry(server: WireServer, options: RegistryServiceOption
   on('registry.map', SINCE, async ({ sinceEpoch }) => newerMap(map, sinceEpoch));
   on('registry.volumes', z.unknown(), () => registry.viewHere({ view: 'volumes' }));
   on('registry.volume', NAMED, ({ name }) => registry.viewHere({ view: 'volume', name }));
-  on('registry.volume-create', CREATE, ({ name, policy, from }) => {
+  on('registry.volume-create', CREATE, ({ name, policy, from, restore }) => {
     registry.assertLeader();
-    return created(volumes, name, { policy: policy as Partial<VolumePolicy>, from });
+    const beginning = { from, restore };
+    return created(volumes, name, { policy: policy as Partial<VolumePolicy>, beginning });
   });
   on('registry.volume-remove', REMOVE, async ({ name, force }) => {
     registry.assertLeader();
@@ -106,6 +116,12 @@ export function serveRegistry(server: WireServer, options: RegistryServiceOption
   on('registry.status', z.unknown(), options.status);
   serveSnapshots(on, options);
   serveBackups(on, registry);
+  serveRestores(on, {
+    registry,
+    volumes,
+    policy: POLICY as z.ZodType<Partial<VolumePolicy>>,
+    checkActsFor,
+  });
   server.handle(
     'registry.repository-access',
     TRUSTED,
@@ -117,13 +133,6 @@ export function serveRegistry(server: WireServer, options: RegistryServiceOption
   map.onChange((newer) => announce(server.connections, newer));
 }
 
-/** Adds one method. */
-type Register = <T>(
-  method: string,
-  schema: z.ZodType<T>,
-  work: (header: T, peer: PeerIdentity) => Promise<unknown>,
-) => void;
-
 /** A host without a peer tells of its own use of volumes only; another's is released by an administrator. */
 function checkActsFor(peer: PeerIdentity, host: string): void {
   if (peer.role !== 'client' || peer.name === host) return;
@@ -133,7 +142,7 @@ function checkActsFor(peer: PeerIdentity, host: string): void {
   );
 }
 
-function serveSnapshots(on: Register, { registry, snapshots }: RegistryServiceOptions): void {
+function serveSnapshots(on: RegisterMethod, { registry, snapshots }: RegistryServiceOptions): void {
   on('registry.snapshot-create', NEW_SNAPSHOT, async ({ volume, name, timeNs, origin }) => {
     registry.assertLeader();
     const came = origin === undefined ? {} : { origin };
@@ -158,7 +167,7 @@ function serveSnapshots(on: Register, { registry, snapshots }: RegistryServiceOp
 }
 
 /** Backups are made by clients; what they tell of them is noted. */
-function serveBackups(on: Register, registry: Registry): void {
+function serveBackups(on: RegisterMethod, registry: Registry): void {
   on('registry.backup-note', BACKUP, async ({ volume, backup }) => {
     registry.assertLeader();
     await registry.execute({ op: 'note-backup', volume: volume as VolumeNumber, backup });
@@ -188,13 +197,16 @@ function answering<T>(
 async function created(
   volumes: VolumeLifecycle,
   name: string,
-  { policy, from }: { readonly policy: Partial<VolumePolicy>; readonly from: string | undefined },
+  {
+    policy,
+    beginning,
+  }: { readonly policy: Partial<VolumePolicy>; readonly beginning: VolumeBeginning },
 ): Promise<{ volume: VolumeRecord }> {
   // Before it costs a log entry.
   const wrong = checkVolumeName(name);
   if (wrong !== undefined)
     throw new HoldfastError(name.length > 255 ? 'ENAMETOOLONG' : 'EINVAL', wrong);
-  return { volume: await volumes.create(name, policy, from) };
+  return { volume: await volumes.create(name, policy, beginning) };
 }
 
 function newerMap(map: MapCache, sinceEpoch: number): { map?: ClusterMap } {

@@ -9,6 +9,17 @@ export interface VolumeInfo {
   readonly status: Readonly<Record<string, unknown>>;
   /** Names of the hosts whose engine has it attached. */
   readonly inUseBy: readonly string[];
+  /** Of a volume that is made from a backup and is not complete: nobody can attach it. */
+  readonly unfilled?: UnfilledVolume;
+}
+
+/** How far the filling of a volume is. */
+export interface UnfilledVolume {
+  /** For people: progress, source, trouble. */
+  readonly text: string;
+  readonly hasFailed: boolean;
+  /** Whether a process that lives is at it. */
+  readonly isClaimed: boolean;
 }
 
 /**
@@ -29,9 +40,24 @@ export interface VolumeBackend {
     policy: Partial<VolumePolicy>,
     signal?: AbortSignal,
   ): Promise<void>;
+  /**
+   * Makes a volume that is to be filled from a backup, REPOSITORY:VOLUME[@BACKUP]; else as
+   * {@link create}. One that could not be filled is to be filled again.
+   */
+  restore(
+    name: string,
+    from: string,
+    policy: Partial<VolumePolicy>,
+    signal?: AbortSignal,
+  ): Promise<void>;
+  /** Has this host go on filling a volume; returns at once. {@link get} tells what comes of it. */
+  fill(name: string): void;
   /** With all its data. CONFLICT while a host has it attached; NOT_FOUND or ENOENT when unknown. */
   remove(name: string, signal?: AbortSignal): Promise<void>;
-  /** Notes that this host's engine uses the volume, so that no other host removes it. */
+  /**
+   * Notes that this host's engine uses the volume, so that no other host removes it. CONFLICT, with
+   * `restoring` in its detail, when it is not filled yet.
+   */
   attach(name: string, host: string, signal?: AbortSignal): Promise<void>;
   detach(name: string, host: string, signal?: AbortSignal): Promise<void>;
 }

@@ -14,6 +14,10 @@ import { QuietLog } from './testing/quiet-log.ts';
 const ENGINE_MS = 60_000;
 
 class SilentMount extends MountRoot {
+  override async requireFolder(volume: string): Promise<string> {
+    return `/nowhere/${volume}`;
+  }
+
   override flush(_volume: string, limitMs: number): Promise<void> {
     return new Promise((_, reject) => setTimeout(() => reject(new Error('no answer')), limitMs));
   }
@@ -88,5 +92,48 @@ describe('calls of the engine', () => {
     mounts.release('v', 'c1');
     await driver.get('v');
     expect(unsettled).toBe(2);
+  });
+
+  const filling = (hasFailed: boolean, isClaimed: boolean): void => {
+    const text = hasFailed ? 'restore failed: no such backup' : 'restoring, 43 %';
+    const unfilled = { text, hasFailed, isClaimed };
+    Object.assign(backend.volumes.get('v') ?? {}, { unfilled });
+  };
+  const fills = (): number => backend.calls.filter((call) => call === 'fill v').length;
+
+  it('make a volume from a backup at once, and wait for it in time for the engine', async () => {
+    backend.trouble = 'none';
+    await driver.create('v', { 'from-backup': 'r:v@then' });
+    expect(backend.calls).toContain('restore v r:v@then');
+    expect(fills()).toBe(1);
+    filling(false, true);
+    const early = driver.mount('v', 'c1').catch((error: unknown) => error);
+    await vi.advanceTimersByTimeAsync(ENGINE_MS - 5_000);
+    expect(await early).toMatchObject({
+      code: 'EBUSY',
+      message: expect.stringMatching(/restoring, 43 %; ask again later/),
+    });
+    expect(fills()).toBe(1);
+    const late = driver.mount('v', 'c1');
+    await vi.advanceTimersByTimeAsync(1_000);
+    filling(false, false); // who filled it has died
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(fills()).toBeGreaterThan(1);
+    Object.assign(backend.volumes.get('v') ?? {}, { unfilled: undefined });
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(await late).toBe('/nowhere/v');
+    expect(mounts.count('v')).toBe(1);
+  });
+
+  it('tell at once why a volume could not be filled', async () => {
+    backend.trouble = 'none';
+    await driver.create('v', { 'from-backup': 'r:v' });
+    filling(true, false);
+    await expect(driver.mount('v', 'c1')).rejects.toMatchObject({
+      code: 'CONFLICT',
+      message: expect.stringMatching(/no such backup; create it again .* or remove it/),
+    });
+    expect(mounts.count('v')).toBe(0);
+    await driver.remove('v');
   });
 });

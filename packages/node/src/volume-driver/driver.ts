@@ -6,7 +6,7 @@ import type { KeyedQueue } from './keyed-queue.ts';
 import type { DriverLog } from './log.ts';
 import type { MountRoot } from './mount-root.ts';
 import type { Mounts } from './mounts.ts';
-import { checkVolumeName, parseVolumeOptions, volumeSource } from './options.ts';
+import { backupOf, checkVolumeName, parseVolumeOptions, volumeSource } from './options.ts';
 
 /** Milliseconds for all that a call does: the engine gives up after 60,000, and tries again. */
 const CALL_MS = 50_000;
@@ -14,6 +14,10 @@ const CALL_MS = 50_000;
 const CLUSTER_DEADLINE_MS = 10_000;
 /** Milliseconds of it to store what was written. */
 const FLUSH_MS = 40_000;
+/** Milliseconds of a Mount that are left when it gives up waiting for a volume to be filled. */
+const FILL_RESERVE_MS = 10_000;
+/** Milliseconds between two looks how far it is. */
+const FILL_LOOK_MS = 500;
 
 /** What a call has left of its time. */
 class CallTime {
@@ -67,16 +71,20 @@ export class VolumeDriver {
     checkVolumeName(name);
     const policy = parseVolumeOptions(options);
     const from = volumeSource(options);
+    const backup = backupOf(options);
     const time = new CallTime();
     await this.#parts.queue.run(name, async () => {
       try {
         await this.#cluster(time, `creating '${name}'`, (signal) => {
           const { backend } = this.#parts;
+          if (backup !== undefined) return backend.restore(name, backup, policy, signal);
           return from === undefined
             ? backend.create(name, policy, signal)
             : backend.clone(name, from, policy, signal);
         });
-        await this.#parts.catalogue.get(name); // so that it is known when the cluster goes away
+        // Asked so that it is known when the cluster goes away.
+        const { value: made } = await this.#parts.catalogue.get(name);
+        if (made?.unfilled?.isClaimed === false) this.#parts.backend.fill(name);
       } catch (error) {
         const mayExist =
           error instanceof HoldfastError && ['CONFLICT', 'EEXIST'].includes(error.code);
@@ -113,17 +121,13 @@ export class VolumeDriver {
    * is counted: the engine sends no Unmount then.
    */
   async mount(name: string, id: string): Promise<string> {
-    const { mounts, mountRoot, host, backend, queue } = this.#parts;
+    const { mounts, mountRoot, queue } = this.#parts;
     checkVolumeName(name);
     const time = new CallTime();
     return queue.run(name, async () => {
       const isFirst = mounts.count(name) === 0;
       try {
-        if (isFirst) {
-          await this.#cluster(time, `attaching '${name}'`, (signal) =>
-            backend.attach(name, host, signal),
-          );
-        }
+        if (isFirst) await this.#attach(name, time);
         const folder = await mountRoot.requireFolder(name);
         mounts.add(name, id);
         return folder;
@@ -178,6 +182,45 @@ export class VolumeDriver {
       });
       catalogue.forget(name);
     });
+  }
+
+  /** A volume that is being filled is waited for, as long as a call may take. */
+  async #attach(name: string, time: CallTime): Promise<void> {
+    const { backend, host } = this.#parts;
+    for (;;) {
+      try {
+        await this.#cluster(time, `attaching '${name}'`, (signal) =>
+          backend.attach(name, host, signal),
+        );
+        return;
+      } catch (error) {
+        const isUnfilled = error instanceof HoldfastError && error.detail?.['restoring'] === true;
+        if (!isUnfilled) throw error;
+      }
+      await this.#lookAtFilling(name, time);
+      await new Promise((resolve) => setTimeout(resolve, FILL_LOOK_MS));
+    }
+  }
+
+  /** Has somebody fill it. EBUSY when time is up, CONFLICT when it failed; both tell how far it is. */
+  async #lookAtFilling(name: string, time: CallTime): Promise<void> {
+    const { backend } = this.#parts;
+    const known = await this.#cluster(time, `volume '${name}'`, (signal) =>
+      backend.get(name, signal),
+    );
+    const { unfilled } = known ?? {};
+    if (unfilled === undefined) return;
+    if (unfilled.hasFailed)
+      throw new HoldfastError(
+        'CONFLICT',
+        `volume '${name}': ${unfilled.text}; create it again to try once more, or remove it`,
+      );
+    if (!unfilled.isClaimed) backend.fill(name);
+    if (time.atMost(CALL_MS) < FILL_RESERVE_MS)
+      throw new HoldfastError(
+        'EBUSY',
+        `volume '${name}' is not complete yet: ${unfilled.text}; ask again later (Swarm does by itself)`,
+      );
   }
 
   #dockerVolume(volume: VolumeInfo, isFresh: boolean): DockerVolume {

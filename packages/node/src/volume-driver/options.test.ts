@@ -1,5 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { checkVolumeName, parseSize, parseVolumeOptions, volumeSource } from './options.ts';
+import {
+  backupOf,
+  checkVolumeName,
+  parseSize,
+  parseVolumeOptions,
+  volumeSource,
+} from './options.ts';
 
 describe('parseVolumeOptions', () => {
   it('turns every option into its part of the policy', () => {
@@ -59,6 +65,17 @@ describe('parseVolumeOptions', () => {
 
   it('refuses one thing said twice', () => {
     expect(() => parseVolumeOptions({ size: '1G', quota: '1G' })).toThrow("'size' and 'quota'");
+  });
+
+  it('takes a backup to be filled with, under any of its names, and not a clone besides', () => {
+    for (const key of ['from-backup', 'from_backup', 'fromBackup']) {
+      expect(parseVolumeOptions({ [key]: 'nightly:db@then' })).toEqual({});
+      expect(backupOf({ [key]: 'nightly:db@then' })).toBe('nightly:db@then');
+    }
+    expect(backupOf({ from: 'db@then' })).toBeUndefined();
+    expect(() => parseVolumeOptions({ 'from-backup': 'nightly' })).toThrow(/REPOSITORY:VOLUME/);
+    const both = { from: 'db@then', 'from-backup': 'r:db' };
+    expect(() => parseVolumeOptions(both)).toThrow(/not both/);
   });
 
   it.each(['class', 'access', 'backup', 'encrypt'])('says that %s is not available yet', (key) => {

@@ -1,6 +1,7 @@
 import {
   HoldfastError,
   LIMITS,
+  parseBackupSource,
   parseWholeSnapshotName,
   type VolumePolicy,
 } from '@holdfast/protocol';
@@ -53,9 +54,17 @@ const OPTIONS: readonly VolumeOption[] = [
   { name: 'backup', aliases: ['backup_target'] },
   {
     name: 'from',
-    aliases: ['from_backup', 'fromBackup', 'parent'],
+    aliases: ['parent'],
     parse: (value) => {
       parseWholeSnapshotName(value);
+      return {};
+    },
+  },
+  {
+    name: 'from-backup',
+    aliases: ['from_backup', 'fromBackup'],
+    parse: (value) => {
+      parseBackupSource(value);
       return {};
     },
   },
@@ -85,12 +94,26 @@ export function parseVolumeOptions(
     given.set(option, key);
     policy = { ...policy, ...option.parse(value) };
   }
+  const twice = [...given].filter(([{ name }]) => name === 'from' || name === 'from-backup');
+  if (twice.length > 1) throw refuse("give 'from' or 'from-backup', not both");
   return policy;
 }
 
 /** The snapshot, VOLUME@SNAPSHOT, that options which {@link parseVolumeOptions} took say to clone. */
 export function volumeSource(options: Readonly<Record<string, string>>): string | undefined {
-  const { name, aliases } = OPTIONS.find((option) => option.name === 'from')!;
+  return optionValue('from', options);
+}
+
+/** The backup, REPOSITORY:VOLUME[@BACKUP], that options which {@link parseVolumeOptions} took say to fill it with. */
+export function backupOf(options: Readonly<Record<string, string>>): string | undefined {
+  return optionValue('from-backup', options);
+}
+
+function optionValue(
+  wanted: string,
+  options: Readonly<Record<string, string>>,
+): string | undefined {
+  const { name, aliases } = OPTIONS.find((option) => option.name === wanted)!;
   const known = [name, ...aliases].map((text) => text.toLowerCase());
   return Object.entries(options).find(([key]) => known.includes(key.toLowerCase()))?.[1];
 }

@@ -1,9 +1,11 @@
 import { HoldfastError, type VolumePolicy } from '@holdfast/protocol';
-import type { VolumeBackend, VolumeInfo } from '../backend.ts';
+import type { UnfilledVolume, VolumeBackend, VolumeInfo } from '../backend.ts';
 
 interface Volume {
   readonly policy: Partial<VolumePolicy>;
   readonly from?: string;
+  /** The test says how far it is. */
+  unfilled?: UnfilledVolume | undefined;
   readonly users: Set<string>;
 }
 
@@ -45,6 +47,16 @@ export class MemoryBackend implements VolumeBackend {
     if (known === undefined) this.volumes.set(name, { policy, from, users: new Set() });
   }
 
+  async restore(name: string, from: string, policy: Partial<VolumePolicy>): Promise<void> {
+    await this.#enter(`restore ${name} ${from}`);
+    const unfilled = { text: 'restoring, 0 %', hasFailed: false, isClaimed: false };
+    this.volumes.set(name, { policy, from, users: new Set(), unfilled });
+  }
+
+  fill(name: string): void {
+    this.calls.push(`fill ${name}`);
+  }
+
   async remove(name: string): Promise<void> {
     await this.#enter(`remove ${name}`);
     if (this.#volume(name).users.size > 0) throw new HoldfastError('CONFLICT', 'attached');
@@ -53,7 +65,10 @@ export class MemoryBackend implements VolumeBackend {
 
   async attach(name: string, host: string): Promise<void> {
     await this.#enter(`attach ${name}`);
-    this.#volume(name).users.add(host);
+    const { unfilled, users } = this.#volume(name);
+    if (unfilled !== undefined)
+      throw new HoldfastError('CONFLICT', 'not complete', { detail: { restoring: true } });
+    users.add(host);
   }
 
   async detach(name: string, host: string): Promise<void> {
@@ -77,6 +92,8 @@ export class MemoryBackend implements VolumeBackend {
     const volume = this.volumes.get(name);
     if (volume === undefined) return undefined;
     const createdAt = '2026-01-01T00:00:00.000Z';
-    return { name, createdAt, status: { replicas: 3 }, inUseBy: [...volume.users] };
+    const { unfilled, users } = volume;
+    const more = unfilled === undefined ? {} : { unfilled };
+    return { name, createdAt, status: { replicas: 3 }, inUseBy: [...users], ...more };
   }
 }
