@@ -68,6 +68,25 @@ describe('retention', () => {
     expect([keep.length, remove.length]).toEqual([1, 1]);
   });
 
+  it('keeps one of each period of those that are young enough', () => {
+    const times = [
+      '2024-02-01T10:00:00Z',
+      '2024-02-28T09:00:00Z',
+      '2024-02-28T22:00:00Z',
+      '2024-02-29T10:10:00Z',
+      '2024-02-29T10:50:00Z',
+    ];
+    expect(kept(times, { keepWithinHourly: '1d' })).toEqual([times[4], times[2]]);
+    expect(kept(times, { keepWithinDaily: '2d' })).toEqual([times[4], times[2]]);
+    expect(kept(times, { keepWithinMonthly: '1m' })).toEqual([times[4], times[0]]);
+    expect(kept(times, { keepWithinYearly: '1y', keepWithin: '12h' })).toEqual([
+      times[4],
+      times[3],
+      times[0],
+    ]);
+    expect(() => kept(times, { keepWithinWeekly: 'x' })).toThrow(/1y2m3d4h/);
+  });
+
   it('refuses a policy that keeps nothing or cannot be read', () => {
     expect(() => applyRetention([], {})).toThrow(/keeps something/);
     expect(() => applyRetention([], { keepLast: -2 })).toThrow(/keepLast/);

@@ -11,6 +11,12 @@ export interface RetentionPolicy {
   readonly keepYearly?: number;
   /** All that are younger than this before the newest one: `1y2m3d4h`, any part of it. */
   readonly keepWithin?: string;
+  /** One for each hour (day, …) of those that are younger than this before the newest one. */
+  readonly keepWithinHourly?: string;
+  readonly keepWithinDaily?: string;
+  readonly keepWithinWeekly?: string;
+  readonly keepWithinMonthly?: string;
+  readonly keepWithinYearly?: string;
   /** All that carry every tag of one of these lists. */
   readonly keepTags?: readonly (readonly string[])[];
 }
@@ -44,16 +50,32 @@ function isoWeek(date: Date): string {
 
 type Period = (date: Date, position: number) => string;
 
-const PERIODS: readonly [keyof RetentionPolicy, Period][] = [
-  ['keepLast', (_, position) => String(position)],
-  ['keepHourly', (date) => date.toISOString().slice(0, 13)],
-  ['keepDaily', (date) => date.toISOString().slice(0, 10)],
+const HOUR: Period = (date) => date.toISOString().slice(0, 13);
+const DAY: Period = (date) => date.toISOString().slice(0, 10);
+const MONTH: Period = (date) => date.toISOString().slice(0, 7);
+const YEAR: Period = (date) => date.toISOString().slice(0, 4);
+/** Each snapshot has one of its own. */
+const EACH: Period = (_, position) => String(position);
+
+const COUNTED: readonly [keyof RetentionPolicy, Period][] = [
+  ['keepLast', EACH],
+  ['keepHourly', HOUR],
+  ['keepDaily', DAY],
   ['keepWeekly', isoWeek],
-  ['keepMonthly', (date) => date.toISOString().slice(0, 7)],
-  ['keepYearly', (date) => date.toISOString().slice(0, 4)],
+  ['keepMonthly', MONTH],
+  ['keepYearly', YEAR],
 ];
 
-/** The oldest time that `keepWithin` keeps, given the newest snapshot. EINVAL when malformed. */
+const WITHIN: readonly [keyof RetentionPolicy, Period][] = [
+  ['keepWithin', EACH],
+  ['keepWithinHourly', HOUR],
+  ['keepWithinDaily', DAY],
+  ['keepWithinWeekly', isoWeek],
+  ['keepWithinMonthly', MONTH],
+  ['keepWithinYearly', YEAR],
+];
+
+/** The time up to which a span goes back, given the newest snapshot. EINVAL when malformed. */
 function withinLimit(text: string, latest: Date): Date {
   const match = /^(?:(\d+)y)?(?:(\d+)m)?(?:(\d+)d)?(?:(\d+)h)?$/.exec(text);
   if (match === null || text === '')
@@ -66,8 +88,25 @@ function withinLimit(text: string, latest: Date): Date {
   return new Date(limit.getTime() - (days ?? 0) * DAY_MS - (hours ?? 0) * 3_600_000);
 }
 
+/** A rule: the newest of each period, `left` of them (-1: all), of those taken after a time. */
+interface Rule {
+  readonly period: Period;
+  readonly after: Date | undefined;
+  left: number;
+  last: string;
+}
+
+function rulesOf(policy: RetentionPolicy, newest: Date): Rule[] {
+  const counted = checked(policy).map(([period, left]) => ({ period, left, after: undefined }));
+  const within = WITHIN.flatMap(([name, period]) => {
+    const span = policy[name] as string | undefined;
+    return span === undefined ? [] : [{ period, left: -1, after: withinLimit(span, newest) }];
+  });
+  return [...counted, ...within].map((rule) => ({ ...rule, last: '' }));
+}
+
 function checked(policy: RetentionPolicy): [Period, number][] {
-  const counts = PERIODS.map(([name, period]): [Period, number] => {
+  const counts = COUNTED.map(([name, period]): [Period, number] => {
     const count = (policy[name] as number | undefined) ?? 0;
     if (!Number.isSafeInteger(count) || count < -1)
       throw new HoldfastError('EINVAL', `${name} is a count or -1 for all`, { detail: { count } });
@@ -75,12 +114,16 @@ function checked(policy: RetentionPolicy): [Period, number][] {
   });
   const keepsNone =
     counts.every(([, count]) => count === 0) &&
-    policy.keepWithin === undefined &&
+    WITHIN.every(([name]) => policy[name] === undefined) &&
     (policy.keepTags ?? []).length === 0;
   // Without one rule everything would go: that is never what was meant.
   if (keepsNone)
     throw new HoldfastError('EINVAL', 'a retention policy keeps something; give a rule');
   return counts;
+}
+
+function hasTags({ tags = [] }: TimedSnapshot, wanted: readonly string[]): boolean {
+  return wanted.every((tag) => tags.includes(tag));
 }
 
 /**
@@ -91,22 +134,17 @@ export function applyRetention<S extends TimedSnapshot>(
   snapshots: readonly S[],
   policy: RetentionPolicy,
 ): RetentionDecision<S> {
-  const rules = checked(policy).map(([period, count]) => ({ period, left: count, last: '' }));
   const newestFirst = snapshots.toSorted((a, b) => Number(b.timeNs - a.timeNs));
   const newest = newestFirst[0];
-  if (newest === undefined) return { keep: [], remove: [] };
-  const within =
-    policy.keepWithin === undefined ? undefined : withinLimit(policy.keepWithin, dateOf(newest));
+  const rules = rulesOf(policy, newest === undefined ? new Date(0) : dateOf(newest));
   const keep: S[] = [];
   const remove: S[] = [];
   for (const [position, snapshot] of newestFirst.entries()) {
     const date = dateOf(snapshot);
     const isOldest = position === newestFirst.length - 1;
-    let isKept =
-      (policy.keepTags ?? []).some((tags) => tags.every((tag) => snapshot.tags?.includes(tag))) ||
-      (within !== undefined && date > within);
+    let isKept = (policy.keepTags ?? []).some((tags) => hasTags(snapshot, tags));
     for (const rule of rules) {
-      if (rule.left === 0) continue;
+      if (rule.left === 0 || (rule.after !== undefined && date <= rule.after)) continue;
       const period = rule.period(date, position);
       if (period === rule.last && !isOldest) continue;
       isKept = true;

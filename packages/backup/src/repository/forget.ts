@@ -11,8 +11,8 @@ export interface ForgetOptions {
   readonly policy: RetentionPolicy;
   readonly hostname?: string;
   readonly path?: string;
-  /** Only snapshots that carry this tag. */
-  readonly tag?: string;
+  /** Only snapshots that carry all of these. */
+  readonly tags?: readonly string[];
   readonly dryRun?: boolean;
   /** Told of snapshots that cannot be read: no rule removes them. Without it they are CORRUPT. */
   readonly onDamaged?: ReportDamaged;
@@ -25,7 +25,7 @@ export async function forget(
   repository: Repository,
   options: ForgetOptions,
 ): Promise<{ readonly removed: readonly Snapshot[]; readonly kept: readonly Snapshot[] }> {
-  const { hostname, path, tag, signal, onDamaged } = options;
+  const { hostname, path, tags = [], signal, onDamaged } = options;
   const lock = {
     exclusive: true,
     waitMs: options.lockWaitMs ?? 0,
@@ -36,7 +36,7 @@ export async function forget(
       (snapshot) =>
         (hostname === undefined || snapshot.hostname === hostname) &&
         (path === undefined || snapshot.paths.includes(path)) &&
-        (tag === undefined || snapshot.tags.includes(tag)),
+        tags.every((tag) => snapshot.tags.includes(tag)),
     );
     const groups = Map.groupBy(all, ({ hostname, paths }) =>
       JSON.stringify([hostname, paths.toSorted()]),

@@ -186,16 +186,25 @@ function addForget(backup: Command): void {
         period === 'last'
           ? 'keep so many, the newest'
           : `keep the newest of so many ${PERIODS[period]}`,
-      ).argParser(parseCount(`--keep-${period}`, 1, 1_000_000)),
+      ).argParser(parseKeep(`--keep-${period}`)),
+    );
+  for (const [period, plural] of Object.entries(PERIODS))
+    forgetting.option(
+      `--keep-within-${period} <span>`,
+      `keep the newest of the ${plural} that are younger before the newest`,
     );
   forgetting
     .option(
       '--keep-within <span>',
       'keep what is younger before the newest: 1y2m3d4h or a part of it',
     )
-    .option('--keep-tag <tag>', 'keep what has this tag; may be given several times', collected)
+    .option(
+      '--keep-tag <tags>',
+      'keep what has this tag, or all of these: a,b; may be given several times',
+      collected,
+    )
     .option('--volume <name>', 'only backups of this volume')
-    .option('--tag <tag>', 'only backups that have this tag')
+    .option('--tag <tags>', 'only backups that have this tag, or all of these: a,b')
     .option('-n, --dry-run', 'only say what would be forgotten')
     .option('--prune', 'give the space back at once')
     .action(async (ids: string[], options: ForgetCommandOptions, command: Command) => {
@@ -216,7 +225,7 @@ function addForget(backup: Command): void {
               onDamaged,
               policy,
               ...(options.volume === undefined ? {} : { path: volumePath(options.volume) }),
-              ...(options.tag === undefined ? {} : { tag: options.tag }),
+              ...(options.tag === undefined ? {} : { tags: tagsOf(options.tag) }),
               dryRun: options.dryRun === true,
               lockWaitMs: lockWait(options),
             });
@@ -240,22 +249,24 @@ const PERIODS = {
   yearly: 'years',
 } as const;
 
+/** A count, or restic's words for all of them. */
+function parseKeep(option: string): (text: string) => number {
+  const count = parseCount(option, 1, 1_000_000);
+  return (text) => (['all', 'unlimited', '-1'].includes(text) ? -1 : count(text));
+}
+
+function tagsOf(text: string): readonly string[] {
+  return text.split(',').map((tag) => tag.trim());
+}
+
 function retentionOf(options: ForgetCommandOptions): RetentionPolicy {
-  const { keepLast, keepHourly, keepDaily, keepWeekly, keepMonthly, keepYearly } = options;
-  const { keepWithin, keepTag } = options;
-  const rules = {
-    keepLast,
-    keepHourly,
-    keepDaily,
-    keepWeekly,
-    keepMonthly,
-    keepYearly,
-    keepWithin,
-  };
-  const given = Object.entries(rules).filter(([, value]) => value !== undefined);
+  const { keepTag } = options;
+  const rules = Object.entries(options).filter(
+    ([name, value]) => name.startsWith('keep') && name !== 'keepTag' && value !== undefined,
+  );
   return {
-    ...(Object.fromEntries(given) as RetentionPolicy),
-    ...(keepTag === undefined ? {} : { keepTags: keepTag.map((tag) => [tag]) }),
+    ...(Object.fromEntries(rules) as RetentionPolicy),
+    ...(keepTag === undefined ? {} : { keepTags: keepTag.map(tagsOf) }),
   };
 }
 
