@@ -88,6 +88,15 @@ export class Postgres {
     );
   }
 
+  /** A fast shutdown, as `docker stop` makes of its image: transactions under way are given up, the rest is written. */
+  async shutDown(): Promise<void> {
+    const server = this.#server;
+    if (server === undefined || server.exitCode !== null || server.signalCode !== null) return;
+    const exit = once(server, 'exit');
+    await this.#asOwner('pg_ctl', ['stop', '-D', this.#data, '-m', 'fast']);
+    await exit;
+  }
+
   /** Rows of a query, fields separated by |. */
   async query(sql: string): Promise<string> {
     return (

@@ -4,6 +4,7 @@ import type { ClusterClient } from '@holdfast/client';
 import {
   HoldfastError,
   parseSnapshotName,
+  RECEIVE_SNAPSHOTS,
   type Snapshot,
   type VolumeRecord,
 } from '@holdfast/protocol';
@@ -63,7 +64,10 @@ export function identityOf(
   { name, generation, origin }: Pick<Snapshot, 'name' | 'generation' | 'origin'>,
 ): SnapshotIdentity {
   const { clusterId } = client.cluster.map;
-  return { name, id: origin ?? snapshotId({ clusterId, volume: number, generation }) };
+  const own = snapshotId({ clusterId, volume: number, generation });
+  // A receive marks what it begins from with what it is to receive, which is another content.
+  const isMark = name.startsWith(RECEIVE_SNAPSHOTS);
+  return { name, id: isMark ? own : (origin ?? own) };
 }
 
 /**
