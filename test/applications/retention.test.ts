@@ -42,8 +42,10 @@ it('keeps of any backups what restic keeps, and of too few the oldest as well', 
   const store = new DirectoryStore(root);
   const repository = await initRepository({ store, password: PASSWORD });
   const newest = Date.parse('2024-02-29T12:34:56Z');
-  // Ever further apart, and sometimes of the same hour: a month, a year, nine years.
-  const ages = Array.from({ length: 48 }, (_, i) => Math.round(i ** 4.8 * 2.4e3) + (i % 3) * 1e6);
+  // Several an hour, a day, a week, a month, a year: each rule has something to leave out.
+  const ages = [25, 5 * 60, 29 * 60, 5 * 24 * 60, 41 * 24 * 60].flatMap((minutes) =>
+    Array.from({ length: 12 }, (_, i) => (i + 1) * minutes * 60_000 + minutes),
+  );
   const times = ages.map((age) => new Date(newest - age));
   for (const [i, time] of times.entries())
     await repository.save('snapshots', {
@@ -52,7 +54,7 @@ it('keeps of any backups what restic keeps, and of too few the oldest as well', 
       paths: ['/volumes/data'],
       hostname: 'host',
       username: 'root',
-      tags: [i % 5 === 0 ? 'a' : 'd', i % 10 === 0 ? 'b' : 'e', ...(i === 31 ? ['c'] : [])],
+      tags: [i % 5 === 0 ? 'a' : 'd', i % 10 === 0 ? 'b' : 'e', ...(i === 51 ? ['c'] : [])],
     });
   const oldest = new Date(Math.min(...times.map(Number))).toISOString();
   for (const policy of POLICIES) {
