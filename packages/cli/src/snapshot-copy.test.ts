@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
+import { HoldfastError } from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
-import { parseCopyDestination, parseCopySource } from './snapshot-copy.ts';
+import { missingIn, parseCopyDestination, parseCopySource } from './snapshot-copy.ts';
 
 const BAD_REQUEST: unknown = expect.objectContaining({ code: 'BAD_REQUEST' });
 
@@ -18,6 +19,18 @@ describe('what is copied', () => {
     'is refused: %j',
     (text) => expect(() => parseCopySource(text)).toThrow(BAD_REQUEST),
   );
+
+  it('is named as it was asked for when it is not there', () => {
+    const source = parseCopySource('db@monday/Käse/日本');
+    // What the tree says: names are bytes there.
+    const gone = new HoldfastError('NOT_FOUND', 'K\xc3\xa4se/x is gone');
+    expect(missingIn(gone, source)).toMatchObject({
+      code: 'NOT_FOUND',
+      message: "db@monday has no 'Käse/日本'",
+    });
+    const other = new HoldfastError('UNREACHABLE');
+    expect(missingIn(other, source)).toBe(other);
+  });
 });
 
 describe('where a copy goes', () => {

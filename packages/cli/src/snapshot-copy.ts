@@ -70,6 +70,14 @@ export function parseCopyDestination(text: string): CopyDestination {
   return { where: 'volume', volume, names: namesOf(path), mustBeDirectory };
 }
 
+/** What a path leads to is not there: in words of who asked. */
+export function missingIn(error: unknown, { volume, snapshot, names }: CopySource): unknown {
+  if (!(error instanceof HoldfastError) || error.code !== 'NOT_FOUND') return error;
+  return new HoldfastError('NOT_FOUND', `${volume}@${snapshot} has no '${names.join('/')}'`, {
+    cause: error,
+  });
+}
+
 /** What is copied, and what may happen. */
 export interface CopyRequest {
   readonly from: CopySource;
@@ -183,7 +191,9 @@ export async function copyFromSnapshot(
     return await withSnapshot(client, { volume, name: from.snapshot }, async (held) => {
       const source = new VolumeSource(fileSystem, held.root, { signal });
       const path = asBytes(from.names.join('/'));
-      const entry = await source.find(path);
+      const entry = await source.find(path).catch((error: unknown) => {
+        throw missingIn(error, from);
+      });
       const { usedBytes: bytes, usedInodes: files } = held.snapshot;
       if (path === '') onExpected({ bytes, files });
       const options = {

@@ -20,6 +20,7 @@ export function addSchedule(snapshot: Command): void {
     .action(async (name: string, cron: string, options: { keep?: string }, command: Command) => {
       const { admin, output } = contextOf(command);
       const { keep } = options;
+      Schedule.parse(cron); // '' would mean none, as an unset variable of a script is
       const policy = { snapshotSchedule: cron, ...(keep !== undefined && { snapshotKeep: keep }) };
       const volume = await change(admin, name, policy);
       output.result(shownOf(volume), () => [`${name}: ${scheduleText(volume)}`]);
