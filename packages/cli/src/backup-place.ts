@@ -13,7 +13,6 @@ import {
   type Store,
   storeAt,
 } from '@holdfast/backup';
-import { ClusterClient } from '@holdfast/client';
 import {
   HoldfastError,
   isRepositoryName,
@@ -21,7 +20,7 @@ import {
   type RepositoryRecord,
 } from '@holdfast/protocol';
 import { type Command, Option } from 'commander';
-import { isMember } from './context.ts';
+import { connectToCluster, isMember } from './context.ts';
 import { parseCount, parseSize } from './sizes.ts';
 
 /** Options of every command that works with a repository. */
@@ -227,7 +226,7 @@ async function knownAccess(
   name: string,
   dataDirectory: string,
 ): Promise<RepositoryAccess | undefined> {
-  const client = await ClusterClient.connect({ dataDirectory });
+  const client = await connectToCluster(dataDirectory);
   try {
     return await client.repositories.access(name);
   } finally {

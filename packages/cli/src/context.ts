@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ClusterClient } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import { type AdminTarget, callAdmin } from './admin.ts';
@@ -23,6 +24,14 @@ export interface Context {
 
 /** The path of the holdfast launcher, for starting parts as processes of their own. */
 export const LAUNCHER = fileURLToPath(new URL('../../../bin/holdfast', import.meta.url));
+
+/** Bytes of chunks that a command keeps: it reads what it reads once, four files beside each other. */
+const CACHE_BYTES = 64 * 2 ** 20;
+
+/** Connects a command to the cluster that this host belongs to. */
+export function connectToCluster(dataDirectory: string): Promise<ClusterClient> {
+  return ClusterClient.connect({ dataDirectory, cacheBytes: CACHE_BYTES });
+}
 
 /** Whether this host belongs to a cluster, as peer or client. */
 export function isMember(dataDirectory: string): boolean {

@@ -41,6 +41,11 @@ export interface ClusterClientOptions {
    * in flight and the numbers of snapshots (best on tmpfs); in memory when absent.
    */
   readonly journalDirectory?: string;
+  /**
+   * Bytes of chunks kept in memory, beside what is read ahead: a part of the host's memory by default;
+   * little for who reads everything once.
+   */
+  readonly cacheBytes?: number;
   /** Name under which the session is known; the host's name by default. */
   readonly host?: string;
   /** Told when the session was fenced and replaced. */
@@ -160,9 +165,10 @@ export class ClusterClient {
 
   #makeFileSystem(): FileSystem {
     const session = this.#beginSession();
+    const { cacheBytes = cacheBytesMax() } = this.#options;
     const chunks = {
       sink: new ChunkWriter(this.cluster),
-      source: new SegmentCache(new ChunkReader(this.cluster), cacheBytesMax()),
+      source: new SegmentCache(new ChunkReader(this.cluster), cacheBytes),
     };
     const isHeld = (volume: VolumeNumber): boolean => this.#fileSystem?.isHeld(volume) === true;
     this.#fileSystem = new ClusterFileSystem({

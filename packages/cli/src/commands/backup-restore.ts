@@ -1,5 +1,4 @@
 import type { Overwrite, Repository, RestoreCounts, Snapshot } from '@holdfast/backup';
-import { ClusterClient } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/protocol';
 import { type Command, Option } from 'commander';
 import { openPlace, type PlaceOptions, withPlace } from '../backup-place.ts';
@@ -10,7 +9,7 @@ import {
   restoreToVolume,
   type WorkReport,
 } from '../backup-volume.ts';
-import { contextOf } from '../context.ts';
+import { connectToCluster, contextOf } from '../context.ts';
 import { bytesText, timeText } from '../output.ts';
 import { parseRestoreTarget, type RestoreTarget } from '../restore-over.ts';
 import { parseCount, parseLimit } from '../sizes.ts';
@@ -150,7 +149,7 @@ async function restoreTo(
     ...(size === undefined ? {} : { quotaBytes: size }),
     ...(replicas === undefined ? {} : { replicas }),
   };
-  const client = await ClusterClient.connect({ dataDirectory });
+  const client = await connectToCluster(dataDirectory);
   try {
     const isThere = (await client.volumes.get(volume)) !== undefined;
     if (names.length > 0 || (overwrite !== undefined && isThere)) {

@@ -7,12 +7,11 @@ import {
   type VerifyResult,
   verify,
 } from '@holdfast/backup';
-import { ClusterClient } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import { noteVerification, untold, verificationOf } from '../backup-notes.ts';
 import { openPlace, type PlaceOptions, withPlace } from '../backup-place.ts';
-import { contextOf, isMember } from '../context.ts';
+import { connectToCluster, contextOf, isMember } from '../context.ts';
 import { bytesText } from '../output.ts';
 import { parseCount } from '../sizes.ts';
 import { stopReason } from '../stop-signal.ts';
@@ -63,7 +62,7 @@ export function addVerify(backup: Command): void {
 /** Tells the cluster, on a host that belongs to one: a repository can be verified anywhere. */
 async function tell(dataDirectory: string, place: string, result: VerifyResult): Promise<void> {
   if (!isMember(dataDirectory)) return;
-  const client = await ClusterClient.connect({ dataDirectory });
+  const client = await connectToCluster(dataDirectory);
   try {
     await noteVerification(client, place, verificationOf(result, Date.now()));
   } finally {

@@ -9,13 +9,12 @@ import {
   type RetentionPolicy,
   type Snapshot,
 } from '@holdfast/backup';
-import { ClusterClient } from '@holdfast/client';
 import { HoldfastError, parseSnapshotName } from '@holdfast/protocol';
 import { type Command, Option } from 'commander';
 import { noteBackup, totalsOf, untold } from '../backup-notes.ts';
 import { openPlace, type PlaceOptions, withPlace } from '../backup-place.ts';
 import { backupVolume, type VolumeBackup, volumePath } from '../backup-volume.ts';
-import { contextOf } from '../context.ts';
+import { connectToCluster, contextOf } from '../context.ts';
 import { bytesText, table, timeText } from '../output.ts';
 import { parseCount } from '../sizes.ts';
 import { Warnings } from '../warnings.ts';
@@ -71,7 +70,7 @@ function addCreate(backup: Command): void {
         const { repository, place } = await openPlace(options, dataDirectory);
         const result = await working(output, `backup of ${text}`, options, async (report) => {
           const startedMs = performance.now();
-          const client = await ClusterClient.connect({ dataDirectory });
+          const client = await connectToCluster(dataDirectory);
           try {
             const onProgress = report.onDone;
             const result = await backupVolume(client, repository, request, {

@@ -1,7 +1,7 @@
-import { ClusterClient, certificateLife, loadIdentity } from '@holdfast/client';
+import { certificateLife, loadIdentity } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/protocol';
 import type { Command } from 'commander';
-import { contextOf } from '../context.ts';
+import { connectToCluster, contextOf } from '../context.ts';
 
 const DAY_MS = 86_400_000;
 
@@ -37,7 +37,7 @@ export function addCertificate(program: Command): void {
 }
 
 async function renewHere(dataDirectory: string): Promise<boolean> {
-  const client = await ClusterClient.connect({ dataDirectory });
+  const client = await connectToCluster(dataDirectory);
   try {
     if (client.cluster.identity.role === 'node') {
       const message =

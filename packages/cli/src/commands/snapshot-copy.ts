@@ -1,8 +1,7 @@
-import { ClusterClient } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/protocol';
 import type { CopyCounts } from '@holdfast/tree';
 import type { Command } from 'commander';
-import { contextOf } from '../context.ts';
+import { connectToCluster, contextOf } from '../context.ts';
 import { bytesText } from '../output.ts';
 import { ProgressLine } from '../progress.ts';
 import { copyFromSnapshot, parseCopyDestination, parseCopySource } from '../snapshot-copy.ts';
@@ -29,7 +28,7 @@ export function addCopy(snapshot: Command): void {
         const to = parseCopyDestination(destination);
         const line = new ProgressLine('copy', output);
         const warnings = new Warnings(output, () => line.end());
-        const client = await ClusterClient.connect({ dataDirectory });
+        const client = await connectToCluster(dataDirectory);
         try {
           const report = {
             signal: stopReason((signal) => `stopped by ${signal}; nothing is left behind`),

@@ -1,7 +1,6 @@
-import { ClusterClient } from '@holdfast/client';
 import { HoldfastError, parseSnapshotName, parseWholeSnapshotName } from '@holdfast/protocol';
 import type { Command } from 'commander';
-import { contextOf } from '../context.ts';
+import { connectToCluster, contextOf } from '../context.ts';
 import { bytesText, table } from '../output.ts';
 import { parseCount } from '../sizes.ts';
 import { differenceLines, differenceValues } from '../snapshot-differences.ts';
@@ -130,7 +129,7 @@ function addDiff(snapshot: Command): void {
             `'${first}' and '${second}' are of different volumes: compare two snapshots of one`,
           );
         }
-        const client = await ClusterClient.connect({ dataDirectory });
+        const client = await connectToCluster(dataDirectory);
         try {
           const span = { from, ...(to !== undefined && { to: to.name }) };
           const found = await client.snapshots.differences(volume, span);

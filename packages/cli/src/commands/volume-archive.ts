@@ -4,11 +4,11 @@ import {
   type ArchiveFormat,
   formatOfName,
 } from '@holdfast/archive';
-import { ClusterClient } from '@holdfast/client';
+import type { ClusterClient } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/protocol';
 import { type Command, Option } from 'commander';
 import { checkReadable, STANDARD_STREAM } from '../archive-files.ts';
-import { contextOf } from '../context.ts';
+import { connectToCluster, contextOf } from '../context.ts';
 import { bytesText, type Output } from '../output.ts';
 import { parseCount, parseLimit, parseSize } from '../sizes.ts';
 import { stopReason } from '../stop-signal.ts';
@@ -138,7 +138,7 @@ async function transfer(
 ): Promise<ArchiveCounts> {
   const warnings = new Warnings(output);
   let nextMs = performance.now() + PROGRESS_MS;
-  const client = await ClusterClient.connect({ dataDirectory });
+  const client = await connectToCluster(dataDirectory);
   try {
     return await run(client, {
       signal: stopReason((signal) => `stopped by ${signal}; nothing is left behind`),

@@ -1,6 +1,5 @@
-import { ClusterClient } from '@holdfast/client';
 import type { Command } from 'commander';
-import { contextOf } from '../context.ts';
+import { connectToCluster, contextOf } from '../context.ts';
 import { endSoon, stopReason } from '../stop-signal.ts';
 import { restoreClaimed } from '../volume-restorer.ts';
 
@@ -13,7 +12,7 @@ export function addVolumeFill(volume: Command): void {
     )
     .action(async (name: string, _options: unknown, command: Command) => {
       const { dataDirectory, output } = contextOf(command);
-      const client = await ClusterClient.connect({ dataDirectory });
+      const client = await connectToCluster(dataDirectory);
       try {
         const outcome = await restoreClaimed(client, name, {
           report: (event, fields) => console.error(JSON.stringify({ event, ...fields })),

@@ -1,8 +1,8 @@
-import { ClusterClient } from '@holdfast/client';
 import { type BackupSource, HoldfastError, type VolumePolicy } from '@holdfast/protocol';
 import { openPlace, placeFromEnvironment } from '../backup-place.ts';
 import { chooseSource, restoreToVolume } from '../backup-volume.ts';
 import type { Context } from '../context.ts';
+import { connectToCluster } from '../context.ts';
 import { bytesText, timeText } from '../output.ts';
 import { restoring } from './backup-restore.ts';
 import { ID_SHOWN, working } from './backup-work.ts';
@@ -23,7 +23,7 @@ export async function createRestored(
   },
 ): Promise<void> {
   const place = placeFromEnvironment(source.repository);
-  const client = await ClusterClient.connect({ dataDirectory });
+  const client = await connectToCluster(dataDirectory);
   try {
     if ((await client.volumes.get(name)) !== undefined)
       throw new HoldfastError(

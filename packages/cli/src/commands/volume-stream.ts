@@ -1,8 +1,8 @@
-import { ClusterClient } from '@holdfast/client';
+import type { ClusterClient } from '@holdfast/client';
 import type { VolumePolicy } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import { checkReadable, STANDARD_STREAM } from '../archive-files.ts';
-import { contextOf } from '../context.ts';
+import { connectToCluster, contextOf } from '../context.ts';
 import { bytesText, type Output } from '../output.ts';
 import { ProgressLine } from '../progress.ts';
 import { type ReceivedVolume, type ReceiveReport, receiveVolume } from '../receive-volume.ts';
@@ -132,7 +132,7 @@ async function streaming<T>(
 ): Promise<T> {
   const line = new ProgressLine(what, output);
   const warnings = new Warnings(output, () => line.end());
-  const client = await ClusterClient.connect({ dataDirectory });
+  const client = await connectToCluster(dataDirectory);
   try {
     return await run(client, {
       signal: stopReason((signal) => `stopped by ${signal}; the volume is as it was before`),
