@@ -62,6 +62,8 @@ const REMEDIES: Readonly<Record<ErrorCode, string>> = {
   OVERLOADED: 'slow down; when it stays, the disk or the network is the limit',
   SHUTTING_DOWN: 'nothing: callers go on to another peer',
   DELEGATED: 'nothing: the other session is asked to give it back',
+  BASE_MISSING:
+    'nothing: the leader of the shard fetches it; when the shard of the snapshot has no quorum, callers get NO_QUORUM',
   STALE_MAP: 'nothing: callers fetch the newer map',
   CORRUPT: `nothing for one block: another replica serves it, repair replaces it; when it goes on, replace the disk. ${REPORT}`,
   CHUNK_MISSING: 'nothing: another replica serves it and repair brings it back',

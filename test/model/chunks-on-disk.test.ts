@@ -73,7 +73,7 @@ class Disks {
 
   async take({ kind, a, b }: Event): Promise<void> {
     if (kind === 'collect') await this.#collect(1 + (a % 8), b);
-    if (kind === 'late') this.#arrive(a, b);
+    if (kind === 'late') await this.#arrive(a, b);
     if (kind === 'restart') await this.#restart(a % REPLICAS);
   }
 
@@ -95,15 +95,15 @@ class Disks {
     await Promise.all(this.#stores.slice(0, reached).map((store) => store.delete(chunks)));
     if (reached < REPLICAS || due.length === 0) return;
     const done = { op: 'chunks-collected', places: due.map(({ place }) => place) } as const;
-    if (reached > REPLICAS) this.#real.internal(done);
+    if (reached > REPLICAS) await this.#real.internal(done);
     if (reached > REPLICAS + 1 || reached === REPLICAS) this.#late.push(done);
   }
 
-  #arrive(index: number, again: number): void {
+  async #arrive(index: number, again: number): Promise<void> {
     const at = index % Math.max(1, this.#late.length);
     const command = this.#late[at];
     if (command === undefined) return;
-    this.#real.internal(command);
+    await this.#real.internal(command);
     if (again % 2 === 0) this.#late.splice(at, 1);
   }
 
@@ -130,7 +130,7 @@ class Disks {
 
   /** A leader that lives, at last: after it the disks hold what the records name, and nothing else. */
   async finish(): Promise<void> {
-    for (const command of this.#late) this.#real.internal(command);
+    for (const command of this.#late) await this.#real.internal(command);
     await this.#real.reclaimAll(OPTIONS.reclaimKeys);
     await this.#collect(100_000, REPLICAS + 1);
     for (let replica = 0; replica < REPLICAS; replica++) await this.#restart(replica);

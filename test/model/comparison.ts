@@ -8,6 +8,7 @@ import type {
   LockRequest,
   Operation,
   OperationAnswer,
+  ShardId,
 } from '@holdfast/protocol';
 import { expect } from 'vitest';
 import { Looks } from './looks.ts';
@@ -38,24 +39,41 @@ interface PendingMove {
   readonly bytes: Uint8Array;
 }
 
+/** What a clone is compared as. */
+export interface ComparisonBase {
+  readonly of: Comparison;
+  readonly snapshot: string;
+  /** In the other shard. */
+  readonly isAfar?: boolean;
+}
+
+/** What volumes of one shard have in common. */
+interface Group {
+  readonly members: Comparison[];
+  readonly sessions: TestSession[];
+  /** Of the sessions, in the model. */
+  readonly names: Set<string>;
+}
+
+const SESSIONS = 3;
+
 /** A model and a state machine that are given the same commands. */
 export class Comparison {
   readonly real: RealShard;
   readonly #interpreter: Interpreter;
   readonly #options: RunOptions;
-  readonly #sessions: TestSession[];
   #moves: PendingMove[] = [];
   /** Chunks that were given up before the last step. */
   #freedBefore = 0;
   readonly #plans: Plans;
-  /** Comparisons of the volumes of one shard. */
-  readonly #family: Comparison[];
+  /** By shard. */
+  readonly #groups: Map<ShardId, Group>;
   #letGo: () => void = () => {};
   /** A clone counts what was cut off when its snapshot was taken. */
   #isRough: boolean;
 
   /** A shard of one volume, or a clone of a snapshot of another comparison's volume. */
-  constructor(options: RunOptions, base?: { readonly of: Comparison; readonly snapshot: string }) {
+  constructor(options: RunOptions, base?: ComparisonBase) {
     const { quotaBytes, quotaInodes } = options;
     this.#options = options;
     this.#isRough = options.isFar && base !== undefined;
@@ -63,32 +81,45 @@ export class Comparison {
     this.real = new RealShard(
       quotaBytes,
       quotaInodes,
-      base === undefined ? undefined : { real: base.of.real, snapshot: base.snapshot },
+      base === undefined ? undefined : { ...base, real: base.of.real },
     );
+    this.#groups = base === undefined ? new Map() : base.of.#groups;
+    const group = this.#group;
+    group.members.push(this);
     this.#plans = new Plans(this.real);
     this.#interpreter = new Interpreter(
       (chunks) => {
         const chunkBytes = (chunk: string): Uint8Array => chunks.get(chunk) as Uint8Array;
         const model = { quotaBytes, quotaInodes, chunkBytes };
-        if (base === undefined || frozen === undefined) {
-          return new ModelShard(model, this.real.nowNs);
-        }
-        const { sessions } = base.of.#model;
-        return new ModelShard(model, this.real.nowNs, { sessions, snapshot: frozen });
+        return new ModelShard(model, this.real.nowNs, {
+          sessions: group.names,
+          ...(frozen !== undefined && { snapshot: frozen }),
+        });
       },
       options.isFar,
       base === undefined ? undefined : base.of.#interpreter,
     );
-    this.#family = base === undefined ? [] : base.of.#family;
-    this.#family.push(this);
-    this.#sessions =
-      base === undefined ? [this.#open(), this.#open(), this.#open()] : base.of.#sessions;
+    while (this.#sessions.length < SESSIONS) this.#sessions.push(this.#open());
     if (base === undefined || frozen === undefined) return;
     base.of.#model.held.push(frozen);
     this.#letGo = () => {
       const { held } = base.of.#model;
       held.splice(held.indexOf(frozen), 1);
     };
+  }
+
+  /** The comparisons of this one's shard, itself included. */
+  get #group(): Group {
+    let group = this.#groups.get(this.real.shard);
+    if (group === undefined) {
+      group = { members: [], sessions: [], names: new Set() };
+      this.#groups.set(this.real.shard, group);
+    }
+    return group;
+  }
+
+  get #sessions(): TestSession[] {
+    return this.#group.sessions;
   }
 
   /** Names of the snapshots. */
@@ -104,15 +135,17 @@ export class Comparison {
   /** Destroys a clone; its base is refused as long as it is held. */
   async destroy(): Promise<void> {
     this.#model.holders.clear();
-    for (const one of this.#sessions) this.real.execute(one, { op: 'return-delegation' });
-    const destroyed = this.real.internal({ op: 'destroy-volume', force: true });
+    for (const one of this.#sessions) await this.real.execute(one, { op: 'return-delegation' });
+    const destroyed = await this.real.internal({ op: 'destroy-volume', force: true });
     expect(destroyed).toMatchObject(this.isHeld ? { ok: false, code: 'EBUSY' } : { ok: true });
     if (this.isHeld) return;
     this.#letGo();
-    this.#family.splice(this.#family.indexOf(this), 1);
+    const { members } = this.#group;
+    members.splice(members.indexOf(this), 1);
+    this.real.letGo();
     await this.real.reclaimAll(this.#options.reclaimKeys);
     const freed = await this.#freedChunks();
-    this.real.internal({ op: 'chunks-collected', places: freed.map(({ place }) => place) });
+    await this.real.internal({ op: 'chunks-collected', places: freed.map(({ place }) => place) });
     for (const chunk of freed) expect(this.#interpreter.isOwn(chunk.chunk)).toBe(true);
     expect(this.real.keyCount()).toBe(0);
   }
@@ -144,10 +177,10 @@ export class Comparison {
     if (operation !== undefined) {
       const nodes = this.#model.nodes.length;
       const expected = this.#model.apply(session.id, this.real.nowNs, operation);
-      const result = this.real.execute(session, operation);
+      const result = await this.real.execute(session, operation);
       if (operation.op === 'create') this.#learnNumber(nodes, result);
       this.#compareResults(operation, expected, result);
-      if (operation.op === 'rollback-volume' && result.ok) this.#rolledBack();
+      if (operation.op === 'rollback-volume' && result.ok) await this.#rolledBack();
       return;
     }
     switch (step.action) {
@@ -172,8 +205,8 @@ export class Comparison {
     }
   }
 
-  #rolledBack(): void {
-    this.real.rolledBack(this.#sessions);
+  async #rolledBack(): Promise<void> {
+    await this.real.rolledBack(this.#sessions);
     this.#interpreter.rolledBack();
     this.#moves = []; // the leader moves what it found in one tree in that tree only
     this.#isRough = this.#options.isFar;
@@ -183,7 +216,9 @@ export class Comparison {
   async finish(): Promise<void> {
     const session = this.#sessions[0] as TestSession;
     this.#model.holders.clear();
-    for (const one of this.#sessions) this.real.execute(one, { op: 'return-delegation' });
+    for (const one of this.#sessions) await this.real.execute(one, { op: 'return-delegation' });
+    // What was cut off below is deleted when all of it is there.
+    if (this.#options.isFar || this.real.pair.roll(2) === 0) await this.real.copyAll();
     expect(await this.real.problems()).toEqual([]);
     await this.real.reclaimAll(this.#options.reclaimKeys);
     expect(await this.real.problems()).toEqual([]);
@@ -268,16 +303,16 @@ export class Comparison {
     const again = open[index % Math.max(1, open.length)];
     if (again === undefined || (!again.result.ok && again.result.code === 'DELEGATED')) return;
     const before = this.real.fingerprint();
-    expect(this.real.repeat(again.command)).toEqual(again.result);
+    expect(await this.real.repeat(again.command)).toEqual(again.result);
     expect(this.real.fingerprint()).toBe(before);
   }
 
   async #endSession({ session: index, a }: Step): Promise<void> {
     const session = this.#sessions[index] as TestSession;
-    for (const one of this.#family) one.#model.endSession(session.id);
-    if (a % 2 === 0) this.real.execute(session, { op: 'close-session' });
-    else this.real.internal({ op: 'expire-session', expired: session.id });
-    const late = this.real.execute(session, { op: 'release-orphans', inos: [] });
+    for (const one of this.#group.members) one.#model.endSession(session.id);
+    if (a % 2 === 0) await this.real.execute(session, { op: 'close-session' });
+    else await this.real.internal({ op: 'expire-session', expired: session.id });
+    const late = await this.real.execute(session, { op: 'release-orphans', inos: [] });
     expect(late).toMatchObject({ ok: false, code: 'SESSION_EXPIRED' });
     this.#sessions[index] = this.#open();
     // Orphans of the ended session die when its traces are cleaned up.
@@ -301,7 +336,7 @@ export class Comparison {
     if (move === undefined) return;
     const { ino, contentVersion, offset, bytes } = move;
     const source = this.#interpreter.chunkOf(bytes);
-    const result = this.real.execute(session, {
+    const result = await this.real.execute(session, {
       op: 'move-inline',
       ino,
       contentVersion,
@@ -423,7 +458,7 @@ export class Comparison {
     expect(new Set(freed.map(({ chunk }) => chunk)).size).toBe(freed.length);
     for (const chunk of live) expect(known.has(chunk)).toBe(true);
     expect(known.size).toBe(live.size + freed.length);
-    this.real.internal({ op: 'chunks-collected', places: freed.map(({ place }) => place) });
+    await this.real.internal({ op: 'chunks-collected', places: freed.map(({ place }) => place) });
     expect(await this.#freedChunks()).toEqual([]);
     expect(await this.real.problems()).toEqual([]);
   }

@@ -28,10 +28,12 @@ interface ModelOptions {
   readonly chunkBytes: ChunkBytes;
 }
 
-/** What a clone of the model is made of. */
+/** What a volume of the model begins with. */
 export interface ModelBase {
+  /** Of the whole shard. */
   readonly sessions: Set<string>;
-  readonly snapshot: FrozenShard;
+  /** Of what it is a clone. */
+  readonly snapshot?: FrozenShard;
 }
 
 type Of<Name extends Operation['op']> = Extract<Operation, { op: Name }>;
@@ -53,12 +55,12 @@ export class ModelShard {
   #nowNs = 0n;
 
   /** An empty volume, or a clone of a snapshot. */
-  constructor(options: ModelOptions, nowNs: bigint, base?: ModelBase) {
+  constructor(options: ModelOptions, nowNs: bigint, { sessions, snapshot }: ModelBase) {
     this.#options = options;
-    this.sessions = base?.sessions ?? new Set();
-    if (base !== undefined) {
-      this.nodes.push(...frozen(base.snapshot.nodes));
-      this.#tree = { base: undefined, depth: base.snapshot.tree.depth + 1 };
+    this.sessions = sessions;
+    if (snapshot !== undefined) {
+      this.nodes.push(...frozen(snapshot.nodes));
+      this.#tree = { base: undefined, depth: snapshot.tree.depth + 1 };
       return;
     }
     const root = new ModelNode('directory', nowNs);

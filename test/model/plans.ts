@@ -19,11 +19,11 @@ export class Plans {
   }
 
   /** One of the plans is carried out, however old it is; it may come again. */
-  end(index: number, again: number): void {
+  async end(index: number, again: number): Promise<void> {
     const at = index % Math.max(1, this.#made.length);
     const plan = this.#made[at];
     if (plan === undefined) return;
-    this.#real.internal(plan);
+    await this.#real.internal(plan);
     if (again % 2 === 0) this.#made.splice(at, 1);
   }
 }

@@ -82,14 +82,14 @@ export class SnapshotLooks {
       const space = { view: 'snapshot-space', at: answer.generation } as const;
       const { chunkBytes } = await this.#real.view(session, space);
       this.#model.apply(session.id, this.#real.nowNs, { op: 'remove-snapshot', name });
-      const removed = this.#real.execute(session, { op: 'remove-snapshot', name });
+      const removed = await this.#real.execute(session, { op: 'remove-snapshot', name });
       expect(removed).toMatchObject({ ok: true });
       await this.#real.reclaimAll(this.#options.reclaimKeys);
       const all = await freedChunks(this.#real.state, 0, 100_000);
       const freed = all.filter(({ volume }) => this.#real.trees.includes(volume));
       expect(freed.reduce((bytes, { length }) => bytes + length, 0)).toBe(chunkBytes);
       const places = freed.map(({ place }) => place);
-      this.#real.internal({ op: 'chunks-collected', places });
+      await this.#real.internal({ op: 'chunks-collected', places });
       expect(await this.#real.problems()).toEqual([]);
       await expect(
         this.#looks(session, answer.generation).view({ view: 'space' }),

@@ -14,6 +14,7 @@ import {
 import { type Context, volumeOf } from './context.ts';
 import { attributesOf, inodeOf } from './inodes.ts';
 import { answerKey, sessionKey } from './keys.ts';
+import { adoptBaseRecords, cloneFromAfar, holdForAfar, letGoForAfar } from './operations/afar.ts';
 import { setAttributes } from './operations/attributes.ts';
 import { cloneVolume } from './operations/clones.ts';
 import { fallocate, moveInline, writeExtents } from './operations/extents.ts';
@@ -138,6 +139,7 @@ const OF_SHARD: ReadonlySet<Operation['op']> = new Set<Operation['op']>([
   'expire-session',
   'reclaim',
   'chunks-collected',
+  'adopt-base-records',
 ]);
 
 /** Operations that only the leader itself may do. */
@@ -145,6 +147,19 @@ const INTERNAL: ReadonlySet<Operation['op']> = new Set<Operation['op']>([
   'expire-session',
   'reclaim',
   'chunks-collected',
+  'hold-snapshot',
+  'let-go',
+  'clone-from-afar',
+  'adopt-base-records',
+]);
+
+/** Operations on a volume that is not there yet, or not any more. */
+const ON_ANY: ReadonlySet<Operation['op']> = new Set<Operation['op']>([
+  'init-volume',
+  'clone-volume',
+  'clone-from-afar',
+  'destroy-volume',
+  'let-go',
 ]);
 
 function checkDoor(context: Context, { op }: Operation): void {
@@ -154,7 +169,7 @@ function checkDoor(context: Context, { op }: Operation): void {
   }
   if (OF_SHARD.has(op)) return;
   if (context.volume === 0) throw new HoldfastError('ENOENT', 'volume 0 has no records');
-  if (op === 'init-volume' || op === 'clone-volume' || op === 'destroy-volume') return;
+  if (ON_ANY.has(op)) return;
   // A tree that was left behind shows what it showed, and nothing else.
   if (volumeOf(context).isClosed) throw new HoldfastError('ESTALE', 'the volume was rolled back');
   if (!isInternal && op !== 'acknowledge-rollback') checkFence(context);
@@ -204,6 +219,14 @@ function perform(context: Context, operation: Operation): OperationAnswer {
       return removeSnapshot(context, operation);
     case 'clone-volume':
       return cloneVolume(context, operation);
+    case 'hold-snapshot':
+      return holdForAfar(context, operation);
+    case 'let-go':
+      return letGoForAfar(context, operation);
+    case 'clone-from-afar':
+      return cloneFromAfar(context, operation);
+    case 'adopt-base-records':
+      return adoptBaseRecords(context, operation);
     case 'rollback-volume':
       return rollbackVolume(context, operation);
     case 'acknowledge-rollback':

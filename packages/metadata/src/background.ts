@@ -24,6 +24,7 @@ import { recordsAt } from './past-scan.ts';
 import { planClosedTrees } from './plan-closed-trees.ts';
 import { planVersions } from './plan-versions.ts';
 import { FREED_CHUNK, INODE, REGION, VOLUME } from './records.ts';
+import { restsOnPart } from './shadows.ts';
 import { DEAD_VOLUME, LOCKS, ORPHAN, SESSION, SESSION_ID } from './shard-records.ts';
 import type { StateReader, StateSource } from './state.ts';
 import { homeOf } from './trees.ts';
@@ -238,7 +239,8 @@ async function planContents(state: StateSource, keys: Uint8Array[], count: numbe
 async function planCuts(state: StateSource, keys: Uint8Array[], count: number): Promise<void> {
   for await (const [key] of entriesOf(state, shardKindRange('contentCut'))) {
     const { subject: volume, ino, number: epoch } = parseKey(key);
-    if (isDeadVolume(state, volume)) continue;
+    // What was cut off below is found when all of it is here.
+    if (isDeadVolume(state, volume) || restsOnPart(state, volume)) continue;
     const now = Number.MAX_SAFE_INTEGER;
     const inode = recordAt(state, INODE, inodeKey(volume, ino), now);
     const cut = inode?.cuts.find((other) => other.epoch === epoch);

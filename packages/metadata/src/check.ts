@@ -31,6 +31,9 @@ export async function check(state: StateSource): Promise<string[]> {
   const report: Report = (problem) => void census.problems.push(problem);
   checkVolumes(census, report);
   checkTrees(census, report);
+  for (const shadow of census.shadows.keys()) {
+    if (census.volumes.get(shadow)?.volume?.isShadow !== true) report(`shadow ${shadow} is gone`);
+  }
   checkSessions(census, report);
   checkTables(census, report);
   return census.problems;

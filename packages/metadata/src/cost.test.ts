@@ -1,8 +1,11 @@
 /** What operations cost does not depend on how much there is: counted in records read and written. */
 import {
+  type Command,
+  INTERNAL_SESSION,
   type InodeNumber,
   type Operation,
   ROOT_INODE,
+  type ShardId,
   type VolumeNumber,
 } from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
@@ -21,7 +24,7 @@ interface Cost {
 }
 
 /** Applies an operation and counts what it does to the state. */
-function costOf(shard: TestShard, operation: Operation, volume = shard.volume): Cost {
+function costOf(shard: TestShard, operation: Operation, fields: Partial<Command> = {}): Cost {
   let reads = 0;
   let writes = 0;
   let bytes = 0;
@@ -40,7 +43,7 @@ function costOf(shard: TestShard, operation: Operation, volume = shard.volume): 
       shard.state.delete(key);
     },
   };
-  const result = apply(counted, shard.command(operation, { volume }));
+  const result = apply(counted, shard.command(operation, fields));
   expect(result).toMatchObject({ ok: true });
   return { reads, writes, bytes };
 }
@@ -184,7 +187,7 @@ describe('cost', () => {
     expect(shard.state.entries(from, to)).toEqual([]);
   });
 
-  it('of a snapshot and of a clone is the same of 10 files and of 100,000', () => {
+  it('of a snapshot and of a clone, here or in another shard, is the same of 10 files and of 100,000', () => {
     const costs = [10, 100_000].map((count) => {
       const { shard } = crowded(count);
       const snapshot = costOf(shard, { op: 'create-snapshot', name: 's' });
@@ -194,10 +197,32 @@ describe('cost', () => {
       const clone = costOf(
         shard,
         { op: 'clone-volume', name: 'c', from, snapshot: 's', ...bounds },
-        volume,
+        { volume },
       );
+      const generation = 1;
+      const afar = { generation, by: 3 as VolumeNumber };
+      const internal = { session: INTERNAL_SESSION };
+      const hold = costOf(shard, { op: 'hold-snapshot', snapshot: 's', ...afar }, internal);
+      const held = { usedBytes: 0, usedInodes: count, nextInode: count + 3, depth: 0 };
+      const cloneAfar = costOf(
+        new TestShard(),
+        {
+          op: 'clone-from-afar',
+          name: 'c',
+          shard: 1 as ShardId,
+          from,
+          generation,
+          held,
+          ...bounds,
+        },
+        { ...internal, volume },
+      );
+      const letGo = costOf(shard, { op: 'let-go', ...afar }, internal);
       const removal = costOf(shard, { op: 'remove-snapshot', name: 's' });
-      return [snapshot, clone, removal].map(({ reads, writes }) => ({ reads, writes }));
+      return [snapshot, clone, hold, cloneAfar, letGo, removal].map(({ reads, writes }) => ({
+        reads,
+        writes,
+      }));
     });
     expect(costs[1]).toEqual(costs[0]);
     for (const { reads, writes } of costs[0] ?? []) expect(reads + writes).toBeLessThan(20);

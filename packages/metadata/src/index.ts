@@ -19,6 +19,16 @@ export {
   inlineRegion,
   nextInlineRegion,
 } from './content/inline-look.ts';
+export {
+  BaseMemory,
+  type BaseOrigin,
+  type LentStateParts,
+  type LookAtBase,
+  nextCopy,
+  partialShadows,
+  planAdoption,
+  viewWithBase,
+} from './lent-state.ts';
 export { MemoryState } from './memory-state.ts';
 export type { StateReader, StateScanner, StateSource, StateWriter } from './state.ts';
 export { homeOf, treeShownBy } from './trees.ts';

@@ -20,6 +20,7 @@ export const KIND = {
   region: 0x14,
   blob: 0x15,
   chunk: 0x20,
+  lent: 0x21,
   history: 0x30,
   versions: 0x31,
   death: 0x32,
@@ -48,6 +49,7 @@ export const SHARD_KIND = {
   unpinned: 0x17,
   trees: 0x18,
   closedTree: 0x19,
+  shadow: 0x1a,
 } as const;
 
 const SHARD = 0 as VolumeNumber;
@@ -138,6 +140,11 @@ export function blobKey(
 /** Liveness of a chunk. */
 export function chunkKey(volume: VolumeNumber, chunk: ChunkId): Uint8Array {
   return keyOf(volume, KIND.chunk, Buffer.from(chunk, 'hex'));
+}
+
+/** In a shadow: a chunk of the volume that its records come from, in another shard. */
+export function lentKey(shadow: VolumeNumber, chunk: ChunkId): Uint8Array {
+  return keyOf(shadow, KIND.lent, Buffer.from(chunk, 'hex'));
 }
 
 const NUL = new Uint8Array(1);
@@ -313,6 +320,21 @@ export function closedTreeReachedKey(
   return keyOf(SHARD, SHARD_KIND.closedTree, ...parts);
 }
 
+/** What a shadow is a copy of, and how far it has come. */
+export function shadowKey(shadow: VolumeNumber): Uint8Array {
+  return keyOf(SHARD, SHARD_KIND.shadow, [WIDTH.volume, shadow]);
+}
+
+/** A key without its volume. */
+export function bareKey(key: Uint8Array): Uint8Array {
+  return key.subarray(WIDTH.volume);
+}
+
+/** A key of {@link bareKey} in a volume. */
+export function keyIn(volume: VolumeNumber, bare: Uint8Array): Uint8Array {
+  return keyOf(volume, bare[0] ?? 0, bare.subarray(1));
+}
+
 /** All head records of a volume. */
 export function headsRange(volume: VolumeNumber): KeyRange {
   return { from: keyOf(volume, KIND.inode), to: keyOf(volume, KIND.blob + 1) };
@@ -408,6 +430,7 @@ const SUBJECT_KINDS: ReadonlySet<number> = new Set([
   SHARD_KIND.unpinned,
   SHARD_KIND.trees,
   SHARD_KIND.closedTree,
+  SHARD_KIND.shadow,
 ]);
 
 /** Takes a key apart; total: foreign bytes give fields that name nothing. */

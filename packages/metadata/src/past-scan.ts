@@ -11,6 +11,7 @@ import {
 } from './keys.ts';
 import type { RecordType } from './record-type.ts';
 import { type HeadRecord, HISTORY, VERSIONS, VOLUME } from './records.ts';
+import { wantRange } from './shadows.ts';
 import type { StateSource } from './state.ts';
 import { deathSeenBy, takenOver } from './versions.ts';
 
@@ -33,6 +34,7 @@ export async function* recordsAt<T extends HeadRecord>(
   const volume = volumeIn(range.from);
   const bytes = state.get(volumeKey(volume));
   const record = bytes === undefined ? undefined : VOLUME.decode(bytes);
+  if (record?.isShadow === true) wantRange(state, range);
   if (record === undefined || record.baseVolume === 0) {
     yield* ownRecordsAt(state, type, range, generation);
     return;

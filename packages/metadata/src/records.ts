@@ -45,6 +45,8 @@ export interface VolumeRecord {
   readonly home: VolumeNumber;
   /** A rollback has put another tree in its place: only its snapshots show it. */
   readonly isClosed: boolean;
+  /** A tree of a snapshot's records copied from another shard, on which a clone rests: shadows.ts. */
+  readonly isShadow: boolean;
 }
 
 /** {@link VolumeRecord} in bytes. */
@@ -66,6 +68,7 @@ export const VOLUME = recordType<VolumeRecord>('volume', {
   cloneCount: { short: 'cc', absent: 0 },
   home: { short: 'hm', absent: 0 as VolumeNumber },
   isClosed: { short: 'cl', absent: false },
+  isShadow: { short: 'sh', absent: false },
 });
 
 const KINDS: readonly FileKind[] = [
@@ -286,6 +289,15 @@ export const CHUNK = recordType<ChunkRecord>('chunk', {
   freed: { short: 'f', absent: 0 },
 });
 
+/** In a shadow: a chunk that its records show. Another shard counts it, and gives it up. */
+export interface LentRecord {
+  /** Whole length in bytes. */
+  readonly length: number;
+}
+
+/** {@link LentRecord} in bytes. */
+export const LENT = recordType<LentRecord>('lent', { length: { short: 'l' } });
+
 /** An older version of a head record, seen by the generations of [birth, death). */
 export interface HistoryRecord {
   readonly birth: number;
@@ -356,7 +368,7 @@ export interface SnapshotRecord {
   readonly usedInodes: number;
   /** The next number for an inode or content: what has it or a higher one is younger. */
   readonly nextInode: number;
-  /** Volumes that were cloned from it and exist. */
+  /** Volumes that were cloned from it and exist, here or in another shard; trees that rest on it. */
   readonly clones: readonly VolumeNumber[];
   /** Its user gave it up: it has no name, and goes with its last clone. */
   readonly removed: boolean;

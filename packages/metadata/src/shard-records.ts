@@ -1,5 +1,5 @@
 /** Records of a whole shard: sessions, locks, and what waits to be cleaned up. See records.ts. */
-import { LIMITS, type SessionId, type VolumeNumber } from '@holdfast/protocol';
+import { LIMITS, type SessionId, type ShardId, type VolumeNumber } from '@holdfast/protocol';
 import { recordType } from './record-type.ts';
 
 /** Counters of the shard. */
@@ -212,4 +212,32 @@ export interface ClosedTreeRecord {
 export const CLOSED_TREE = recordType<ClosedTreeRecord>('closed-tree', {
   timeNs: { short: 't' },
   after: { short: 'a' },
+});
+
+/** Where the records of a shadow come from, and which of them are here. */
+export interface ShadowRecord {
+  readonly shard: ShardId;
+  readonly volume: VolumeNumber;
+  readonly generation: number;
+  /** The clone that holds the snapshot there. */
+  readonly holder: VolumeNumber;
+  /** The snapshot shows nothing of this number or a higher one. */
+  readonly nextInode: number;
+  /** All records with lower keys (without the volume) are here; others may be. */
+  readonly copied: Uint8Array;
+  /** All are. */
+  readonly isWhole: boolean;
+}
+
+const NOTHING = new Uint8Array();
+
+/** {@link ShadowRecord} in bytes. */
+export const SHADOW = recordType<ShadowRecord>('shadow', {
+  shard: { short: 's' },
+  volume: { short: 'o' },
+  generation: { short: 'g' },
+  holder: { short: 'h' },
+  nextInode: { short: 'i' },
+  copied: { short: 'c', absent: NOTHING },
+  isWhole: { short: 'w', absent: false },
 });

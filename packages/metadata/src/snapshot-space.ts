@@ -43,8 +43,10 @@ export async function snapshotSpace(
 
 /** What unpinning a generation gives back, together with what ends with it. */
 async function spaceOf(state: StateSource, context: Context, generation: number): Promise<Space> {
-  const own = await ownSpace(state, context, generation);
   const { volume, transaction } = context;
+  // What a shadow shows belongs to another shard.
+  if (volumeOf(context).isShadow) return { chunkBytes: 0, inlineBytes: 0 };
+  const own = await ownSpace(state, context, generation);
   const { isClosed, baseVolume, baseGeneration } = volumeOf(context);
   if (!isClosed || baseVolume === 0 || pinsOf(transaction, volume).length > 1) return own;
   const base = transaction.read(SNAPSHOT, snapshotKey(baseVolume, baseGeneration));

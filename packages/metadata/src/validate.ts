@@ -24,6 +24,7 @@ const INT64_MIN = -(2n ** 63n);
 const INT64_MAX = 2n ** 63n - 1n;
 const KEY_BYTES_MAX = 512;
 const KEYS_MAX = 65_536;
+const SHARDS_MAX = 65_534;
 /** Volumes, and above them the trees of rollbacks, that keys have room for. */
 const TREES_MAX = 2 ** 24 - 1;
 
@@ -121,9 +122,11 @@ const lock = object({
   pid: whole(UINT32_MAX, -UINT32_MAX),
 });
 
+const chunk: Check = (value) =>
+  typeof value === 'string' && isChunkId(value) ? undefined : 'must be a chunk id';
+
 const chunkSource = object({
-  chunk: (value) =>
-    typeof value === 'string' && isChunkId(value) ? undefined : 'must be a chunk id',
+  chunk,
   chunkOffset: whole(LIMITS.chunkBytesMax),
   chunkLength: whole(LIMITS.chunkBytesMax, 1),
 });
@@ -164,6 +167,24 @@ const owner = { mode: whole(MODE_MAX), uid: uint32, gid: uint32 };
 
 const generation = whole(Number.MAX_SAFE_INTEGER, 1);
 
+/** A list of one check for each place. */
+const tuple =
+  (...checks: readonly Check[]): Check =>
+  (value) => {
+    if (!Array.isArray(value) || value.length !== checks.length) {
+      return `must be a list of ${checks.length}`;
+    }
+    return checks.map((check, index) => check(value[index])).find((wrong) => wrong !== undefined);
+  };
+
+const nullOr =
+  (check: Check): Check =>
+  (value) =>
+    value === null ? undefined : check(value);
+
+const baseEntry = tuple(bytes(KEY_BYTES_MAX), nullOr(bytes(LIMITS.entryBytesMax)));
+const lentChunk = tuple(chunk, whole(LIMITS.chunkBytesMax, 1));
+
 const OPERATIONS: { readonly [Name in Operation['op']]: Shape } = {
   'init-volume': { name: latin1(LIMITS.volumeNameBytesMax), ...owner, ...quotas },
   'set-quota': quotas,
@@ -176,6 +197,27 @@ const OPERATIONS: { readonly [Name in Operation['op']]: Shape } = {
     snapshot: name,
     generation: optional(generation),
     ...quotas,
+  },
+  'hold-snapshot': { snapshot: name, generation, by: whole(LIMITS.volumesMax, 1) },
+  'let-go': { generation: whole(Number.MAX_SAFE_INTEGER), by: whole(LIMITS.volumesMax, 1) },
+  'clone-from-afar': {
+    name: latin1(LIMITS.volumeNameBytesMax),
+    shard: whole(SHARDS_MAX, 1),
+    from: whole(LIMITS.volumesMax, 1),
+    generation,
+    held: object({
+      usedBytes: quota,
+      usedInodes: quota,
+      nextInode: whole(Number.MAX_SAFE_INTEGER, 1),
+      depth: whole(LIMITS.cloneDepthMax),
+    }),
+    ...quotas,
+  },
+  'adopt-base-records': {
+    shadow: whole(TREES_MAX, 1),
+    records: list(baseEntry, KEYS_MAX),
+    chunks: list(lentChunk, KEYS_MAX),
+    copied: optional(object({ from: bytes(KEY_BYTES_MAX), to: bytes(KEY_BYTES_MAX) })),
   },
   'rollback-volume': { snapshot: name, generation: optional(generation), keep: name },
   'acknowledge-rollback': {},
@@ -263,6 +305,18 @@ const VIEWS: { readonly [Name in View['view']]: Shape } = {
   'snapshot-space': { at: generation },
   difference: { from: generation, after: latin1(KEY_BYTES_MAX * 2), count },
   'changed-ranges': { ino, from: generation, offset: whole(Number.MAX_SAFE_INTEGER), count },
+  'base-records': {
+    at: generation,
+    by: whole(LIMITS.volumesMax, 1),
+    keys: list(bytes(KEY_BYTES_MAX), KEYS_MAX),
+  },
+  'base-range': {
+    at: generation,
+    by: whole(LIMITS.volumesMax, 1),
+    from: bytes(KEY_BYTES_MAX),
+    to: bytes(KEY_BYTES_MAX),
+    count,
+  },
   snapshots: { after: whole(Number.MAX_SAFE_INTEGER), count: whole(Number.MAX_SAFE_INTEGER, 1) },
 };
 

@@ -18,6 +18,7 @@ import {
   type VolumeRecord,
   WHITEOUT,
 } from './records.ts';
+import { wantKnownAbsent } from './shadows.ts';
 import type { StateReader } from './state.ts';
 
 /** The generation of a volume in which all that a clone takes over is born. */
@@ -54,10 +55,34 @@ export function recordAt<T extends HeadRecord>(
   const death = deathSeenBy(lives, generation);
   const version = death === undefined ? undefined : state.get(historyKey(key, death));
   if (version !== undefined) return type.decode(HISTORY.decode(version).record);
-  const volume = state.get(volumeKey(volumeIn(key)));
-  return volume === undefined
-    ? undefined
-    : takenOver(state, type, key, { volume: VOLUME.decode(volume), generation });
+  const bytesOfVolume = state.get(volumeKey(volumeIn(key)));
+  if (bytesOfVolume === undefined) return undefined;
+  const volume = VOLUME.decode(bytesOfVolume);
+  if (!volume.isShadow) return takenOver(state, type, key, { volume, generation });
+  wantKnownAbsent(state, key);
+  return undefined;
+}
+
+/**
+ * A record as clones take it over from a pinned generation; undefined where that shows none. Born in
+ * the first generation.
+ */
+export function lentRecord<T extends HeadRecord>(
+  state: StateReader,
+  type: RecordType<T>,
+  key: Uint8Array,
+  generation: number,
+): T | undefined {
+  return asLent(type, recordAt(state, type, key, generation));
+}
+
+/** {@link lentRecord} of a record that was read. */
+export function asLent<T extends HeadRecord>(
+  type: RecordType<T>,
+  record: T | undefined,
+): T | undefined {
+  if (record === undefined || isOrphan(type, record)) return undefined;
+  return asFirst(type, { ...record, birth: FIRST_GENERATION });
 }
 
 /** Whether a record is an inode without a name: a snapshot does not show it. */
@@ -78,9 +103,7 @@ export function takenOver<T extends HeadRecord>(
   if (volume.baseVolume === 0) return undefined;
   const whiteout = state.get(whiteoutKey(key));
   if (whiteout !== undefined && WHITEOUT.decode(whiteout).birth <= generation) return undefined;
-  const record = recordAt(state, type, inVolume(key, volume.baseVolume), volume.baseGeneration);
-  if (record === undefined || isOrphan(type, record)) return undefined;
-  return asFirst(type, { ...record, birth: FIRST_GENERATION });
+  return lentRecord(state, type, inVolume(key, volume.baseVolume), volume.baseGeneration);
 }
 
 /**

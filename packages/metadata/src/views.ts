@@ -1,4 +1,5 @@
 import {
+  type BaseView,
   HoldfastError,
   INTERNAL_SESSION,
   type SessionId,
@@ -6,6 +7,7 @@ import {
   type ViewAnswers,
   type VolumeNumber,
 } from '@holdfast/protocol';
+import { baseRange, baseRecords, checkHolder } from './base-records.ts';
 import { changedRanges } from './content/changed-ranges.ts';
 import { extentsBetween } from './content/content-reader.ts';
 import { seek } from './content/seek.ts';
@@ -48,7 +50,7 @@ export async function view<V extends View>(
   const answer = (await answerOf(state, context, request.view)) as Answer<V['view']>;
   // Else the versions that it read may have been deleted under its hands.
   if (context.at !== undefined) {
-    snapshotRecordOf(new Transaction(state), context.volume, context.at);
+    checkShown(new Transaction(state), { ...context, at: context.at }, request.view);
   }
   return answer;
 }
@@ -79,11 +81,28 @@ function contextOf(
   if (home === 0) throw new HoldfastError('ENOENT', 'volume 0 has no records');
   volumeOf(context);
   if (!isInternal) checkFence(context);
+  if (isOfBase(wanted) && !isInternal) {
+    throw new HoldfastError('FORBIDDEN', 'only leaders of other shards look at this');
+  }
   if (at !== undefined) {
-    snapshotRecordOf(transaction, volume, at);
+    checkShown(transaction, { ...context, at }, wanted);
     return { ...context, at, transaction: new PastReader(state, at) };
   }
   return context;
+}
+
+function isOfBase(wanted: View): wanted is BaseView {
+  return wanted.view === 'base-records' || wanted.view === 'base-range';
+}
+
+/** That a snapshot is there for a look: with its name, or held by the clone that asks. ESTALE. */
+function checkShown(
+  transaction: Transaction,
+  { volume, at }: Pick<Context, 'volume'> & { readonly at: number },
+  wanted: View,
+): void {
+  if (isOfBase(wanted)) checkHolder(transaction, { volume, at, by: wanted.by });
+  else snapshotRecordOf(transaction, volume, at);
 }
 
 function answerOf(
@@ -121,6 +140,10 @@ function answerOf(
       const conflict = conflictingLock(context, wanted.ino, wanted.lock);
       return conflict === undefined ? {} : { conflict };
     }
+    case 'base-records':
+      return baseRecords(state, context, wanted);
+    case 'base-range':
+      return baseRange(state, context, wanted);
     case 'space':
       return space(context);
     case 'parent':

@@ -23,6 +23,7 @@ import type { ChunkPeersOptions } from './repair/peers.ts';
 import { Peers } from './rpc/peers.ts';
 import { RpcServer } from './rpc/server.ts';
 import {
+  type LookInShard,
   type ShardCallerOptions,
   type ShardCalls,
   shardLooker,
@@ -112,7 +113,8 @@ export async function buildCore(input: CoreInput): Promise<Core> {
     stopping,
   });
   const shared = { ...consensus, map, book, registry, metrics };
-  const volumeShards = await openVolumeShards(input, shared);
+  const caller = { self, host: consensus.host, map, peers, stopping };
+  const volumeShards = await openVolumeShards(input, shared, caller);
   volumeShards.register(wire);
   consensusMetrics.observe({
     wal: consensus.wal,
@@ -122,7 +124,6 @@ export async function buildCore(input: CoreInput): Promise<Core> {
   const parts = new PeerShards(dataDirectory, { map, system: holder, volumes: volumeShards });
   const groups = new ShardGroups({ self, host: consensus.host, parts, map, log });
   teardown.add('shards', () => groups.close());
-  const caller = { self, host: consensus.host, map, peers, stopping };
   return {
     ...input,
     metrics,
@@ -141,16 +142,20 @@ export async function buildCore(input: CoreInput): Promise<Core> {
   };
 }
 
+function callsOf(shards: VolumeShards): ShardCalls {
+  return {
+    run: (request, signal) => shards.run(request, signal),
+    look: (request, signal) => shards.look(request, signal),
+  };
+}
+
 /** What the cluster itself does in volume shards, wherever they are led. */
 function ownWork(
   registry: Registry,
   shards: VolumeShards,
   caller: Omit<ShardCallerOptions, 'here'>,
 ): Pick<Core, 'volumes' | 'snapshots' | 'shardCalls'> {
-  const shardCalls: ShardCalls = {
-    run: (request, signal) => shards.run(request, signal),
-    look: (request, signal) => shards.look(request, signal),
-  };
+  const shardCalls = callsOf(shards);
   const options = { ...caller, here: shardCalls };
   const run = shardRunner(options);
   const snapshots = new VolumeSnapshots({ registry, run, look: shardLooker(options) });
@@ -166,6 +171,7 @@ async function openVolumeShards(
     registry,
     metrics,
   }: Pick<Core, 'map' | 'book' | 'host' | 'registry' | 'metrics'>,
+  caller: Omit<ShardCallerOptions, 'here'>,
 ): Promise<VolumeShards> {
   const peers: ChunkPeersOptions = {
     clusterId: identity.clusterId,
@@ -181,12 +187,15 @@ async function openVolumeShards(
     teardown,
   });
   const path = join(config.dataDirectory, DATA_NAMES.state, 'volumes');
+  const holder: { look?: LookInShard } = {};
   const shards = await VolumeShards.open(path, {
     host,
     onFatal,
+    lookAtBase: ({ shard, volume }, wanted) => (holder.look as LookInShard)(shard, volume, wanted),
     deleteChunks: (chunks) => collector.delete(chunks),
     inline,
   });
+  holder.look = shardLooker({ ...caller, here: callsOf(shards) });
   teardown.add('volume shards', () => shards.close());
   return shards;
 }

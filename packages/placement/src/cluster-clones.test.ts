@@ -1,4 +1,4 @@
-import type { VolumeNumber, VolumePolicy } from '@holdfast/protocol';
+import type { ShardId, VolumeNumber, VolumePolicy } from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
 import type { RegistryChange } from './cluster-commands.ts';
 import { begun, type RegistryBench } from './testing/registry-bench.ts';
@@ -87,5 +87,40 @@ describe('volumes that are clones', () => {
     expect(made?.policy).not.toHaveProperty('snapshotSchedule');
     bench.do({ ...base, policy: { quotaBytes: 77 } });
     expect(bench.do(clone('c'))).toMatchObject({ changed: false, volume: { number: 2 } });
+  });
+
+  it('lie in the shard that is asked for, and then name that of their snapshot', () => {
+    const bench = family();
+    const afar = { ...clone('c'), shard: 2 as ShardId } as RegistryChange;
+    expect(bench.do(afar).volume).toMatchObject({ shard: 2, from: { ...from, shard: 1 } });
+    expect(bench.do(afar)).toMatchObject({ changed: false });
+    expect(bench.try({ ...clone('c'), shard: 1 as ShardId } as RegistryChange)).toMatchObject({
+      code: 'CONFLICT',
+      message: "volume 'c' exists, in shard 2",
+    });
+    expect(bench.try({ ...clone('d'), shard: 3 as ShardId } as RegistryChange)).toMatchObject({
+      code: 'BAD_REQUEST',
+      message: 'there is no volume shard 3: there are 1, 2',
+    });
+    const plain = { ...create('e'), shard: 2 as ShardId } as RegistryChange;
+    expect(bench.do(plain).volume).toMatchObject({ shard: 2 });
+  });
+
+  it('go elsewhere when the shard of their snapshot has very many more volumes', () => {
+    const bench = family();
+    const shards: (number | undefined)[] = [];
+    for (let i = 0; i < 20; i++) shards.push(bench.do(clone(`c${i}`)).volume?.shard);
+    // One above 2 * 0 + 16: the base itself is in shard 1; then above 2 * 1 + 16, and so on.
+    expect(shards).toEqual([...Array(16).fill(1), 2, 1, 1, 2]);
+  });
+
+  it('keep a snapshot elsewhere until the registry has forgotten them', () => {
+    const bench = family();
+    bench.do({ ...clone('c'), shard: 2 as ShardId } as RegistryChange);
+    bench.do({ op: 'cancel-create', volume: 2 as VolumeNumber });
+    const removal = { op: 'begin-remove', name: 'base', force: true } as const;
+    expect(bench.try(removal)).toMatchObject({ ok: false, code: 'EBUSY' });
+    bench.do({ op: 'finish-remove', volume: 2 as VolumeNumber });
+    bench.do(removal);
   });
 });

@@ -82,8 +82,10 @@ export type RegistryChange =
       readonly op: 'create-volume';
       readonly name: string;
       readonly policy: Partial<VolumePolicy>;
-      readonly from?: Omit<VolumeOrigin, 'volumeName'>;
+      readonly from?: Omit<VolumeOrigin, 'volumeName' | 'shard'>;
       readonly restore?: { readonly source: BackupSource; readonly withPolicy: boolean };
+      /** Which shard keeps it; chosen when absent. */
+      readonly shard?: ShardId;
     }
   /** The shard refused to make it: its name is free again. No change when it is ready. */
   | { readonly op: 'cancel-create'; readonly volume: VolumeNumber }
@@ -239,6 +241,9 @@ export const REGISTRY_LIMITS = {
   attachmentsMax: 4_096,
   /** Volume shards made by init-cluster. */
   volumeShardsMax: 64,
+  /** A clone leaves the shard of its snapshot when that has more volumes than this many times those of the emptiest, and this many more. */
+  crowdedTimes: 2,
+  crowdedVolumes: 16,
   /** Answers kept for repeated commands. */
   answersMax: 1_024,
   /** Bytes of a peer's, zone's or host's name (HOST_NAME_MAX is 64, a DNS name 253). */

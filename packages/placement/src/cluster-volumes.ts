@@ -5,6 +5,7 @@ import {
   type SnapshotRuns,
   SYSTEM_SHARD,
   type VolumeNumber,
+  type VolumeOrigin,
   type VolumePolicy,
   type VolumeRecord,
 } from '@holdfast/protocol';
@@ -47,6 +48,10 @@ export function createVolume(
     refuseSource(records, change) ??
     (change.from === undefined ? undefined : checkParent(parent, change));
   if (refusal !== undefined) return refusal;
+  const shard = change.shard ?? chosenShard(records, parent?.record.shard);
+  if (change.shard !== undefined && !volumeShards(records).has(change.shard)) {
+    return noShard(records, change.shard);
+  }
   const { nextVolume } = records.present;
   if (records.volumes.size >= REGISTRY_LIMITS.volumesMax) {
     return refuse('CONFLICT', `a cluster has at most ${REGISTRY_LIMITS.volumesMax} volumes`);
@@ -54,14 +59,14 @@ export function createVolume(
   const record: VolumeRecord = {
     number: nextVolume,
     name: change.name,
-    shard: parent?.record.shard ?? emptiestShard(records),
+    shard,
     policy,
     state: 'creating',
     createdAt: time,
     attachedTo: [],
     ...(policy.snapshotSchedule !== undefined && { snapshotRuns: { since: time } }),
     ...(change.from !== undefined &&
-      parent !== undefined && { from: { ...change.from, volumeName: parent.record.name } }),
+      parent !== undefined && { from: originIn(shard, change.from, parent.record) }),
     ...(change.restore !== undefined && {
       restore: beginRestore(change.restore, change.policy, time),
     }),
@@ -69,6 +74,16 @@ export function createVolume(
   records.setCluster({ nextVolume: (nextVolume + 1) as VolumeNumber });
   records.putVolume({ record });
   return done({ volume: record });
+}
+
+/** Names the shard of the snapshot where the clone is in another. */
+function originIn(
+  shard: ShardId,
+  from: Omit<VolumeOrigin, 'volumeName' | 'shard'>,
+  parent: VolumeRecord,
+): VolumeOrigin {
+  const isAfar = shard !== parent.shard;
+  return { ...from, volumeName: parent.name, ...(isAfar && { shard: parent.shard }) };
 }
 
 /** What stands in the way of a clone of this volume. */
@@ -113,7 +128,7 @@ function inheritedFrom(parent: StoredVolume): VolumePolicy {
 function createAgain(
   records: ClusterRecords,
   existing: StoredVolume,
-  { policy: asked, from, restore: wish }: ChangeOf<'create-volume'>,
+  { policy: asked, from, restore: wish, shard }: ChangeOf<'create-volume'>,
   time: string,
 ): RegistryResult {
   const { name, policy: present, from: origin, restore } = existing.record;
@@ -137,6 +152,9 @@ function createAgain(
         : `as a clone of ${origin.volumeName}@${origin.snapshot}`;
     return refuse('CONFLICT', `volume '${name}' exists, ${is}`);
   }
+  if (shard !== undefined && shard !== existing.record.shard) {
+    return refuse('CONFLICT', `volume '${name}' exists, in shard ${existing.record.shard}`);
+  }
   if (!sameSource(restore?.source, wish?.source)) {
     const is = restore === undefined ? 'no backup' : backupSourceText(restore.source);
     return refuse('CONFLICT', `volume '${name}' exists, made from ${is}`);
@@ -152,15 +170,33 @@ function createAgain(
   });
 }
 
-/** The volume shard with the fewest volumes, so that leaders share the work. */
-function emptiestShard(records: ClusterRecords): ShardId {
+/** Volumes of each volume shard. */
+function volumeShards(records: ClusterRecords): Map<ShardId, number> {
   const counts = new Map<ShardId, number>();
   for (const shard of records.shards.keys()) if (shard !== SYSTEM_SHARD) counts.set(shard, 0);
   for (const { record } of records.volumes.values()) {
     counts.set(record.shard, (counts.get(record.shard) ?? 0) + 1);
   }
+  return counts;
+}
+
+function noShard(records: ClusterRecords, shard: ShardId): RegistryResult {
+  const there = [...volumeShards(records).keys()].sort((a, b) => a - b).join(', ');
+  return refuse('BAD_REQUEST', `there is no volume shard ${shard}: there are ${there}`);
+}
+
+/**
+ * The volume shard with the fewest volumes, so that leaders share the work. A clone lies in the shard of
+ * its snapshot, which costs least, unless that has very many more.
+ */
+function chosenShard(records: ClusterRecords, parent: ShardId | undefined): ShardId {
+  const counts = volumeShards(records);
   const [first] = [...counts].sort(([a, countA], [b, countB]) => countA - countB || a - b);
-  return first?.[0] ?? SYSTEM_SHARD;
+  const [emptiest, fewest] = first ?? [SYSTEM_SHARD, 0];
+  if (parent === undefined) return emptiest;
+  const { crowdedTimes, crowdedVolumes } = REGISTRY_LIMITS;
+  const isCrowded = (counts.get(parent) ?? 0) > fewest * crowdedTimes + crowdedVolumes;
+  return isCrowded ? emptiest : parent;
 }
 
 export function cancelCreate(
@@ -227,7 +263,10 @@ export function beginRemove(
 function clonesOf(records: ClusterRecords, volume: VolumeNumber): string[] {
   return records.volumes
     .values()
-    .filter(({ record }) => record.from?.volume === volume && record.state !== 'removing')
+    .filter(({ record: { from, state } }) => {
+      // One elsewhere has let go when the registry has forgotten it.
+      return from?.volume === volume && (state !== 'removing' || from.shard !== undefined);
+    })
     .map(({ record }) => record.name)
     .toArray();
 }

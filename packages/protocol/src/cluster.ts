@@ -97,6 +97,8 @@ export interface VolumeOrigin {
   readonly volumeName: string;
   readonly snapshot: string;
   readonly generation: number;
+  /** The shard of the snapshot, where the clone lies in another one. */
+  readonly shard?: ShardId;
 }
 
 /** A backup of a volume, as users name it. */

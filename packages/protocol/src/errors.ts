@@ -175,6 +175,14 @@ export const ERROR_TABLE = {
     'same',
     'other sessions hold delegations of the volume and must give them back first',
   ),
+  BASE_MISSING: row(
+    'outage',
+    'EIO',
+    503,
+    14,
+    'same',
+    'a clone has not yet copied from its snapshot, in another shard, what this needs',
+  ),
   STALE_MAP: row('outage', 'EIO', 409, 9, 'same', 'the cluster map has changed; fetch it again'),
   // Damage.
   CORRUPT: row('damage', 'EIO', 500, 15, 'elsewhere', 'bytes do not match their checksum'),

@@ -1,4 +1,5 @@
 export type { Attributes, FileKind } from './attributes.ts';
+export * from './clones-afar.ts';
 export * from './cluster.ts';
 export { decode, encode } from './codec.ts';
 export * from './errors.ts';

@@ -3,6 +3,7 @@
  * Command in the shard's log) and every linearizable look at it (a View).
  */
 import type { Attributes, FileKind } from './attributes.ts';
+import type { AfarOperation, BaseRecords, BaseView, HeldSnapshot } from './clones-afar.ts';
 import type { ChunkId, InodeNumber, SessionId, VolumeNumber } from './ids.ts';
 
 /** A time stamp given by the caller, or the command's own time. */
@@ -87,6 +88,7 @@ export type Operation =
       readonly quotaBytes: number;
       readonly quotaInodes: number;
     }
+  | AfarOperation
   /**
    * Shows the volume as a snapshot of it again, in time that does not grow with what the volume holds.
    * What it was until now stays as a snapshot of the name `keep`; all its snapshots stay. Handles opened
@@ -305,6 +307,8 @@ export interface OperationAnswer {
   readonly delegation?: { readonly granted: boolean };
   /** create-snapshot, remove-snapshot; rollback-volume: what keeps the state of before. */
   readonly snapshot?: Snapshot;
+  /** hold-snapshot. */
+  readonly held?: HeldSnapshot;
 }
 
 /** A snapshot of a volume. */
@@ -401,7 +405,8 @@ type LookAt =
       readonly from: number;
       readonly offset: number;
       readonly count: number;
-    };
+    }
+  | BaseView;
 
 /** Answers of {@link View}, by name. Refusals are thrown as HoldfastError (ENOENT, ESTALE, ENOTDIR, EINVAL, ENODATA, ENXIO). */
 export interface ViewAnswers {
@@ -434,6 +439,8 @@ export interface ViewAnswers {
     readonly ranges: readonly { readonly offset: number; readonly length: number }[];
     readonly next?: number;
   };
+  'base-records': BaseRecords;
+  'base-range': BaseRecords;
 }
 
 /** How an inode differs between two snapshots. */

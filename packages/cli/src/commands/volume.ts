@@ -3,6 +3,7 @@ import {
   HoldfastError,
   parseBackupSource,
   restoreText,
+  type VolumeOrigin,
   type VolumePolicy,
   type VolumeRecord,
 } from '@holdfast/protocol';
@@ -20,6 +21,9 @@ import { addVolumeFill } from './volume-fill.ts';
 import { addVolumeRelease } from './volume-release.ts';
 import { addVolumeStream } from './volume-stream.ts';
 
+/** Shards are numbered in 16 bits. */
+const SHARD_MAX = 65_534;
+
 interface CreateOptions {
   readonly size?: number;
   readonly inodes?: number;
@@ -34,6 +38,7 @@ interface CreateOptions {
   readonly from?: string;
   readonly fromBackup?: string;
   readonly withoutPolicy?: boolean;
+  readonly shard?: number;
 }
 
 /** `holdfast volume …` */
@@ -115,6 +120,11 @@ function addCreate(volume: Command): void {
       '--without-policy',
       'with --from-backup: leave the quota, replicas and schedules of then',
     )
+    .option(
+      '--shard <number>',
+      'shard that keeps its metadata; by default one with few volumes, for a clone mostly that of the snapshot',
+      parseCount('--shard', 1, SHARD_MAX),
+    )
     .option('--mode <octal>', "mode of the volume's root (default 0755)", parseMode)
     .option(
       '--snapshot-schedule <cron>',
@@ -136,6 +146,7 @@ function addCreate(volume: Command): void {
         name,
         policy: policyOf(options),
         ...(options.from !== undefined && { from: options.from }),
+        ...(options.shard !== undefined && { shard: options.shard }),
       });
       output.result(made, () => [
         `volume ${made.name} is ready (number ${made.number}, shard ${made.shard})`,
@@ -177,6 +188,11 @@ function policyOf(options: CreateOptions): Partial<VolumePolicy> {
   return Object.fromEntries(Object.entries(policy).filter(([, value]) => value !== undefined));
 }
 
+function originText({ volumeName, snapshot, shard }: VolumeOrigin): string {
+  const where = shard === undefined ? '' : `, in shard ${shard}`;
+  return `${volumeName}@${snapshot}${where}`;
+}
+
 function describe(volume: VolumeRecord): string[] {
   const { name, number, shard, createdAt, attachedTo, policy, from } = volume;
   const facts = {
@@ -187,7 +203,7 @@ function describe(volume: VolumeRecord): string[] {
     created: createdAt,
     ...(volume.restore !== undefined && { 'made from': backupSourceText(volume.restore.source) }),
     ...(volume.restore?.trouble !== undefined && { trouble: volume.restore.trouble }),
-    ...(from !== undefined && { 'clone of': `${from.volumeName}@${from.snapshot}` }),
+    ...(from !== undefined && { 'clone of': originText(from) }),
     'used on': attachedTo.join(', ') || 'no host',
     replicas: `${policy.replicas}, of which an fsync waits for ${policy.minReplicas}`,
     'size limit': bytesText(policy.quotaBytes, 'none'),

@@ -25,6 +25,7 @@ import {
   type HistoryRecord,
   INODE,
   type InodeRecord,
+  LENT,
   LISTING,
   type ListingRecord,
   PINS,
@@ -56,6 +57,8 @@ import {
   SESSION,
   SESSION_ID,
   type SessionRecord,
+  SHADOW,
+  type ShadowRecord,
   TREES,
   type TreesRecord,
 } from '../shard-records.ts';
@@ -79,6 +82,8 @@ export class VolumeCensus {
   readonly regions: Counted<RegionRecord>[] = [];
   readonly blobs: Counted<BlobRecord>[] = [];
   readonly chunks = new Map<ChunkId, ChunkRecord>();
+  /** Of a shadow: lengths of the chunks that it shows. */
+  readonly lent = new Map<ChunkId, number>();
   readonly history: Counted<HistoryRecord>[] = [];
   /** Lists of versions and the table of deaths: "head death", and the birth. */
   readonly versions = new Map<string, number>();
@@ -125,6 +130,8 @@ export class Census {
   readonly trees = new Map<VolumeNumber, TreesRecord>();
   /** Those with a mark. */
   readonly closedTrees = new Set<VolumeNumber>();
+  /** By tree. */
+  readonly shadows = new Map<VolumeNumber, ShadowRecord>();
   readonly deadVolumes = new Map<VolumeNumber, DeadVolumeRecord>();
   readonly freedChunks: Counted<FreedChunkRecord>[] = [];
 
@@ -179,6 +186,9 @@ export class Census {
         return;
       case KIND.chunk:
         volume.chunks.set(chunkIn(key), CHUNK.decode(bytes));
+        return;
+      case KIND.lent:
+        volume.lent.set(chunkIn(key), LENT.decode(bytes).length);
         return;
       case KIND.history:
         volume.history.push(counted(HISTORY, entry));
@@ -269,6 +279,9 @@ export class Census {
       case SHARD_KIND.closedTree:
         CLOSED_TREE.decode(bytes);
         this.closedTrees.add(at.subject);
+        return;
+      case SHARD_KIND.shadow:
+        this.shadows.set(at.subject, SHADOW.decode(bytes));
         return;
       case SHARD_KIND.deadContent:
         DEAD_CONTENT.decode(bytes);

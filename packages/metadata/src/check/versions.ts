@@ -1,3 +1,4 @@
+import type { VolumeNumber } from '@holdfast/protocol';
 import { headOfHistory } from '../keys.ts';
 import { hasPin } from '../pins.ts';
 import type { VolumeRecord } from '../records.ts';
@@ -21,6 +22,9 @@ export function checkVersions(
   }
   const clones = [...census.clones.values()].filter(({ volume: base }) => base === found.number);
   if (clones.length !== volume.cloneCount) report('its clones are counted wrong');
+  const isHeldByNobody = ([clone, { volume: base }]: [VolumeNumber, { volume: number }]): boolean =>
+    base === found.number && census.deadVolumes.has(clone);
+  if ([...census.clones].some(isHeldByNobody)) report('what is gone has not let go of a snapshot');
   if (found.versions.size !== found.history.length) report('lists of versions differ from history');
   if (found.deaths.size !== found.history.length)
     report('the table of deaths differs from history');

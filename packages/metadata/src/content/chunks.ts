@@ -4,8 +4,8 @@
  */
 import { type ChunkId, HoldfastError, type VolumeNumber } from '@holdfast/protocol';
 import { changeCounters, countersOf } from '../counters.ts';
-import { chunkKey, freedChunkKey, volumeKey } from '../keys.ts';
-import { CHUNK, type ChunkRecord, FREED_CHUNK, VOLUME } from '../records.ts';
+import { chunkKey, freedChunkKey, lentKey, volumeKey } from '../keys.ts';
+import { CHUNK, type ChunkRecord, FREED_CHUNK, LENT, VOLUME } from '../records.ts';
 import type { Transaction } from '../transaction.ts';
 import { allTrees } from '../trees.ts';
 import { type Piece, tallyOf } from './pieces.ts';
@@ -55,9 +55,20 @@ function lentChunk(
     const base = transaction.read(VOLUME, volumeKey(at))?.baseVolume ?? 0;
     if (base === 0) return undefined;
     at = base as VolumeNumber;
-    const known = transaction.read(CHUNK, chunkKey(at, chunk));
+    const known = transaction.read(CHUNK, chunkKey(at, chunk)) ?? shadowed(transaction, at, chunk);
     if (known !== undefined) return known;
   }
+}
+
+/** A chunk that records of a shadow show: of another shard, which keeps it as long as the shadow is there. */
+function shadowed(
+  transaction: Transaction,
+  volume: VolumeNumber,
+  chunk: ChunkId,
+): ChunkRecord | undefined {
+  if (transaction.read(VOLUME, volumeKey(volume))?.isShadow !== true) return undefined;
+  const lent = transaction.read(LENT, lentKey(volume, chunk));
+  return lent && { length: lent.length, liveBytes: 0, freed: 0 };
 }
 
 /** A chunk that the volume had before it was rolled back. */

@@ -1,4 +1,4 @@
-import type { InodeNumber } from '@holdfast/protocol';
+import type { InodeNumber, VolumeNumber } from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
 import { chunkExtent, inlineExtent, TestShard } from '../test-shard.ts';
 import { REGION_BYTES } from './content-editor.ts';
@@ -21,6 +21,28 @@ async function regionsOf({ shard, file }: ReturnType<typeof fileOf>): Promise<nu
 }
 
 describe('a look at inline bytes', () => {
+  it('reads those that a clone shows of its snapshot', () => {
+    const { shard, ino } = fileOf();
+    shard.write(ino, inlineExtent(0, 'of the snapshot'));
+    shard.do({ op: 'create-snapshot', name: 's' });
+    const volume = 2 as VolumeNumber;
+    const bounds = { quotaBytes: 0, quotaInodes: 0 };
+    const from = shard.volume;
+    shard.do({ op: 'clone-volume', name: 'c', from, snapshot: 's', ...bounds }, { volume });
+    const extents = [inlineExtent(3, 'THE')];
+    const write = {
+      op: 'write-extents',
+      ino,
+      extents,
+      append: false,
+      killPrivileges: false,
+    } as const;
+    shard.do(write, { volume });
+    const look = inlineRegion(shard.state, { volume, ino }, 0)!;
+    const bytes = look.inline.map((piece) => Buffer.from(look.read(piece)).toString());
+    expect(bytes.join('')).toBe('of THE snapshot');
+  });
+
   it('finds the regions that have some, and passes over the others', async () => {
     const world = fileOf();
     const { shard, ino } = world;

@@ -2,9 +2,15 @@
  * What the leader of a shard sees of the inline bytes that it may move into chunks. Only looks; the
  * change is a 'move-inline', which judges again what is still as it was seen here.
  */
-import type { ChunkId, InodeNumber, VolumeNumber } from '@holdfast/protocol';
+import {
+  type ChunkId,
+  HoldfastError,
+  type InodeNumber,
+  type VolumeNumber,
+} from '@holdfast/protocol';
 import { blobKey, inodeKey, numberIn, rangeOf } from '../keys.ts';
 import { BLOB, INODE, type InodeRecord } from '../records.ts';
+import { restsOnPart } from '../shadows.ts';
 import type { StateReader, StateSource } from '../state.ts';
 import { Transaction } from '../transaction.ts';
 import { REGION_BYTES } from './content-editor.ts';
@@ -79,15 +85,29 @@ export async function nextInlineRegion(
   return undefined;
 }
 
-/** Looks at one region of a file; undefined when the file is gone. All in one turn. */
+/**
+ * Looks at one region of a file; undefined when the file is gone, or in a clone that has not yet copied
+ * it from another shard. All in one turn.
+ */
 export function inlineRegion(
   state: StateReader,
   file: FileOfShard,
   region: number,
 ): InlineRegion | undefined {
+  try {
+    return lookAt(state, file, region);
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code === 'BASE_MISSING') return undefined;
+    throw error;
+  }
+}
+
+function lookAt(state: StateReader, file: FileOfShard, region: number): InlineRegion | undefined {
   const inode = inodeOf(state, file);
   if (inode === undefined) return undefined;
-  const pieces = alivePieces(new Transaction(state), file.volume, inode, region);
+  const transaction = new Transaction(state);
+  const pieces = alivePieces(transaction, file.volume, inode, region);
+  const isPart = restsOnPart(state, file.volume);
   const base = region * REGION_BYTES;
   const places = new Map<InlinePiece, { blob: number; from: number }>();
   const chunks = new Set<ChunkId>();
@@ -96,6 +116,8 @@ export function inlineRegion(
     if (source.kind !== 'blob') continue;
     const piece: InlinePiece = { offset: base + at, length, version: source.version };
     places.set(piece, { blob: source.blob, from: source.offset });
+    // Else it is missed when it is read.
+    if (isPart) transaction.read(BLOB, blobKey(file.volume, inode.content, region, source.blob));
   }
   return {
     contentVersion: inode.contentVersion,
@@ -106,9 +128,10 @@ export function inlineRegion(
       const place = places.get(piece);
       if (place === undefined) throw new RangeError('a piece of another look');
       const key = blobKey(file.volume, inode.content, region, place.blob);
-      const bytes = state.get(key);
-      if (bytes === undefined) throw new RangeError('the turn of the look is over');
-      return BLOB.decode(bytes).bytes.subarray(place.from, place.from + piece.length);
+      // A clone may show bytes that are its snapshot's.
+      const blob = transaction.fresh().read(BLOB, key);
+      if (blob === undefined) throw new RangeError('the turn of the look is over');
+      return blob.bytes.subarray(place.from, place.from + piece.length);
     },
   };
 }

@@ -50,6 +50,7 @@ export function cloneVolume(context: Context, operation: Of<'clone-volume'>): Op
     cloneCount: 0,
     home: 0 as VolumeNumber,
     isClosed: false,
+    isShadow: false,
   });
   return { created: true };
 }

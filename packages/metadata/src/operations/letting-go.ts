@@ -1,10 +1,11 @@
 /** What ends with the last that needed it: pins of removed snapshots, and trees of which nothing is pinned. */
-import { HoldfastError } from '@holdfast/protocol';
+import { HoldfastError, type VolumeNumber } from '@holdfast/protocol';
 import { type Context, changeVolume, volumeOf } from '../context.ts';
 import {
   closedTreeKey,
   deadVolumeKey,
   pinsKey,
+  shadowKey,
   snapshotKey,
   treesKey,
   unpinnedKey,
@@ -12,7 +13,7 @@ import {
 } from '../keys.ts';
 import { pinsOf } from '../pins.ts';
 import { PINS, SNAPSHOT, UNPINNED, VOLUME, type VolumeRecord } from '../records.ts';
-import { CLOSED_TREE, DEAD_VOLUME, TREES } from '../shard-records.ts';
+import { CLOSED_TREE, DEAD_VOLUME, SHADOW, TREES } from '../shard-records.ts';
 
 /** Unpins the generation of a snapshot that was removed and that no clone holds. */
 export function unpinUnused(context: Context, generation: number): void {
@@ -38,8 +39,23 @@ export function unpinUnused(context: Context, generation: number): void {
 /** A clone, or a tree, that ends lets go of its snapshot. */
 export function letGoOfBase(context: Context, clone: VolumeRecord): void {
   const { baseVolume, baseGeneration } = clone;
-  if (baseVolume === 0) return;
-  const { transaction, volume } = context;
+  if (baseVolume !== 0) letGoOf(context, { base: baseVolume, baseGeneration, by: context.volume });
+}
+
+/** A clone lets go of a snapshot, which it holds. */
+export function letGoOf(
+  context: Context,
+  {
+    base: baseVolume,
+    baseGeneration,
+    by: volume,
+  }: {
+    readonly base: VolumeNumber;
+    readonly baseGeneration: number;
+    readonly by: VolumeNumber;
+  },
+): void {
+  const { transaction } = context;
   const key = snapshotKey(baseVolume, baseGeneration);
   const base = transaction.read(SNAPSHOT, key);
   if (base === undefined) throw new HoldfastError('INTERNAL', 'a clone without its snapshot');
@@ -59,6 +75,11 @@ export function markClosed({ transaction, volume, nowNs }: Context): void {
 function dropTree(context: Context): void {
   const { transaction, volume } = context;
   const record = volumeOf(context);
+  if (record.isShadow) {
+    transaction.remove(SHADOW, shadowKey(volume));
+    bury(context);
+    return;
+  }
   const home = record.home === 0 ? volume : record.home;
   const trees = transaction.read(TREES, treesKey(home));
   if (trees === undefined) throw new HoldfastError('INTERNAL', 'a closed tree without its volume');

@@ -77,6 +77,7 @@ export function rollbackVolume(
     cloneCount: 0,
     home,
     isClosed: false,
+    isShadow: false,
   });
   moveNames(context, tree);
   moveHolds(context, tree);
@@ -93,7 +94,8 @@ export function rollbackVolume(
   return { created: true, ...(snapshot !== undefined && { snapshot }) };
 }
 
-function numberOfTree({ transaction }: Context): VolumeNumber {
+/** A number for a tree that is no volume. ENOSPC. */
+export function numberOfTree({ transaction }: Context): VolumeNumber {
   const { nextTree } = countersOf(transaction);
   if (nextTree > TREE_MAX) {
     throw new HoldfastError('ENOSPC', 'the shard has had as many rollbacks as it can number');

@@ -49,6 +49,7 @@ export function initVolume(context: Context, operation: Of<'init-volume'>): Oper
     cloneCount: 0,
     home: 0 as VolumeNumber,
     isClosed: false,
+    isShadow: false,
   });
   const root = { ...freshInode(nowNs), kind: 'directory', mode, uid, gid, nlink: 2 } as const;
   putInode(context, ROOT_INODE, { ...root, parent: ROOT_INODE });

@@ -166,8 +166,8 @@ function addVolumes(api: Api, { registry, volumes }: AdminOperations): void {
     response,
   };
   api.post('/v1/volumes', { schema: create }, async (request) => {
-    const { name, policy, from } = request.body;
-    return { volume: await volumes.create(name, defined(policy), { from }) };
+    const { name, policy, ...beginning } = request.body;
+    return { volume: await volumes.create(name, defined(policy), beginning) };
   });
   const update = {
     summary: "Change a volume's policy",

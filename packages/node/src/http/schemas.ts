@@ -84,6 +84,10 @@ export const NEW_VOLUME = z.strictObject({
     .string()
     .optional()
     .describe('VOLUME@SNAPSHOT to clone; policy is that of VOLUME but for what is given'),
+  shard: z
+    .int()
+    .optional()
+    .describe('volume shard that keeps its metadata; chosen by the number of volumes when absent'),
 });
 /** Body: what of a policy is to change. */
 export const VOLUME_CHANGE = z.strictObject({ policy: POLICY });
@@ -277,6 +281,7 @@ const VOLUME = z
         volumeName: z.string(),
         snapshot: z.string(),
         generation: z.int(),
+        shard: z.int().optional().describe('of the snapshot, where the clone is in another'),
       })
       .optional()
       .describe('of a clone'),

@@ -29,7 +29,7 @@ export type RunInShard = (
 
 /** What {@link VolumeLifecycle} works with. */
 export interface VolumeLifecycleParts {
-  readonly registry: Registry;
+  readonly registry: Pick<Registry, 'execute' | 'view'>;
   readonly run: RunInShard;
   readonly snapshots: Pick<VolumeSnapshots, 'origin'>;
 }
@@ -40,6 +40,8 @@ export interface VolumeBeginning {
   readonly from?: string | undefined;
   /** A backup, that it is filled from behind this. */
   readonly restore?: { readonly source: BackupSource; readonly withPolicy: boolean } | undefined;
+  /** Its shard; chosen by the number of volumes when absent. */
+  readonly shard?: number | undefined;
 }
 
 /**
@@ -47,7 +49,7 @@ export interface VolumeBeginning {
  * go on after another leader fell over in the middle.
  */
 export class VolumeLifecycle {
-  readonly #registry: Registry;
+  readonly #registry: Pick<Registry, 'execute' | 'view'>;
   readonly #run: RunInShard;
   readonly #snapshots: Pick<VolumeSnapshots, 'origin'>;
 
@@ -59,12 +61,13 @@ export class VolumeLifecycle {
 
   /**
    * Makes a volume; it is ready when this resolves, but for the content of one that is filled from a
-   * backup. Success when it exists with the same policy and beginning, else CONFLICT; BAD_REQUEST.
+   * backup. Success when it exists with the same policy and beginning, and in the shard that is asked
+   * for, else CONFLICT; BAD_REQUEST.
    */
   async create(
     name: string,
     policy: Partial<VolumePolicy>,
-    { from, restore }: VolumeBeginning = {},
+    { from, restore, shard }: VolumeBeginning = {},
   ): Promise<VolumeRecord> {
     const asked = withSchedule(policy);
     const origin = from === undefined ? undefined : await this.#origin(name, from);
@@ -75,6 +78,7 @@ export class VolumeLifecycle {
         policy: asked,
         ...(origin !== undefined && { from: origin }),
         ...(restore !== undefined && { restore }),
+        ...(shard !== undefined && { shard: shard as ShardId }),
       }),
     );
     return made.state === 'creating' ? this.#finishCreate(made) : made;
@@ -86,15 +90,17 @@ export class VolumeLifecycle {
     const known = existing?.from;
     // Made before: the snapshot may have lost its name since.
     const isKnown = known?.volumeName === volume && known.snapshot === snapshot;
-    const { volumeName: _, ...origin } = isKnown
-      ? known
-      : await this.#snapshots.origin(volume, snapshot);
+    const {
+      volumeName: _,
+      shard: _shard,
+      ...origin
+    } = isKnown ? known : await this.#snapshots.origin(volume, snapshot);
     return origin;
   }
 
   async #finishCreate(volume: VolumeRecord): Promise<VolumeRecord> {
     try {
-      await this.#run(volume.shard, volume.number, firstOperation(volume));
+      await this.#begin(volume);
     } catch (error) {
       const isRefused = error instanceof HoldfastError && error.kind === 'refusal';
       if (!isRefused || volume.from === undefined) throw error;
@@ -111,6 +117,30 @@ export class VolumeLifecycle {
     );
     if (ready.state === 'ready') return ready;
     throw new HoldfastError('CONFLICT', `volume '${volume.name}' is being removed`);
+  }
+
+  /** Makes the volume in its shard. A clone of a snapshot in another one holds that first. */
+  async #begin(volume: VolumeRecord): Promise<void> {
+    const { number, name, policy, from } = volume;
+    if (from?.shard === undefined) {
+      await this.#run(volume.shard, number, firstOperation(volume));
+      return;
+    }
+    const { shard, volume: base, snapshot, generation } = from;
+    const hold = { op: 'hold-snapshot', snapshot, generation, by: number } as const;
+    const { held } = await this.#run(shard, base, hold);
+    if (held === undefined) throw new HoldfastError('INTERNAL', 'the shard holds nothing');
+    const { quotaBytes, quotaInodes } = policy;
+    await this.#run(volume.shard, number, {
+      op: 'clone-from-afar',
+      name,
+      shard,
+      from: base,
+      generation,
+      held,
+      quotaBytes,
+      quotaInodes,
+    });
   }
 
   /**
@@ -143,7 +173,16 @@ export class VolumeLifecycle {
   async #finishRemove(volume: VolumeRecord): Promise<void> {
     // A clone whose making was given up may be there all the same, and would hold its snapshot.
     if (volume.from !== undefined) await this.#destroyAnyway(volume);
+    await this.#letGo(volume);
     await this.#registry.execute({ op: 'finish-remove', volume: volume.number });
+  }
+
+  /** A clone elsewhere lets go of its snapshot when it is gone from its own shard, and cannot come again. */
+  async #letGo({ shard, number, from }: VolumeRecord): Promise<void> {
+    if (from?.shard === undefined) return;
+    const { volume, generation } = from;
+    await this.#run(shard, number, { op: 'let-go', generation, by: number });
+    await this.#run(from.shard, volume, { op: 'let-go', generation, by: number });
   }
 
   async #destroyAnyway({ shard, number }: VolumeRecord): Promise<void> {

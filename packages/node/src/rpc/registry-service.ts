@@ -51,6 +51,7 @@ const CREATE = NAMED.extend({
   policy: POLICY,
   from: z.string().optional(),
   restore: RESTORE.optional(),
+  shard: z.number().optional(),
 });
 const REMOVE = z.object({ name: z.string(), force: z.boolean() });
 const ATTACH = z.object({ name: z.string(), host: z.string() });
@@ -93,9 +94,8 @@ export function serveRegistry(server: WireServer, options: RegistryServiceOption
   on('registry.map', SINCE, async ({ sinceEpoch }) => newerMap(map, sinceEpoch));
   on('registry.volumes', z.unknown(), () => registry.viewHere({ view: 'volumes' }));
   on('registry.volume', NAMED, ({ name }) => registry.viewHere({ view: 'volume', name }));
-  on('registry.volume-create', CREATE, ({ name, policy, from, restore }) => {
+  on('registry.volume-create', CREATE, ({ name, policy, ...beginning }) => {
     registry.assertLeader();
-    const beginning = { from, restore };
     return created(volumes, name, { policy: policy as Partial<VolumePolicy>, beginning });
   });
   on('registry.volume-remove', REMOVE, async ({ name, force }) => {

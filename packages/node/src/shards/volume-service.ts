@@ -1,4 +1,10 @@
-import { view } from '@holdfast/metadata';
+import {
+  BaseMemory,
+  type LentStateParts,
+  type LookAtBase,
+  planAdoption,
+  viewWithBase,
+} from '@holdfast/metadata';
 import {
   type ChunkId,
   type Command,
@@ -18,6 +24,7 @@ import {
   type VolumeNumber,
 } from '@holdfast/protocol';
 import type { LeaderChange, ShardHost } from '../consensus/shard-host.ts';
+import { BaseCopier } from './base-copier.ts';
 import { DelegationRecalls } from './delegations.ts';
 import { Housekeeping } from './housekeeping.ts';
 import { type InlineDestination, InlineMover } from './inline/inline-mover.ts';
@@ -28,6 +35,8 @@ import type { VolumeShard } from './shard.ts';
 export interface VolumeServiceOptions {
   readonly host: Pick<ShardHost, 'propose' | 'readBarrier' | 'leaderOf' | 'isLeader'>;
   readonly deleteChunks: (chunks: readonly ChunkId[]) => Promise<readonly ChunkId[]>;
+  /** Looks at snapshots in other shards, of which clones lie in this one. NO_QUORUM when absent. */
+  readonly lookAtBase?: LookAtBase;
   /** Where small writes go in the end; they stay in the metadata when absent. */
   readonly inline?: InlineDestination;
   /** Milliseconds on a clock that never goes back. */
@@ -55,6 +64,8 @@ export class VolumeService {
   readonly #recalls: DelegationRecalls;
   readonly #housekeeping: Housekeeping;
   readonly #inlineMover: InlineMover | undefined;
+  readonly #base: LentStateParts;
+  readonly #copier: BaseCopier;
   readonly #now: () => number;
   readonly #nowNs: () => bigint;
   readonly #stopListening: () => void;
@@ -85,9 +96,17 @@ export class VolumeService {
       ...(collectGraceMs !== undefined && { graceMs: collectGraceMs }),
     });
     this.#inlineMover = this.#moverTo(options.inline);
+    const look = toldAsOutage(options.lookAtBase ?? nobody);
+    this.#base = { state, memory: new BaseMemory(), look };
+    this.#copier = new BaseCopier({
+      state,
+      look,
+      propose: (operation) => this.#propose(operation),
+    });
     this.#stopListening = shard.onApplied((command, result) => {
       this.leases.applied(command, result);
       this.#inlineMover?.applied(command, result);
+      this.#copier.applied(command, result);
       if (result.ok) this.#recalls.applied(command);
     });
   }
@@ -134,6 +153,7 @@ export class VolumeService {
     this.#sweeping.unref();
     this.#housekeeping.start();
     this.#inlineMover?.start();
+    this.#copier.start();
   }
 
   #stopLeading(): void {
@@ -142,12 +162,32 @@ export class VolumeService {
     this.#recalls.release();
     void this.#housekeeping.stop();
     void this.#inlineMover?.stop();
+    void this.#copier.stop();
   }
 
   /** An operation of the shard's own. */
   async #propose(operation: Operation, volume: VolumeNumber = ROOT_VOLUME): Promise<CommandResult> {
-    const data = encode(this.#own(operation, volume));
-    return (await this.#options.host.propose(this.#id, data)) as CommandResult;
+    const command = this.#own(operation, volume);
+    return this.#pastBase(
+      command,
+      async () => (await this.#options.host.propose(this.#id, encode(command))) as CommandResult,
+    );
+  }
+
+  /**
+   * Proposes a command until nothing is missing of snapshots in other shards: what is, is asked for and
+   * copied. Throws an outage of theirs besides.
+   */
+  async #pastBase(command: Command, propose: () => Promise<CommandResult>): Promise<CommandResult> {
+    for (let tries = 0; tries < ADOPTIONS_MAX; tries++) {
+      const result = await propose();
+      if (result.ok || result.code !== 'BASE_MISSING') return result;
+      for (const adoption of await planAdoption(this.#base, command)) {
+        const adopted = await this.#propose(adoption);
+        if (!adopted.ok) throw refusalOf(adopted);
+      }
+    }
+    throw new HoldfastError('OVERLOADED', 'the clone is copied too slowly for this change');
   }
 
   /** A command that no session stands behind. */
@@ -176,7 +216,7 @@ export class VolumeService {
     if (command.operation.op === 'acquire-delegation' && this.#recalls.isWanted(command.volume))
       return { ok: true, answer: { delegation: { granted: false } } };
     return this.#pastDelegation(command.volume, signal, async () => {
-      const result = await this.#proposeData(data, signal);
+      const result = await this.#pastBase(command, () => this.#proposeData(data, signal));
       if (!result.ok && result.code === 'DELEGATED') throw refusalOf(result);
       return result;
     });
@@ -217,7 +257,7 @@ export class VolumeService {
   async view(call: ViewCall, signal?: AbortSignal): Promise<ViewAnswers[View['view']]> {
     const { host } = this.#options;
     await host.readBarrier(this.#id, signal === undefined ? {} : { signal });
-    return view(this.#shard.state, call);
+    return viewWithBase(this.#base, call);
   }
 
   /** A sign of life; answers how long the lease is. Throws SESSION_EXPIRED, NOT_LEADER, NO_QUORUM. */
@@ -255,7 +295,31 @@ export class VolumeService {
     this.#stopLeading();
     await this.#housekeeping.stop();
     await this.#inlineMover?.stop();
+    await this.#copier.stop();
   }
+}
+
+/** Proposals of one command: after the first, what it lacks is there. */
+const ADOPTIONS_MAX = 8;
+
+const nobody: LookAtBase = async () => {
+  throw new HoldfastError('NO_QUORUM', 'this peer reaches no other shards');
+};
+
+/** Who leads another shard, or does not, is of no use to callers of this one: only that it does not answer. */
+function toldAsOutage(look: LookAtBase): LookAtBase {
+  return async (origin, wanted) => {
+    try {
+      return await look(origin, wanted);
+    } catch (cause) {
+      if (!(cause instanceof HoldfastError)) throw cause;
+      // Of a look it does not matter what became of it.
+      if (cause.kind !== 'outage' && cause.code !== 'UNKNOWN_OUTCOME') throw cause;
+      const { shard } = origin;
+      const message = `shard ${shard}, which has the snapshot that this clone shows, does not answer`;
+      throw new HoldfastError('NO_QUORUM', message, { cause, detail: { shard } });
+    }
+  };
 }
 
 function refusalOf(result: Extract<CommandResult, { ok: false }>): HoldfastError {

@@ -44,6 +44,10 @@ const KEEPALIVE = z.object({ shard: SHARD, session: SESSION });
 const OF_REGISTRY: ReadonlySet<string> = new Set([
   'init-volume',
   'clone-volume',
+  'clone-from-afar',
+  'hold-snapshot',
+  'let-go',
+  'adopt-base-records',
   'rollback-volume',
   'destroy-volume',
   'set-quota',
