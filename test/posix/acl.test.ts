@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync } from 'node:fs';
-import { chmod, mkdir, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -60,7 +60,8 @@ describe('POSIX ACLs', () => {
       };
       const [here, there] = await Promise.all([use(on(0, 'random')), use(join(local, 'random'))]);
       expect(here).toEqual(there);
-      expect(here.some((line) => line.includes('posix_acl_default='))).toBe(true);
+      const heirs = here.filter((line) => /^\.\/.* system\.posix_acl_(access|default)=/.test(line));
+      expect(heirs.length).toBeGreaterThan(5);
       const { stdout } = await run('getfacl', ['-R', '-n', '-p', '.'], { cwd: on(1, 'random') });
       const before = await run('getfacl', ['-R', '-n', '-p', '.'], { cwd: on(0, 'random') });
       expect(stdout).toBe(before.stdout);
@@ -68,6 +69,23 @@ describe('POSIX ACLs', () => {
       await run('umount', [local]);
       rmSync(disk, { recursive: true });
     }
+  });
+
+  it('take the place of the umask, and set-group-id from who may not keep it', async () => {
+    await mkdir(on(0, 'handed'));
+    await run('setfacl', ['-d', '-m', `u:${USER}:rwx,o::rx`, on(0, 'handed')]);
+    const script = 'umask 077; : > file; mkdir directory; mkfifo fifo';
+    await run('sh', ['-c', script], { cwd: on(1, 'handed') });
+    const modeOf = async (name: string): Promise<string> =>
+      ((await stat(on(0, 'handed', name))).mode & 0o7777).toString(8);
+    const modes = await Promise.all(['file', 'directory', 'fifo'].map(modeOf));
+    expect(modes).toEqual(['664', '775', '664']);
+    await chown(on(0, 'handed/file'), USER, USER + 1);
+    await chmod(on(0, 'handed/file'), 0o2775);
+    await run('setfacl', ['-m', 'u:1:r', on(0, 'handed/file')]);
+    expect(await modeOf('file')).toBe('2775');
+    await as(USER, on(1, 'handed'), 'setfacl', '-m', 'u:2:r', 'file');
+    expect(await modeOf('file')).toBe('775');
   });
 
   it('that one host sets are obeyed by the other at once', async () => {
@@ -116,6 +134,18 @@ describe('POSIX ACLs', () => {
       const { stdout } = await run('getfacl', ['-n', '-p', on(host, '.snapshots/then/kept')]);
       expect(stdout).toContain(`user:${USER}:r--`);
     }
+  });
+
+  it('go on as they were agreed when the mount daemon was killed', async () => {
+    await writeFile(on(1, 'outlives'), 'told');
+    await chmod(on(1, 'outlives'), 0o640);
+    process.kill(await cluster.peer(1).mountDaemonPid(), 'SIGKILL');
+    await run('setfacl', ['-m', `u:${USER}:r`, on(1, 'outlives')]);
+    expect(await as(USER, on(1), 'cat', 'outlives')).toBe('told');
+    await run('setfacl', ['-b', on(1, 'outlives')]);
+    expect(await as(USER, on(1), 'cat', 'outlives')).toBe('refused');
+    await run('sh', ['-c', 'umask 027; : > "$0"', on(1, 'masked')]);
+    expect((await stat(on(1, 'masked'))).mode & 0o777).toBe(0o640);
   });
 
   it('are refused where they mean nothing or are malformed', async () => {

@@ -11,9 +11,7 @@ import sys
 
 # User, group, further groups: named users and groups of the ACLs, and some who are neither.
 USERS = [
-    (0, 0, []),
-    (0, 0, []),
-    (0, 0, []),
+    *[(0, 0, [])] * 4,
     (4001, 5001, []),
     (4002, 5001, [5002]),
     (4003, 5003, [5002, 5001]),
@@ -23,7 +21,7 @@ UMASKS = [0o022, 0o077, 0o002, 0o000, 0o027]
 MODES = [0o666, 0o777, 0o777, 0o755, 0o750, 0o640, 0o2775, 0o2757, 0o4755, 0o1777, 0o070, 0o007]
 RIGHTS = ["rwx", "rwx", "rwx", "r-x", "r-x", "rw-", "r--", "-wx", "--x", "---"]
 WHOM = ["u:", "g:", "o:", "m:", "u:4001", "u:4002", "u:4004", "g:5001", "g:5002", "g:5003"]
-NAMES = ["a", "b", "c", "d", "e"]
+NAMES = [chr(ord("a") + number) for number in range(12)]
 
 
 class Failed(Exception):
@@ -99,7 +97,7 @@ def step(dice):
     kind = dice.choices(
         ["make", "mkdir", "mkfifo", "symlink", "modify", "default", "remove", "strip", "strip-default",
          "chmod", "chown", "read", "write", "list", "unlink"],
-        [14, 12, 2, 2, 16, 14, 3, 3, 2, 12, 4, 14, 12, 8, 3],
+        [22, 12, 3, 2, 12, 12, 2, 2, 1, 10, 4, 12, 10, 6, 3],
     )[0]
     acts = {
         "make": (new, lambda: make(new, mode)),
