@@ -15,6 +15,8 @@ const LABELS: Readonly<Record<string, string>> = {
   result: 'what became of a command',
   op: 'operation of the kernel, such as `read`, `write`, `fsync`',
   volume: 'name of a volume; of those with a snapshot schedule 1,000 at most, late ones first',
+  kind: '`backup`, `prune`, `verify`',
+  repository: 'name of a repository that the cluster knows, 1,000 at most',
   call: 'call of the volume plugin protocol, such as `Mount`',
   outcome: '`ok` or an error code of [errors.md](errors.md)',
 };

@@ -1,9 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
   type LocalCluster,
@@ -11,9 +10,9 @@ import {
   startLocalCluster,
   until,
 } from '../demo/local-cluster.ts';
+import { Clock } from './clock.ts';
 import { LAUNCHER } from './command-line.ts';
 
-const CLOCK = fileURLToPath(new URL('./movable-clock.ts', import.meta.url));
 const HOUR_MS = 3_600_000;
 
 interface Listed {
@@ -25,40 +24,6 @@ interface Listed {
 interface Status {
   readonly shards: readonly { readonly leader: number; readonly members: readonly number[] }[];
   readonly schedules: readonly object[];
-}
-
-/** The wall clock of all programs that are started meanwhile. */
-class Clock {
-  readonly #directory = mkdtempSync(join(tmpdir(), 'holdfast-clock-'));
-  readonly #path = join(this.#directory, 'ahead');
-  readonly #before = process.env['NODE_OPTIONS'] ?? '';
-  #aheadMs = 0;
-
-  constructor() {
-    this.#write();
-    process.env['TEST_CLOCK_FILE'] = this.#path;
-    process.env['NODE_OPTIONS'] = `${this.#before} --import ${CLOCK}`;
-  }
-
-  get nowMs(): number {
-    return Date.now() + this.#aheadMs;
-  }
-
-  /** It goes on from this time. */
-  moveTo(timeMs: number): void {
-    this.#aheadMs = timeMs - Date.now();
-    this.#write();
-  }
-
-  #write(): void {
-    writeFileSync(`${this.#path}.new`, String(this.#aheadMs));
-    renameSync(`${this.#path}.new`, this.#path);
-  }
-
-  close(): void {
-    process.env['NODE_OPTIONS'] = this.#before;
-    rmSync(this.#directory, { recursive: true, force: true });
-  }
 }
 
 describe('snapshots on a schedule', () => {

@@ -46,6 +46,8 @@ export interface BackupOptions {
   /** Told, in words, of damage to the repository: all is read then, and what is lost is sent again. */
   readonly onDamage?: ReportDamage;
   readonly onProgress?: (counts: BackupCounts) => void;
+  /** Awaited when all is written but the snapshot: what it throws leaves the repository without one. */
+  readonly beforeSnapshot?: () => Promise<void>;
 }
 
 /** Counts while a backup runs and when it is done. */
@@ -456,6 +458,7 @@ export async function backup(
       await writer.abandon();
       throw error;
     }
+    await options.beforeSnapshot?.();
     lock.assertHeld();
     const facts: SnapshotFacts = {
       timeNs: options.timeNs ?? BigInt(own.nowMs()) * 1_000_000n,

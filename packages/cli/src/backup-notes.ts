@@ -1,7 +1,7 @@
 /** What the cluster is told of backups, so that it can say how old the last good one is. */
-import type { VerifyResult } from '@holdfast/backup';
+import type { Snapshot, VerifyResult } from '@holdfast/backup';
 import type { ClusterClient } from '@holdfast/client';
-import { HoldfastError, type LastVerification } from '@holdfast/protocol';
+import { HoldfastError, type LastVerification, type VolumeNumber } from '@holdfast/protocol';
 import type { VolumeBackup } from './backup-volume.ts';
 import { type Output, timeText } from './output.ts';
 
@@ -49,6 +49,31 @@ export async function noteBackup(
     tookMs: Math.round(tookMs),
   };
   await client.volumes.noteBackup(record.number, backup, AbortSignal.timeout(TELL_MS_MAX));
+}
+
+/** Has the cluster remember a backup that was found complete: who made it died before it could tell. */
+export async function noteFound(
+  client: ClusterClient,
+  place: string,
+  found: {
+    readonly volume: VolumeNumber;
+    readonly snapshot: Snapshot;
+    readonly files: number;
+    readonly bytes: number;
+  },
+): Promise<void> {
+  const { volume, snapshot, files, bytes } = found;
+  const { id, timeNs } = snapshot;
+  const unknown = { bytesRead: 0, bytesSent: 0, tookMs: 0 };
+  const backup = {
+    id,
+    at: timeText(timeNs),
+    repository: placeName(place),
+    files,
+    bytes,
+    ...unknown,
+  };
+  await client.volumes.noteBackup(volume, backup, AbortSignal.timeout(TELL_MS_MAX));
 }
 
 /** Has the cluster remember what a verification found. Throws an outage. */

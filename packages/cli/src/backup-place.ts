@@ -186,6 +186,24 @@ export function storeOf(at: Omit<RepositoryPlace, 'password'>): Store {
   return Object.keys(limits).length === 0 ? store : limitBandwidth(store, limits, { nowMs, sleep });
 }
 
+/**
+ * Opens a repository that the cluster knows by name. What it does not know of the store, this host's
+ * environment says. NOT_FOUND, EACCES, UNREACHABLE.
+ */
+export async function openKnown(
+  access: RepositoryAccess,
+  env: Environment = process.env,
+): Promise<Repository> {
+  const { AWS_REGION: s3Region, AWS_CA_BUNDLE: s3Ca } = env;
+  const own = await storeOptionsOf({
+    repo: access.repository.place,
+    retryLock: 0,
+    ...(s3Region ? { s3Region } : {}),
+    ...(s3Ca ? { s3Ca } : {}),
+  });
+  return openAt({ ...own, ...knownPlace(access) });
+}
+
 /** A repository that the cluster knows by name, as a place. */
 export function knownPlace({ repository, secrets }: RepositoryAccess): RepositoryPlace {
   return { ...repository, ...secrets };

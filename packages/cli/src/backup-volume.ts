@@ -56,6 +56,11 @@ export function volumePath(name: string): string {
   return `/volumes/${name}`;
 }
 
+/** The host under which a cluster's backups appear. */
+export function backupHost(clusterId: string): string {
+  return `holdfast-${clusterId.slice(0, 8)}`;
+}
+
 /** What a backup is taken of. */
 export interface BackupRequest {
   readonly volume: string;
@@ -65,6 +70,8 @@ export interface BackupRequest {
   /** Reads everything, whatever an earlier backup has. */
   readonly isForced: boolean;
   readonly lockWaitMs: number;
+  /** Awaited before the backup is there; what it throws prevents it. */
+  readonly beforeSnapshot?: () => Promise<void>;
 }
 
 /** A backup of a volume, and what the volume held then. */
@@ -101,7 +108,7 @@ function baseOf(parent: Snapshot | undefined, { number }: VolumeRecord): number 
 export async function backupVolume(
   client: ClusterClient,
   repository: Repository,
-  { volume, name, tags, isForced, lockWaitMs }: BackupRequest,
+  { volume, name, tags, isForced, lockWaitMs, beforeSnapshot }: BackupRequest,
   report: WorkReport<BackupCounts> & Pick<BackupOptions, 'onDamage'>,
 ): Promise<VolumeBackup> {
   const { onExpected, onDamage, onProgress, signal } = report;
@@ -132,7 +139,7 @@ export async function backupVolume(
         source,
         ...(isForced && { parent: null }),
         path: volumePath(volume),
-        hostname: `holdfast-${clusterId.slice(0, 8)}`,
+        hostname: backupHost(clusterId),
         tags: [
           `volume=${volume}`,
           ...(name === undefined ? [] : [snapshotTag(name)]),
@@ -145,6 +152,7 @@ export async function backupVolume(
         signal,
         ...(onDamage !== undefined && { onDamage }),
         onProgress,
+        ...(beforeSnapshot === undefined ? {} : { beforeSnapshot }),
       });
       return { ...result, usedBytes, usedInodes };
     });
@@ -243,6 +251,18 @@ export async function lookInto(
   const whole = isThere ? only : '/';
   const wanted = path.split('/').filter((part) => part !== '' && part !== '.');
   return { record, path: [whole.replace(/\/$/, ''), ...wanted].join('/') || '/' };
+}
+
+/** What a backup says that its volume held. */
+export async function heldIn(
+  repository: Repository,
+  snapshot: Snapshot,
+  signal: AbortSignal,
+): Promise<{ readonly files: number; readonly bytes: number }> {
+  const content = await SnapshotContent.open(repository, snapshot, signal);
+  const bytes = await content.file(`/${RECORD_PATH}`, RECORD_BYTES_MAX);
+  const { usedInodes, usedBytes } = bytes === undefined ? {} : decodeRecord(bytes);
+  return { files: usedInodes ?? 0, bytes: usedBytes ?? 0 };
 }
 
 /** Restores what was found into a sink. */

@@ -96,6 +96,12 @@ function describe(volume: VolumeRecord): VolumeInfo {
         snapshotKeep: policy.snapshotKeep,
         lastSnapshot: volume.snapshotRuns?.made ?? '',
       }),
+      ...(policy.backupRepository !== undefined && {
+        backup: policy.backupRepository,
+        backupSchedule: policy.backupSchedule,
+        backupKeep: policy.backupKeep ?? 'all',
+        lastBackup: volume.lastBackup?.at ?? '',
+      }),
       attachedTo: volume.attachedTo,
       ...(volume.from !== undefined && {
         from: `${volume.from.volumeName}@${volume.from.snapshot}`,

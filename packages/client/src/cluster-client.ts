@@ -10,6 +10,7 @@ import {
   type ShardId,
   type VolumeNumber,
 } from '@holdfast/protocol';
+import { BackupJobs } from './backup-jobs.ts';
 import { SegmentCache } from './chunks/segment-cache.ts';
 import { CertificateWatch } from './cluster/certificate-watch.ts';
 import { Cluster } from './cluster/cluster.ts';
@@ -73,6 +74,7 @@ export class ClusterClient {
   readonly volumes: Volumes;
   readonly snapshots: Snapshots;
   readonly repositories: Repositories;
+  readonly jobs: BackupJobs;
   readonly #options: ClusterClientOptions;
   #session: Session | undefined;
   #fileSystem: ClusterFileSystem | undefined;
@@ -84,6 +86,7 @@ export class ClusterClient {
     this.cluster = cluster;
     this.volumes = new Volumes(cluster);
     this.repositories = new Repositories(cluster);
+    this.jobs = new BackupJobs(cluster);
     this.snapshots = new Snapshots({
       cluster,
       volumes: this.volumes,

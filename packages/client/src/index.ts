@@ -1,3 +1,4 @@
+export { BackupJobs } from './backup-jobs.ts';
 export { certificateLife } from './cluster/certificate-watch.ts';
 export { Cluster } from './cluster/cluster.ts';
 export { type ClientIdentity, loadIdentity } from './cluster/identity.ts';

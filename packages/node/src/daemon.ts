@@ -16,6 +16,7 @@ import { listenProbes } from './http/probes.ts';
 import type { AdminOperations } from './http/routes.ts';
 import { listenSocket, listenTls } from './http/server.ts';
 import { multiaddrHost, PORT_OFFSETS, splitAddress } from './membership/addresses.ts';
+import { BackupJobs } from './membership/backup-jobs.ts';
 import { BackupWatch } from './membership/backup-watch.ts';
 import { authoritySecret, certificateDigest } from './membership/certificates.ts';
 import { Controller } from './membership/controller.ts';
@@ -171,17 +172,20 @@ async function serve(core: Core): Promise<void> {
   serveMembership(rpc, { clusterId, clusterName, authority, registry, map, liveness });
   const { store, repair } = await openChunks(core);
   const schedules = new SnapshotSchedules({ ...core, now: Date.now });
-  const backups = new BackupWatch({ ...core, now: Date.now });
+  const clock = (): number => performance.now();
+  const jobs = new BackupJobs({ ...core, now: Date.now, clock });
+  const backups = new BackupWatch({ ...core, now: Date.now, jobs });
   const source = {
     repair: () => repair.status(),
     space: () => store.space(),
     silences: () => liveness.silences(),
     schedules: () => schedules.status(),
     backups: () => backups.status(),
+    repositories: () => jobs.repositories(),
   };
   const status = (): Promise<ClusterStatus> => clusterStatus(core, source);
   serveShards(rpc, core.shardCalls, () => answerHere(core, source));
-  serveRegistry(wire, { registry, map, volumes, snapshots: core.snapshots, status });
+  serveRegistry(wire, { registry, map, volumes, snapshots: core.snapshots, jobs, status });
   await rpc.listen();
   teardown.add('grpc', () => rpc.close());
   await markStarted(config.dataDirectory);
@@ -203,6 +207,8 @@ async function serve(core: Core): Promise<void> {
   teardown.add('controller', () => controller.close());
   schedules.start();
   teardown.add('schedules', () => schedules.close());
+  jobs.start();
+  teardown.add('jobs', () => jobs.close());
   const operations = adminOperations(core, { heartbeat, status });
   observeNode(core.metrics, {
     map: () => map.current,

@@ -1,5 +1,6 @@
 export { type ConfigSources, loadConfig, type NodeConfig, nearest } from './config.ts';
 export { type RunningNode, startNode } from './daemon.ts';
+export type { JobStatus } from './membership/backup-jobs.ts';
 export {
   type InitOptions,
   type InitResult,

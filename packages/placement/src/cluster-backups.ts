@@ -42,7 +42,16 @@ export function noteVerification(
   );
   for (const volume of there)
     records.putVolume({ ...volume, record: { ...volume.record, lastVerification: verification } });
-  return there.length === 0 ? unchanged() : changed();
+  const known = [...records.repositories.values()].filter(
+    ({ repository: { place, lastVerification } }) =>
+      place === repository && (lastVerification?.at ?? '') < verification.at,
+  );
+  for (const access of known)
+    records.putRepository({
+      ...access,
+      repository: { ...access.repository, lastVerification: verification },
+    });
+  return there.length + known.length === 0 ? unchanged() : changed();
 }
 
 function checkBackup(backup: LastBackup): string | undefined {

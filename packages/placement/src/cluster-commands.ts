@@ -3,6 +3,7 @@ import type {
   BackupSource,
   Epoch,
   ErrorCode,
+  JobName,
   LastBackup,
   LastVerification,
   NodeNumber,
@@ -35,6 +36,26 @@ export type NodeFacts = Pick<
 
 /** What of {@link NodeFacts} may change in a peer's life. */
 export type NodeChanges = Partial<Omit<NodeFacts, 'name' | 'incarnation'>>;
+
+/** A repository as it is told to the registry. */
+export type KnownRepository = Pick<
+  RepositoryRecord,
+  | 'name'
+  | 'place'
+  | 'id'
+  | 'hosts'
+  | 'region'
+  | 'ca'
+  | 'pathStyle'
+  | 'endpoint'
+  | 'sendBytesPerSecond'
+  | 'fetchBytesPerSecond'
+>;
+
+/** When a repository is pruned and verified. */
+export type Upkeep = Partial<
+  Pick<RepositoryRecord, 'pruneSchedule' | 'verifySchedule' | 'verifyParts'>
+>;
 
 /** A change of the registry. Each is idempotent by the id of its command and, as far as it says, by itself. */
 export type RegistryChange =
@@ -168,11 +189,41 @@ export type RegistryChange =
   /** Has the cluster know a repository by name. EEXIST when it knows one, unless `replace`. */
   | {
       readonly op: 'put-repository';
-      readonly repository: Omit<RepositoryRecord, 'createdAt' | 'credentialNames'>;
+      readonly repository: KnownRepository;
       readonly secrets: RepositorySecrets;
       readonly replace: boolean;
     }
-  /** Forgets a repository and what opens it; what is in it stays. NOT_FOUND. */
+  /** When a repository is pruned and verified; '' as a schedule takes it away. What is absent stays. NOT_FOUND. */
+  | { readonly op: 'set-upkeep'; readonly name: string; readonly upkeep: Upkeep }
+  /**
+   * A worker takes the run of a job that was due then. CONFLICT when another has the job or the run is
+   * done; NOT_FOUND when the schedule is gone. No change when the worker has it.
+   */
+  | {
+      readonly op: 'begin-job';
+      readonly job: JobName;
+      readonly due: string;
+      readonly worker: string;
+      readonly host: string;
+    }
+  /** The run is done or, with a reason, is not. CONFLICT when it is the worker's no more. */
+  | {
+      readonly op: 'end-job';
+      readonly job: JobName;
+      readonly due: string;
+      readonly worker: string;
+      readonly failure?: string;
+    }
+  /** The worker fell silent: another may take the run. No change when it is not the worker's. */
+  | {
+      readonly op: 'void-claim';
+      readonly job: JobName;
+      readonly due: string;
+      readonly worker: string;
+    }
+  /** The job is due now. NOT_FOUND without a schedule. */
+  | { readonly op: 'ask-job'; readonly job: JobName }
+  /** Forgets a repository and what opens it; what is in it stays. NOT_FOUND, EBUSY while volumes are backed up into it. */
   | { readonly op: 'remove-repository'; readonly name: string }
   | { readonly op: 'create-token'; readonly token: Omit<TokenRecord, 'revoked' | 'createdAt'> }
   | { readonly op: 'revoke-token'; readonly id: string }

@@ -28,10 +28,12 @@ export const DEFAULT_POLICY: VolumePolicy = {
 
 /** Which scheduled snapshots stay when nothing else is asked for. */
 export const DEFAULT_SNAPSHOT_KEEP = 'hourly=24,daily=7,weekly=4,monthly=12';
+/** When backups are made into a repository when nothing else is asked for: every day. */
+const DEFAULT_BACKUP_SCHEDULE = '0 0 * * *';
 /** Milliseconds within which a backup may be asked for: from a minute to a year of 366 days. */
 const BACKUP_PERIOD_MS = [60_000, 366 * 86_400_000] as const;
 /** Characters of a schedule, and of what to keep. */
-const SCHEDULE_TEXT_MAX = 256;
+export const SCHEDULE_TEXT_MAX = 256;
 
 /** What is wrong with a volume's name, as a sentence; undefined when it is right. */
 export function checkVolumeName(name: string): string | undefined {
@@ -98,7 +100,9 @@ export function completePolicy(
   if (typeof snapshots === 'string') return snapshots;
   const counts = { replicas, minReplicas, quotaBytes, quotaInodes, uid, gid, mode };
   const backupPeriodMs = asked.backupPeriodMs ?? base.backupPeriodMs ?? 0;
-  const backups = backupPeriodMs === 0 ? {} : { backupPeriodMs };
+  const scheduled = completeBackups(asked, base);
+  if (typeof scheduled === 'string') return scheduled;
+  const backups = { ...(backupPeriodMs === 0 ? {} : { backupPeriodMs }), ...scheduled };
   const policy: VolumePolicy = { ...counts, ...snapshots, ...backups };
   return (
     range('replicas', replicas, 1, REPLICAS_MAX) ??
@@ -136,14 +140,41 @@ function completeSchedule(
   return { snapshotSchedule: schedule, snapshotKeep: keep };
 }
 
+type BackupPolicy = Pick<VolumePolicy, 'backupSchedule' | 'backupRepository' | 'backupKeep'>;
+
+/** '' as a schedule or a repository takes both away, as a rule keeps all. */
+function completeBackups(asked: Partial<VolumePolicy>, base: VolumePolicy): BackupPolicy | string {
+  const isOff = asked.backupSchedule === '' || asked.backupRepository === '';
+  const others = [asked.backupSchedule, asked.backupRepository, asked.backupKeep];
+  if (isOff && others.some(Boolean))
+    return 'a backup schedule is set or taken away, not both at once';
+  if (isOff) return {};
+  const repository = asked.backupRepository ?? base.backupRepository ?? '';
+  const schedule =
+    asked.backupSchedule ?? base.backupSchedule ?? (repository && DEFAULT_BACKUP_SCHEDULE);
+  const keep = asked.backupKeep ?? base.backupKeep ?? '';
+  if (repository === '' && schedule + keep === '') return {};
+  if (repository === '')
+    return 'backups by schedule go into a repository that the cluster knows by name; give that too';
+  if (![schedule, keep].every((text) => text.length <= SCHEDULE_TEXT_MAX))
+    return `a backup schedule is a text of at most ${SCHEDULE_TEXT_MAX} characters`;
+  return {
+    backupSchedule: schedule,
+    backupRepository: repository,
+    ...(keep === '' ? {} : { backupKeep: keep }),
+  };
+}
+
 /** Whether two policies say the same. */
 export function samePolicy(a: VolumePolicy, b: VolumePolicy): boolean {
   const keys = Object.keys(DEFAULT_POLICY) as (keyof VolumePolicy)[];
-  return (
-    keys.every((key) => a[key] === b[key]) &&
-    sameSchedule(a, b) &&
-    a.backupPeriodMs === b.backupPeriodMs
-  );
+  return keys.every((key) => a[key] === b[key]) && sameSchedule(a, b) && sameBackups(a, b);
+}
+
+/** Whether they make and keep the same backups. */
+function sameBackups(a: VolumePolicy, b: VolumePolicy): boolean {
+  const keys = ['backupPeriodMs', 'backupSchedule', 'backupRepository', 'backupKeep'] as const;
+  return keys.every((key) => a[key] === b[key]);
 }
 
 /** Whether they make and keep the same snapshots. */

@@ -1,7 +1,8 @@
 /** Repositories of backups that the registry knows by name, with what opens them. */
 import type { RepositoryRecord, RepositorySecrets } from '@holdfast/protocol';
 import { REGISTRY_LIMITS, type RegistryResult } from './cluster-commands.ts';
-import { checkNodeName, checkRepositoryName } from './cluster-names.ts';
+import { runsOf } from './cluster-jobs.ts';
+import { checkNodeName, checkRepositoryName, SCHEDULE_TEXT_MAX } from './cluster-names.ts';
 import type { ChangeOf } from './cluster-nodes.ts';
 import type { ClusterRecords } from './cluster-records.ts';
 import { changed, done, refuse } from './registry-results.ts';
@@ -11,6 +12,10 @@ const TEXT_MAX = 1_024;
 const CREDENTIAL_MAX = 8_192;
 const CA_MAX = 32_768;
 const CREDENTIALS_MAX = 16;
+/** Volumes that a refusal names. */
+const USERS_SHOWN = 8;
+/** As --read-data-subset of the command. */
+const VERIFY_PARTS_MAX = 9_999;
 /** Variables that the tools of stores know; nothing else is handed to a store. */
 const CREDENTIAL_NAME = /^(?:AWS|AZURE)_[A-Z0-9_]{1,60}$/;
 
@@ -32,8 +37,14 @@ export function putRepository(
   const { repositoriesMax } = REGISTRY_LIMITS;
   if (present === undefined && records.repositories.size >= repositoriesMax)
     return refuse('CONFLICT', `a cluster knows at most ${repositoriesMax} repositories by name`);
+  const { pruneSchedule, verifySchedule, pruneRuns, verifyRuns } = present?.repository ?? {};
   const record: RepositoryRecord = {
     ...repository,
+    verifyParts: present?.repository.verifyParts ?? 0,
+    ...(pruneSchedule !== undefined && { pruneSchedule }),
+    ...(verifySchedule !== undefined && { verifySchedule }),
+    ...(pruneRuns !== undefined && { pruneRuns }),
+    ...(verifyRuns !== undefined && { verifyRuns }),
     credentialNames: Object.keys(secrets.credentials).sort(),
     createdAt: present?.repository.createdAt ?? time,
   };
@@ -47,8 +58,57 @@ export function removeRepository(
 ): RegistryResult {
   if (!records.repositories.has(name))
     return refuse('NOT_FOUND', `the cluster knows no repository '${name}'`);
+  const users = [...records.volumes.values()].filter(
+    ({ record }) => record.policy.backupRepository === name,
+  );
+  if (users.length > 0) {
+    const shown = users.slice(0, USERS_SHOWN).map(({ record }) => record.name);
+    const more = users.length > USERS_SHOWN ? ` and ${users.length - USERS_SHOWN} more` : '';
+    return refuse(
+      'EBUSY',
+      `volumes are backed up into repository '${name}' by schedule: ${shown.join(', ')}${more}; see 'holdfast backup schedule rm'`,
+    );
+  }
   records.deleteRepository(name);
   return changed();
+}
+
+export function setUpkeep(
+  records: ClusterRecords,
+  { name, upkeep }: ChangeOf<'set-upkeep'>,
+  time: string,
+): RegistryResult {
+  const access = records.repositories.get(name);
+  if (access === undefined) return refuse('NOT_FOUND', `the cluster knows no repository '${name}'`);
+  const {
+    pruneSchedule: prune,
+    verifySchedule: verify,
+    pruneRuns,
+    verifyRuns,
+    ...rest
+  } = access.repository;
+  const next = {
+    prune: (upkeep.pruneSchedule ?? prune) || undefined,
+    verify: (upkeep.verifySchedule ?? verify) || undefined,
+  };
+  const verifyParts = upkeep.verifyParts ?? rest.verifyParts;
+  const texts = [next.prune, next.verify].every((text = '') => text.length <= SCHEDULE_TEXT_MAX);
+  if (!texts)
+    return refuse('BAD_REQUEST', `a schedule has at most ${SCHEDULE_TEXT_MAX} characters`);
+  if (!(Number.isSafeInteger(verifyParts) && verifyParts >= 0 && verifyParts <= VERIFY_PARTS_MAX))
+    return refuse('BAD_REQUEST', `a verification reads one of 0 to ${VERIFY_PARTS_MAX} parts`);
+  const pruned = runsOf(next.prune, { schedule: prune, runs: pruneRuns }, time);
+  const verified = runsOf(next.verify, { schedule: verify, runs: verifyRuns }, time);
+  const record: RepositoryRecord = {
+    ...rest,
+    verifyParts,
+    ...(next.prune !== undefined && { pruneSchedule: next.prune }),
+    ...(next.verify !== undefined && { verifySchedule: next.verify }),
+    ...(pruned !== undefined && { pruneRuns: pruned }),
+    ...(verified !== undefined && { verifyRuns: verified }),
+  };
+  records.putRepository({ ...access, repository: record });
+  return done({ repository: record });
 }
 
 function checkRepository(repository: ChangeOf<'put-repository'>['repository']): string | undefined {

@@ -17,6 +17,7 @@ import {
   type RegistryCommand,
   type RegistryResult,
 } from './cluster-commands.ts';
+import { askJob, beginJob, endJob, voidClaim } from './cluster-jobs.ts';
 import * as nodes from './cluster-nodes.ts';
 import {
   type ClusterRecord,
@@ -24,7 +25,7 @@ import {
   type RecordChange,
   type StoredVolume,
 } from './cluster-records.ts';
-import { putRepository, removeRepository } from './cluster-repositories.ts';
+import { putRepository, removeRepository, setUpkeep } from './cluster-repositories.ts';
 import { claimRestore, endRestore, noteRestore } from './cluster-restores.ts';
 import * as volumes from './cluster-volumes.ts';
 import { layeredTable } from './layered-table.ts';
@@ -163,20 +164,6 @@ export class ClusterState {
         return this.#afterPolicy(volumes.setPolicy(records, change, time));
       case 'note-snapshot-run':
         return volumes.noteSnapshotRun(records, change, time);
-      case 'claim-restore':
-        return claimRestore(records, change, time);
-      case 'note-restore':
-        return noteRestore(records, change);
-      case 'end-restore':
-        return endRestore(records, change, time);
-      case 'note-backup':
-        return noteBackup(records, change);
-      case 'note-verification':
-        return noteVerification(records, change);
-      case 'put-repository':
-        return putRepository(records, change, time);
-      case 'remove-repository':
-        return removeRepository(records, change);
       case 'create-token':
         return this.#createToken(change.token, time);
       case 'revoke-token':
@@ -184,8 +171,7 @@ export class ClusterState {
       case 'revoke-certificate':
         return this.#newEpoch(this.#revokeCertificate(change.serial));
       default:
-        // Of a newer version: refused alike by every replica that does not know it.
-        return refuse('ENOSYS', `unknown registry change '${(change as { op: string }).op}'`);
+        return changeBackups(records, change, time);
     }
   }
 
@@ -287,4 +273,41 @@ export class ClusterState {
 
 function isDead(token: TokenRecord, now: string): boolean {
   return token.revoked || (token.expiresAt !== '' && token.expiresAt < now);
+}
+
+/** Changes of what is known of backups, of repositories, and of work on them. */
+function changeBackups(
+  records: ClusterRecords,
+  change: RegistryChange,
+  time: string,
+): RegistryResult {
+  switch (change.op) {
+    case 'claim-restore':
+      return claimRestore(records, change, time);
+    case 'note-restore':
+      return noteRestore(records, change);
+    case 'end-restore':
+      return endRestore(records, change, time);
+    case 'note-backup':
+      return noteBackup(records, change);
+    case 'note-verification':
+      return noteVerification(records, change);
+    case 'put-repository':
+      return putRepository(records, change, time);
+    case 'set-upkeep':
+      return setUpkeep(records, change, time);
+    case 'begin-job':
+      return beginJob(records, change, time);
+    case 'end-job':
+      return endJob(records, change, time);
+    case 'void-claim':
+      return voidClaim(records, change, time);
+    case 'ask-job':
+      return askJob(records, change, time);
+    case 'remove-repository':
+      return removeRepository(records, change);
+    default:
+      // Of a newer version: refused alike by every replica that does not know it.
+      return refuse('ENOSYS', `unknown registry change '${(change as { op: string }).op}'`);
+  }
 }

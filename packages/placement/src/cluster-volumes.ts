@@ -10,6 +10,7 @@ import {
   type VolumeRecord,
 } from '@holdfast/protocol';
 import { REGISTRY_LIMITS, type RegistryResult } from './cluster-commands.ts';
+import { runsAnew as backupRunsAnew, runsOf } from './cluster-jobs.ts';
 import {
   checkNodeName,
   checkVolumeName,
@@ -46,6 +47,7 @@ export function createVolume(
   if (typeof policy === 'string') return refuse('BAD_REQUEST', policy);
   const refusal =
     refuseSource(records, change) ??
+    unknownRepository(records, policy) ??
     (change.from === undefined ? undefined : checkParent(parent, change));
   if (refusal !== undefined) return refusal;
   const shard = change.shard ?? chosenShard(records, parent?.record.shard);
@@ -65,6 +67,7 @@ export function createVolume(
     createdAt: time,
     attachedTo: [],
     ...(policy.snapshotSchedule !== undefined && { snapshotRuns: { since: time } }),
+    ...(policy.backupSchedule !== undefined && { backupRuns: backupRunsAnew(undefined, time) }),
     ...(change.from !== undefined &&
       parent !== undefined && { from: originIn(shard, change.from, parent.record) }),
     ...(change.restore !== undefined && {
@@ -119,6 +122,9 @@ function inheritedFrom(parent: StoredVolume): VolumePolicy {
     snapshotSchedule: _schedule,
     snapshotKeep: _keep,
     backupPeriodMs: _period,
+    backupSchedule: _backups,
+    backupRepository: _repository,
+    backupKeep: _backupKeep,
     ...rest
   } = parent.record.policy;
   return rest;
@@ -133,12 +139,16 @@ function createAgain(
 ): RegistryResult {
   const { name, policy: present, from: origin, restore } = existing.record;
   const { snapshotSchedule, snapshotKeep, backupPeriodMs } = present;
+  const { backupSchedule, backupRepository, backupKeep } = present;
   const base = {
     // A clone or a restored volume that was asked for without options has what its source had then.
     ...(origin === undefined && restore === undefined ? DEFAULT_POLICY : present),
     ...(snapshotSchedule !== undefined && { snapshotSchedule }),
     ...(snapshotKeep !== undefined && { snapshotKeep }),
     ...(backupPeriodMs !== undefined && { backupPeriodMs }),
+    ...(backupSchedule !== undefined && { backupSchedule }),
+    ...(backupRepository !== undefined && { backupRepository }),
+    ...(backupKeep !== undefined && { backupKeep }),
   };
   const policy = completePolicy(asked, base);
   if (typeof policy === 'string') return refuse('BAD_REQUEST', policy);
@@ -347,12 +357,33 @@ export function setPolicy(
   const policy = completePolicy(change.policy, volume.record.policy);
   if (typeof policy === 'string') return refuse('BAD_REQUEST', policy);
   if (samePolicy(policy, volume.record.policy)) return unchanged({ volume: volume.record });
-  const { snapshotRuns: runs, ...rest } = volume.record;
+  const unknown = unknownRepository(records, policy);
+  if (unknown !== undefined) return unknown;
+  const { snapshotRuns: runs, backupRuns: backups, ...rest } = volume.record;
   const isSame = policy.snapshotSchedule === rest.policy.snapshotSchedule;
   const snapshotRuns = isSame ? runs : runsAnew(policy, runs, time);
-  const record = { ...rest, policy, ...(snapshotRuns !== undefined && { snapshotRuns }) };
+  const before = { schedule: rest.policy.backupSchedule, runs: backups };
+  const backupRuns = runsOf(policy.backupSchedule, before, time);
+  const record = {
+    ...rest,
+    policy,
+    ...(snapshotRuns !== undefined && { snapshotRuns }),
+    ...(backupRuns !== undefined && { backupRuns }),
+  };
   records.putVolume({ ...volume, record });
   return done({ volume: record });
+}
+
+/** Backups by schedule go where the cluster can open. */
+function unknownRepository(
+  records: ClusterRecords,
+  { backupRepository: name }: VolumePolicy,
+): RegistryResult | undefined {
+  if (name === undefined || records.repositories.has(name)) return undefined;
+  return refuse(
+    'NOT_FOUND',
+    `the cluster knows no repository '${name}'; see 'holdfast backup repo ls' and 'repo add'`,
+  );
 }
 
 /** Another schedule begins now; what the one before made is still the last that was made. */

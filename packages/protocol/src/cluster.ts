@@ -1,5 +1,7 @@
 /** What the system shard holds: nodes, shards, volumes, tokens, and the map made of them. */
+
 import type { Epoch, NodeNumber, PartitionId, ShardId, VolumeNumber } from './ids.ts';
+import type { JobRuns } from './jobs.ts';
 
 /** up: lease alive; down: missed it; draining: is being emptied; out: holds no data any more. */
 export type NodeState = 'up' | 'down' | 'draining' | 'out';
@@ -48,6 +50,12 @@ export interface VolumePolicy {
   readonly snapshotKeep?: string;
   /** Milliseconds within which a backup has to succeed, else the cluster's health is a warning. Absent: nobody waits for one. */
   readonly backupPeriodMs?: number;
+  /** When backups are made: cron's five fields, in UTC. Absent: never by the cluster. */
+  readonly backupSchedule?: string;
+  /** Name of the repository that they go into; there with a schedule only, as is the next. */
+  readonly backupRepository?: string;
+  /** Which of those backups stay, such as `daily=7,weekly=5`. Absent: all. */
+  readonly backupKeep?: string;
 }
 
 /** The last backup of a volume that succeeded. */
@@ -160,6 +168,8 @@ export interface VolumeRecord {
   readonly attachedTo: readonly string[];
   /** Present while the volume has a snapshot schedule. */
   readonly snapshotRuns?: SnapshotRuns;
+  /** Present while the volume has a backup schedule. */
+  readonly backupRuns?: JobRuns;
   /** Of a clone: what it began as, and still shows where it was not changed. */
   readonly from?: VolumeOrigin;
   /** Of one that was made from a backup. */

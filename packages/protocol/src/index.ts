@@ -6,6 +6,7 @@ export * from './errors.ts';
 export * from './file-system.ts';
 export { parseHostPort } from './host-port.ts';
 export * from './ids.ts';
+export * from './jobs.ts';
 export { LIMITS } from './limits.ts';
 export * from './operations.ts';
 export * from './posix-acl.ts';

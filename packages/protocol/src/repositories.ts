@@ -1,4 +1,6 @@
 /** Repositories of backups that the cluster knows by name. */
+import type { LastVerification } from './cluster.ts';
+import type { JobRuns } from './jobs.ts';
 
 /** Characters of the name of a repository: it is a label of metrics. */
 export const REPOSITORY_NAME_MAX = 64;
@@ -28,6 +30,15 @@ export interface RepositoryRecord {
   /** Bytes per second of one host; absent: no limit. */
   readonly sendBytesPerSecond?: number;
   readonly fetchBytesPerSecond?: number;
+  /** When it is pruned, and verified: cron's five fields, in UTC. Absent: never by the cluster. */
+  readonly pruneSchedule?: string;
+  readonly verifySchedule?: string;
+  /** Each verification reads one of so many parts of the data in turn; 0: none of it. */
+  readonly verifyParts: number;
+  readonly pruneRuns?: JobRuns;
+  readonly verifyRuns?: JobRuns;
+  /** What the last verification by schedule found. */
+  readonly lastVerification?: LastVerification;
   /** Names of the credentials that are kept with it; none: each host has its own. */
   readonly credentialNames: readonly string[];
   /** ISO 8601. */

@@ -41,7 +41,7 @@ export class Schedule {
     const refuse = (why: string, cause?: unknown): HoldfastError =>
       new HoldfastError(
         'BAD_REQUEST',
-        `snapshot schedule '${short}' ${why}; give minute, hour, day of month, month and day of week in UTC, such as '0 * * * *', or @hourly, @daily, @weekly, @monthly`,
+        `schedule '${short}' ${why}; give minute, hour, day of month, month and day of week in UTC, such as '0 * * * *', or @hourly, @daily, @weekly, @monthly`,
         { cause },
       );
     const fields = text.trim().split(/\s+/);

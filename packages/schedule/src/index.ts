@@ -1,5 +1,13 @@
 export { Schedule } from './cron.ts';
-export { type KeepRule, parseKeep } from './keep.ts';
+export {
+  chooseJob,
+  dueJob,
+  type JobChoice,
+  type JobProgress,
+  periodOf,
+  retryPauseMs,
+} from './jobs.ts';
+export { type KeepRule, parseBackupKeep, parseKeep } from './keep.ts';
 export { parsePeriod, periodText } from './period.ts';
 export {
   dueRun,

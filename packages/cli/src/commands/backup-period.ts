@@ -1,4 +1,4 @@
-import type { LastBackup, LastVerification, VolumeRecord } from '@holdfast/protocol';
+import type { JobRuns, LastBackup, LastVerification, VolumeRecord } from '@holdfast/protocol';
 import { parsePeriod, periodText } from '@holdfast/schedule';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
@@ -25,11 +25,30 @@ export function addPeriod(backup: Command): void {
 }
 
 /** A volume's backups in one line. */
-export function backupText({ policy, lastBackup, lastVerification }: VolumeRecord): string {
-  const { backupPeriodMs } = policy;
+export function backupText(volume: VolumeRecord): string {
+  const { policy, lastBackup, lastVerification, backupRuns } = volume;
+  const { backupPeriodMs, backupSchedule, backupRepository } = policy;
   const wanted =
     backupPeriodMs === undefined ? 'none expected' : `one every ${periodText(backupPeriodMs)}`;
-  return [wanted, lastText(lastBackup), ...verifiedText(lastVerification)].join('; ');
+  const made =
+    backupSchedule === undefined
+      ? []
+      : [`made at '${backupSchedule}' UTC into '${backupRepository}'`];
+  return [
+    ...(made.length > 0 && backupPeriodMs === undefined ? [] : [wanted]),
+    ...made,
+    lastText(lastBackup),
+    ...verifiedText(lastVerification),
+    ...runText(backupRuns),
+  ].join('; ');
+}
+
+function runText(runs: JobRuns | undefined): string[] {
+  const { claim, failures = 0, failure = '' } = runs ?? {};
+  return [
+    ...(claim === undefined ? [] : [`one runs on ${claim.host} since ${claim.since}`]),
+    ...(failures === 0 ? [] : [`failed ${failures} times: ${failure}`]),
+  ];
 }
 
 function lastText(last: LastBackup | undefined): string {

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { initRepository, listLocks, listSnapshots, type Repository } from '@holdfast/backup';
 import { loadIdentity } from '@holdfast/client';
-import { HoldfastError, type RepositoryRecord } from '@holdfast/protocol';
+import { HoldfastError, type JobRuns, type RepositoryRecord } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import {
   explained,
@@ -17,8 +17,10 @@ import {
 } from '../backup-place.ts';
 import { contextOf } from '../context.ts';
 import { bytesText, table, timeText } from '../output.ts';
+import { parseCount } from '../sizes.ts';
 import { Warnings } from '../warnings.ts';
 import { addRepair } from './backup-repair.ts';
+import { runLines } from './backup-schedule.ts';
 import { damaged } from './backup-work.ts';
 
 /** `holdfast backup repo …` */
@@ -33,6 +35,7 @@ export function addRepository(backup: Command): void {
   addRepair(repository);
   addAdd(repository);
   addKnown(repository);
+  addUpkeep(repository);
 }
 
 /** Where the options say, whatever the cluster knows: for what is not a repository yet, or not known. */
@@ -202,6 +205,67 @@ function addKnown(repository: Command): void {
     });
 }
 
+interface UpkeepOptions {
+  readonly prune?: string;
+  readonly verify?: string;
+  readonly verifyParts?: number;
+}
+
+function addUpkeep(repository: Command): void {
+  const off = (text: string): string => (text === 'none' ? '' : text);
+  repository
+    .command('schedule <name>')
+    .description(
+      "have the cluster prune and verify a repository at these times (cron's five fields in UTC, or @daily, @weekly …); without options, show it",
+    )
+    .option('--prune <cron>', "when space of forgotten backups is given back, or 'none'", off)
+    .option('--verify <cron>', "when it is verified, or 'none'", off)
+    .option(
+      '--verify-parts <count>',
+      'each verification reads another of so many parts of the data; 0 (as at first): none',
+      parseCount('--verify-parts', 0, 9_999),
+    )
+    .action(async (name: string, options: UpkeepOptions, command: Command) => {
+      const { admin, output } = contextOf(command);
+      const { prune, verify, verifyParts } = options;
+      const upkeep = {
+        ...(prune !== undefined && { pruneSchedule: prune }),
+        ...(verify !== undefined && { verifySchedule: verify }),
+        ...(verifyParts !== undefined && { verifyParts }),
+      };
+      const path = `/v1/repositories/${encodeURIComponent(name)}`;
+      const { repository: known } = await (Object.keys(upkeep).length === 0
+        ? admin<{ repository: RepositoryRecord }>('GET', path)
+        : admin<{ repository: RepositoryRecord }>('PATCH', path, upkeep));
+      output.result(known, () => upkeepLines(known, Date.now()));
+    });
+  repository
+    .command('run <name> <prune|verify>')
+    .description('ask for a run of its schedule at once')
+    .action(async (name: string, kind: string, _options: unknown, command: Command) => {
+      const { admin, output } = contextOf(command);
+      if (kind !== 'prune' && kind !== 'verify')
+        throw new HoldfastError('BAD_REQUEST', `say prune or verify, not '${kind}'`);
+      await admin('POST', `/v1/repositories/${encodeURIComponent(name)}/${kind}`);
+      output.result({ name, kind, asked: true }, () => [`${kind} of '${name}' is due now`]);
+    });
+}
+
+function upkeepLines(known: RepositoryRecord, nowMs: number): string[] {
+  const { pruneSchedule, pruneRuns, verifySchedule, verifyRuns, verifyParts } = known;
+  const found = known.lastVerification;
+  const lines = (what: string, text: string | undefined, runs: JobRuns | undefined): string[] =>
+    text === undefined || runs === undefined
+      ? [`${what}: never by the cluster`]
+      : [`${what}:`, ...runLines(text, runs, nowMs).map((line) => `  ${line}`)];
+  return [
+    ...lines('prune', pruneSchedule, pruneRuns),
+    ...lines('verify', verifySchedule, verifyRuns),
+    ...(verifyParts === 0 ? [] : [`  reads:       one of ${verifyParts} parts in turn`]),
+    ...(found === undefined ? [] : [`  found:       ${found.problems} problems, ${found.at}`]),
+  ];
+}
+
 function hostsText(hosts: readonly string[]): string {
   return hosts.length === 0 ? 'all hosts' : hosts.join(', ');
 }
@@ -221,5 +285,6 @@ function describe(known: RepositoryRecord): string[] {
     `credentials:  ${credentialNames.length === 0 ? 'those of each host' : credentialNames.join(', ')}`,
     `bandwidth:    ${rate(sendBytesPerSecond)} up, ${rate(fetchBytesPerSecond)} down`,
     `known since:  ${known.createdAt}`,
+    ...upkeepLines(known, Date.now()),
   ];
 }

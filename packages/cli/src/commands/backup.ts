@@ -6,23 +6,24 @@ import {
   listSnapshots,
   type ReportDamaged,
   type Repository,
-  type RetentionPolicy,
   type Snapshot,
 } from '@holdfast/backup';
 import { HoldfastError, parseSnapshotName } from '@holdfast/protocol';
-import { type Command, Option } from 'commander';
+import type { Command } from 'commander';
 import { noteBackup, totalsOf, untold } from '../backup-notes.ts';
 import { openPlace, type PlaceOptions, withPlace } from '../backup-place.ts';
 import { backupVolume, type VolumeBackup, volumePath } from '../backup-volume.ts';
 import { connectToCluster, contextOf } from '../context.ts';
 import { bytesText, table, timeText } from '../output.ts';
-import { parseCount } from '../sizes.ts';
 import { Warnings } from '../warnings.ts';
+import { addKeepOptions, collected, type KeepOptions, retentionOf, tagsOf } from './backup-keep.ts';
 import { addPeriod } from './backup-period.ts';
 import { addRepository } from './backup-repository.ts';
 import { addRestore } from './backup-restore.ts';
+import { addBackupSchedule } from './backup-schedule.ts';
 import { addPrune, addUnlock, addVerify, pruneRepository } from './backup-upkeep.ts';
 import { damaged, ID_SHOWN, lockWait, working } from './backup-work.ts';
+import { addWorker } from './backup-worker.ts';
 
 /** `holdfast backup …` */
 export function addBackup(program: Command): void {
@@ -40,10 +41,8 @@ export function addBackup(program: Command): void {
   addPrune(backup);
   addUnlock(backup);
   addPeriod(backup);
-}
-
-function collected(value: string, before: readonly string[] = []): readonly string[] {
-  return [...before, value];
+  addBackupSchedule(backup);
+  addWorker(backup);
 }
 
 function addCreate(backup: Command): void {
@@ -164,44 +163,18 @@ function addList(backup: Command): void {
     });
 }
 
-interface ForgetCommandOptions extends PlaceOptions, Omit<RetentionPolicy, 'keepTags'> {
-  readonly keepTag?: readonly string[];
+interface ForgetCommandOptions extends PlaceOptions, KeepOptions {
   readonly volume?: string;
   readonly tag?: string;
   readonly dryRun?: boolean;
   readonly prune?: boolean;
 }
 
-const KEEP_COUNTS = ['last', 'hourly', 'daily', 'weekly', 'monthly', 'yearly'] as const;
-
 function addForget(backup: Command): void {
   const forgetting = withPlace(backup.command('forget [ids...]')).description(
     'forget backups by id, or all but those that a rule keeps, for each host and path on its own; prune gives their space back',
   );
-  for (const period of KEEP_COUNTS)
-    forgetting.addOption(
-      new Option(
-        `--keep-${period} <count>`,
-        period === 'last'
-          ? 'keep so many, the newest'
-          : `keep the newest of so many ${PERIODS[period]}`,
-      ).argParser(parseKeep(`--keep-${period}`)),
-    );
-  for (const [period, plural] of Object.entries(PERIODS))
-    forgetting.option(
-      `--keep-within-${period} <span>`,
-      `keep the newest of the ${plural} that are younger before the newest`,
-    );
-  forgetting
-    .option(
-      '--keep-within <span>',
-      'keep what is younger before the newest: 1y2m3d4h or a part of it',
-    )
-    .option(
-      '--keep-tag <tags>',
-      'keep what has this tag, or all of these: a,b; may be given several times',
-      collected,
-    )
+  addKeepOptions(forgetting)
     .option('--volume <name>', 'only backups of this volume')
     .option('--tag <tags>', 'only backups that have this tag, or all of these: a,b')
     .option('-n, --dry-run', 'only say what would be forgotten')
@@ -238,35 +211,6 @@ function addForget(backup: Command): void {
         ...(pruned === undefined ? [] : [`${bytesText(pruned.bytesFreed)} given back`]),
       ]);
     });
-}
-
-const PERIODS = {
-  hourly: 'hours',
-  daily: 'days',
-  weekly: 'weeks',
-  monthly: 'months',
-  yearly: 'years',
-} as const;
-
-/** A count, or restic's words for all of them. */
-function parseKeep(option: string): (text: string) => number {
-  const count = parseCount(option, 1, 1_000_000);
-  return (text) => (['all', 'unlimited', '-1'].includes(text) ? -1 : count(text));
-}
-
-function tagsOf(text: string): readonly string[] {
-  return text.split(',').map((tag) => tag.trim());
-}
-
-function retentionOf(options: ForgetCommandOptions): RetentionPolicy {
-  const { keepTag } = options;
-  const rules = Object.entries(options).filter(
-    ([name, value]) => name.startsWith('keep') && name !== 'keepTag' && value !== undefined,
-  );
-  return {
-    ...(Object.fromEntries(rules) as RetentionPolicy),
-    ...(keepTag === undefined ? {} : { keepTags: keepTag.map(tagsOf) }),
-  };
 }
 
 /** A backup that was forgotten; of one that was damaged nothing else is known. */

@@ -11,6 +11,7 @@ import { joinHere } from './join.ts';
 interface RunOptions {
   readonly mount: boolean;
   readonly driver: boolean;
+  readonly backups: boolean;
   readonly mountPath: string;
 }
 
@@ -18,9 +19,12 @@ interface RunOptions {
 export function addRun(program: Command): void {
   program
     .command('run')
-    .description('run this host: the peer, the mount and the Docker volume driver')
+    .description(
+      'run this host: the peer, the mount, the Docker volume driver, and what backup schedules have for it',
+    )
     .option('--no-mount', 'without the mount')
     .option('--no-driver', 'without the Docker volume driver')
+    .option('--no-backups', 'without the runs of backup schedules: other hosts do them')
     .option('--mount-path <path>', 'where the namespace is shown', '/mnt/cluster')
     .addHelpText(
       'after',
@@ -49,6 +53,7 @@ export function addRun(program: Command): void {
       if (options.mount) part('mount', ['mount', options.mountPath, '--foreground']);
       if (options.driver)
         part('volume-driver', ['volume-driver', '--mount-path', options.mountPath]);
+      if (options.backups) part('backup-worker', ['backup', 'worker']);
       await stopSignal();
       await supervisor.stop();
     });

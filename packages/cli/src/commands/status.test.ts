@@ -44,9 +44,38 @@ const status: ClusterStatus = {
   volumes: 4,
   schedules: [],
   backups: [],
+  repositories: [],
 };
 
 describe('holdfast status', () => {
+  it('shows what runs of backups, prunes and verifications, and what fails', () => {
+    const due = { schedule: '0 * * * *', nextAt: '2026-11-23T21:00:00.000Z', failures: 0 };
+    const progress = { files: 1, bytes: 2_048, bytesExpected: 4_096 };
+    const running = { host: 'h2', since: '2026-11-23T20:00:00.000Z', progress };
+    const backups = [
+      { volume: 'a', isOverdue: true, job: { ...due, failures: 4, failure: 'no room' } },
+      { volume: 'b', isOverdue: false, job: { ...due, running } },
+    ];
+    const verification = { at: '2026-11-23T20:00:00.000Z', readShare: 1, problems: 0 };
+    const repositories = [
+      {
+        name: 'r',
+        place: '/r',
+        prune: { ...due, running: { host: 'h1', since: '' } },
+        verification,
+      },
+    ];
+    const lines = statusLines({ ...status, backups, repositories });
+    expect(lines.slice(-6)).toEqual([
+      'VOLUME  BACKUP EVERY  LAST  SIZE  SENT  VERIFIED  NEXT                      STATE',
+      'a       none          none  -     -     no        2026-11-23T21:00:00.000Z  failed 4 times, overdue',
+      'b       none          none  -     -     no        2026-11-23T21:00:00.000Z  runs on h2: 2 KiB of 4 KiB, ok',
+      '',
+      'REPOSITORY  PRUNED  NEXT                      VERIFIED   NEXT  STATE',
+      'r           never   2026-11-23T21:00:00.000Z  by nobody  -     0 problems, runs on h1',
+    ]);
+  });
+
   it('shows the last scheduled snapshot of each volume, and those that are late', () => {
     const due = { schedule: '0 * * * *', keep: 'hourly=24' };
     const made = { made: 'auto-2026-11-23T20-00Z', madeAt: '2026-11-23T20:00:01.000Z' };
@@ -73,9 +102,9 @@ describe('holdfast status', () => {
       { volume: 'db', last, verification, isOverdue: false },
     ];
     expect(statusLines({ ...status, backups }).slice(-3)).toEqual([
-      'VOLUME  BACKUP EVERY  LAST     SIZE   SENT  VERIFIED    STATE',
-      'new     1d            none     -      -     no          overdue',
-      'db      none          2 h ago  2 KiB  20 B  0 problems  ok',
+      'VOLUME  BACKUP EVERY  LAST     SIZE   SENT  VERIFIED    NEXT  STATE',
+      'new     1d            none     -      -     no          -     overdue',
+      'db      none          2 h ago  2 KiB  20 B  0 problems  -     ok',
     ]);
   });
 

@@ -1,4 +1,4 @@
-import type { ClusterStatus, PeerStatus } from '@holdfast/node';
+import type { ClusterStatus, JobStatus, PeerStatus } from '@holdfast/node';
 import { periodText } from '@holdfast/schedule';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
@@ -57,6 +57,7 @@ export function statusLines(status: ClusterStatus): string[] {
     ),
     ...scheduleLines(status),
     ...backupLines(status, Date.now()),
+    ...repositoryLines(status),
   ];
 }
 
@@ -89,19 +90,57 @@ function backupLines({ backups }: ClusterStatus, nowMs: number): string[] {
   if (backups.length === 0) return [];
   const rows = backups
     .slice(0, BACKUPS_SHOWN)
-    .map(({ volume, periodMs, last, verification, isOverdue }) => [
+    .map(({ volume, periodMs, last, verification, isOverdue, job }) => [
       volume,
       periodText(periodMs ?? 0),
       last === undefined ? 'none' : `${durationText(Math.max(0, nowMs - Date.parse(last.at)))} ago`,
       last === undefined ? '-' : bytesText(last.bytes),
       last === undefined ? '-' : bytesText(last.bytesSent),
       verification === undefined ? 'no' : `${verification.problems} problems`,
-      isOverdue ? 'overdue' : 'ok',
+      job?.nextAt ?? '-',
+      [isOverdue ? 'overdue' : 'ok', ...jobText(job)].reverse().join(', '),
     ]);
   const rest = backups.length - rows.length;
   return [
     '',
-    ...table(['VOLUME', 'BACKUP EVERY', 'LAST', 'SIZE', 'SENT', 'VERIFIED', 'STATE'], rows),
+    ...table(['VOLUME', 'BACKUP EVERY', 'LAST', 'SIZE', 'SENT', 'VERIFIED', 'NEXT', 'STATE'], rows),
+    ...(rest > 0 ? [`and ${rest} more; see 'holdfast --json status'`] : []),
+  ];
+}
+
+/** What a job does now, or why it does not. */
+function jobText(job: JobStatus | undefined): string[] {
+  if (job?.running !== undefined) {
+    const { host, progress } = job.running;
+    const { bytes = 0, bytesExpected } = progress ?? {};
+    const of = bytesExpected === undefined ? '' : ` of ${bytesText(bytesExpected)}`;
+    return [`runs on ${host}${progress === undefined ? '' : `: ${bytesText(bytes)}${of}`}`];
+  }
+  return job === undefined || job.failures === 0 ? [] : [`failed ${job.failures} times`];
+}
+
+function repositoryLines({ repositories }: ClusterStatus): string[] {
+  if (repositories.length === 0) return [];
+  const cells = (job: JobStatus | undefined): string[] => [
+    job === undefined ? 'by nobody' : (job.doneAt ?? 'never'),
+    job?.nextAt ?? '-',
+  ];
+  const rows = repositories
+    .slice(0, BACKUPS_SHOWN)
+    .map(({ name, prune, verify, verification }) => [
+      name,
+      ...cells(prune),
+      ...cells(verify),
+      [
+        verification === undefined ? 'not verified' : `${verification.problems} problems`,
+        ...jobText(prune),
+        ...jobText(verify),
+      ].join(', '),
+    ]);
+  const rest = repositories.length - rows.length;
+  return [
+    '',
+    ...table(['REPOSITORY', 'PRUNED', 'NEXT', 'VERIFIED', 'NEXT', 'STATE'], rows),
     ...(rest > 0 ? [`and ${rest} more; see 'holdfast --json status'`] : []),
   ];
 }

@@ -35,6 +35,9 @@ interface CreateOptions {
   readonly snapshotSchedule?: string;
   readonly snapshotKeep?: string;
   readonly backupPeriod?: number;
+  readonly backupRepository?: string;
+  readonly backupSchedule?: string;
+  readonly backupKeep?: string;
   readonly from?: string;
   readonly fromBackup?: string;
   readonly withoutPolicy?: boolean;
@@ -90,8 +93,35 @@ export function addVolume(program: Command): void {
     });
 }
 
+/** When a volume is snapshotted and backed up. */
+function withSchedules(command: Command): Command {
+  return command
+    .option(
+      '--snapshot-schedule <cron>',
+      "when snapshots are made: cron's five fields in UTC, such as '0 * * * *', or @hourly, @daily, @weekly, @monthly",
+    )
+    .option(
+      '--snapshot-keep <rule>',
+      'which of those stay (default hourly=24,daily=7,weekly=4,monthly=12)',
+    )
+    .option(
+      '--backup-period <period>',
+      'within which a backup has to succeed, such as 24h or 7d, else health is a warning',
+      parsePeriod,
+    )
+    .option(
+      '--backup-repository <name>',
+      "where it is backed up by schedule: a repository that the cluster knows, see 'backup repo add'",
+    )
+    .option('--backup-schedule <cron>', 'when, as --snapshot-schedule (default @daily)')
+    .option(
+      '--backup-keep <rule>',
+      'which of those backups stay, such as daily=7,weekly=5,within=1m (default all)',
+    );
+}
+
 function addCreate(volume: Command): void {
-  volume
+  const create = volume
     .command('create <name>')
     .description('create a volume; success when it exists with the same options')
     .option('--size <size>', 'quota in bytes, such as 10G; none by default', parseLimit)
@@ -125,33 +155,20 @@ function addCreate(volume: Command): void {
       'shard that keeps its metadata; by default one with few volumes, for a clone mostly that of the snapshot',
       parseCount('--shard', 1, SHARD_MAX),
     )
-    .option('--mode <octal>', "mode of the volume's root (default 0755)", parseMode)
-    .option(
-      '--snapshot-schedule <cron>',
-      "when snapshots are made: cron's five fields in UTC, such as '0 * * * *', or @hourly, @daily, @weekly, @monthly",
-    )
-    .option(
-      '--snapshot-keep <rule>',
-      'which of those stay (default hourly=24,daily=7,weekly=4,monthly=12)',
-    )
-    .option(
-      '--backup-period <period>',
-      'within which a backup has to succeed, such as 24h or 7d, else health is a warning',
-      parsePeriod,
-    )
-    .action(async (name: string, options: CreateOptions, command: Command) => {
-      if (options.fromBackup !== undefined) return createFromBackup(name, options, command);
-      const { admin, output } = contextOf(command);
-      const { volume: made } = await admin<{ volume: VolumeRecord }>('POST', '/v1/volumes', {
-        name,
-        policy: policyOf(options),
-        ...(options.from !== undefined && { from: options.from }),
-        ...(options.shard !== undefined && { shard: options.shard }),
-      });
-      output.result(made, () => [
-        `volume ${made.name} is ready (number ${made.number}, shard ${made.shard})`,
-      ]);
+    .option('--mode <octal>', "mode of the volume's root (default 0755)", parseMode);
+  withSchedules(create).action(async (name: string, options: CreateOptions, command: Command) => {
+    if (options.fromBackup !== undefined) return createFromBackup(name, options, command);
+    const { admin, output } = contextOf(command);
+    const { volume: made } = await admin<{ volume: VolumeRecord }>('POST', '/v1/volumes', {
+      name,
+      policy: policyOf(options),
+      ...(options.from !== undefined && { from: options.from }),
+      ...(options.shard !== undefined && { shard: options.shard }),
     });
+    output.result(made, () => [
+      `volume ${made.name} is ready (number ${made.number}, shard ${made.shard})`,
+    ]);
+  });
 }
 
 async function createFromBackup(
@@ -184,6 +201,9 @@ function policyOf(options: CreateOptions): Partial<VolumePolicy> {
     snapshotSchedule: options.snapshotSchedule,
     snapshotKeep: options.snapshotKeep,
     backupPeriodMs: options.backupPeriod,
+    backupRepository: options.backupRepository,
+    backupSchedule: options.backupSchedule,
+    backupKeep: options.backupKeep,
   };
   return Object.fromEntries(Object.entries(policy).filter(([, value]) => value !== undefined));
 }

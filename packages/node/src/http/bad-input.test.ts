@@ -85,7 +85,7 @@ describe('the document of the admin API', () => {
 
   it('has the body of success and of failure for every route', () => {
     const cluster = routes().filter(({ path }) => path.startsWith('/v1/'));
-    expect(cluster).toHaveLength(24);
+    expect(cluster).toHaveLength(27);
     for (const { method, path, operation } of cluster) {
       const schemas = ['200', '4XX', '5XX'].map(
         (status) => operation.responses[status]?.content?.['application/json']?.schema,
@@ -118,7 +118,7 @@ describe('bad input over HTTP', () => {
     ['too much', `{"name":"${'x'.repeat(70_000)}"}`, 413, 'TOO_LARGE'],
   ] as const)('is refused by every route whose body is %s', async (_what, text, status, code) => {
     const withBody = routes().filter(({ operation }) => operation.requestBody !== undefined);
-    expect(withBody).toHaveLength(6);
+    expect(withBody).toHaveLength(7);
     for (const { method, path } of withBody) {
       expect(await call(method, path, text), `${method} ${path}`).toMatchObject({
         status,

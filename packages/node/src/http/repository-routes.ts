@@ -1,10 +1,12 @@
 /** Routes of the admin API for the repositories of backups that the cluster knows by name. */
 import { HoldfastError, type RepositoryRecord } from '@holdfast/protocol';
+import { Schedule } from '@holdfast/schedule';
 import { z } from 'zod';
 import type { Registry } from '../membership/registry.ts';
 import type { Api } from './routes.ts';
-import { answers, NAME, NO_QUERY, NOTHING } from './schemas.ts';
+import { answers, JOB_RUNS, LAST_VERIFICATION, NAME, NO_QUERY, NOTHING } from './schemas.ts';
 
+const COUNT = z.int().min(0);
 const RATE = z.int().min(1).optional().describe('bytes per second of one host');
 const FIELDS = {
   name: z.string(),
@@ -25,6 +27,12 @@ const FIELDS = {
 const REPOSITORY = z
   .object({
     ...FIELDS,
+    pruneSchedule: z.string().optional().describe('five fields of cron in UTC'),
+    verifySchedule: z.string().optional(),
+    verifyParts: COUNT.describe('each verification reads one of so many parts; 0: no data'),
+    pruneRuns: JOB_RUNS.optional(),
+    verifyRuns: JOB_RUNS.optional(),
+    lastVerification: LAST_VERIFICATION.optional(),
     credentialNames: z
       .array(z.string())
       .readonly()
@@ -41,6 +49,12 @@ const NEW = z.strictObject({
     .describe('variables such as AWS_SECRET_ACCESS_KEY; never answered again'),
   replace: z.boolean().default(false).describe('in place of one that is known under the name'),
 });
+const UPKEEP = z.strictObject({
+  pruneSchedule: z.string().optional().describe("when it is pruned; '' takes it away"),
+  verifySchedule: z.string().optional().describe("when it is verified; '' takes it away"),
+  verifyParts: COUNT.optional().describe('each verification reads one of so many parts in turn'),
+});
+const KIND = z.object({ name: z.string(), kind: z.enum(['prune', 'verify']) });
 const ONE = z.object({ repository: REPOSITORY });
 const ADMINS = { roles: ['node', 'admin'] } as const;
 
@@ -77,6 +91,7 @@ export function addRepositories(api: Api, registry: Registry): void {
     if (repository !== undefined) return { repository };
     throw new HoldfastError('INTERNAL', `the registry answered without repository '${body.name}'`);
   });
+  addUpkeep(api, registry);
   const remove = {
     ...about,
     summary: 'Forget a repository and what opens it; what is in it stays',
@@ -91,4 +106,67 @@ export function addRepositories(api: Api, registry: Registry): void {
       return {};
     },
   );
+}
+
+function addUpkeep(api: Api, registry: Registry): void {
+  const about = { tags: ['repositories'], querystring: NO_QUERY };
+  const change = {
+    ...about,
+    summary: 'Have a repository pruned and verified by schedule',
+    params: NAME,
+    body: UPKEEP,
+    response: answers(ONE),
+  };
+  api.patch(
+    '/v1/repositories/:name',
+    { schema: change, config: ADMINS },
+    async ({ params: { name }, body }) => {
+      const { verifyParts, ...schedules } = body;
+      const texts = Object.entries(schedules).map(([key, text]) => [key, parsed(text)] as const);
+      const upkeep = Object.fromEntries(
+        [...texts, ['verifyParts', verifyParts] as const].filter(
+          ([, value]) => value !== undefined,
+        ),
+      );
+      const { repository } = await registry.execute({ op: 'set-upkeep', name, upkeep });
+      if (repository !== undefined) return { repository };
+      throw new HoldfastError('INTERNAL', `the registry answered without repository '${name}'`);
+    },
+  );
+  const run = {
+    ...about,
+    summary: 'Ask for a run of its schedule at once',
+    params: KIND,
+    response: answers(NOTHING),
+  };
+  api.post(
+    '/v1/repositories/:name/:kind',
+    { schema: run, config: ADMINS },
+    async ({ params: { name, kind } }) => {
+      await registry.execute({ op: 'ask-job', job: { kind, repository: name } });
+      return {};
+    },
+  );
+  const backUp = {
+    summary: "Ask for a run of a volume's backup schedule at once",
+    tags: ['volumes'],
+    querystring: NO_QUERY,
+    params: NAME,
+    response: answers(NOTHING),
+  };
+  api.post(
+    '/v1/volumes/:name/backup',
+    { schema: backUp, config: ADMINS },
+    async ({ params: { name } }) => {
+      const { volume } = await registry.view({ view: 'volume', name });
+      if (volume === undefined)
+        throw new HoldfastError('NOT_FOUND', `there is no volume '${name}'`);
+      await registry.execute({ op: 'ask-job', job: { kind: 'backup', volume: volume.number } });
+      return {};
+    },
+  );
+}
+
+function parsed(text: string | undefined): string | undefined {
+  return text === undefined || text === '' ? text : Schedule.parse(text).text;
 }

@@ -53,6 +53,13 @@ const POLICY = z
       ),
     snapshotKeep: z.string().describe('which scheduled snapshots stay, such as hourly=24,daily=7'),
     backupPeriodMs: COUNT.describe('within which a backup has to succeed; 0: nobody waits for one'),
+    backupSchedule: z
+      .string()
+      .describe("when backups are made, as snapshotSchedule; '' takes all three away"),
+    backupRepository: z.string().describe('name of the repository that they go into'),
+    backupKeep: z
+      .string()
+      .describe("which of them stay, such as daily=7,weekly=5,within=1m; '' keeps all"),
   })
   .partial();
 const LAST_BACKUP = z
@@ -67,13 +74,52 @@ const LAST_BACKUP = z
     tookMs: COUNT,
   })
   .describe('the last backup that succeeded');
-const LAST_VERIFICATION = z
+/** What the last verification of a repository found. */
+export const LAST_VERIFICATION = z
   .object({
     at: z.string(),
     readShare: z.number().describe('share of the data that was read and checked, 0 to 1'),
     problems: COUNT,
   })
   .describe('of the repository that has the last backup');
+/** How far the schedule of a job is. */
+export const JOB_RUNS = z
+  .object({
+    since: z.string().describe('when the schedule was set'),
+    due: z.string().optional().describe('the newest time that was due and is done'),
+    doneAt: z.string().optional(),
+    done: COUNT.describe('runs that were done'),
+    askedAt: z.string().optional().describe('when someone last asked for a run at once'),
+    claim: z
+      .object({ due: z.string(), worker: z.string(), host: z.string(), since: z.string() })
+      .optional()
+      .describe('who runs it now'),
+    failures: COUNT.describe('tries that failed since the last run that was done'),
+    failedAt: z.string().optional(),
+    failure: z.string().optional().describe('why the last one did'),
+  })
+  .meta({ id: 'JobRuns' });
+const JOB = z
+  .object({
+    schedule: z.string().describe('five fields of cron in UTC'),
+    nextAt: z.string().optional().describe('past while it waits for a worker'),
+    doneAt: z.string().optional(),
+    running: z
+      .object({
+        host: z.string(),
+        since: z.string(),
+        progress: z
+          .object({ files: COUNT, bytes: COUNT, bytesExpected: COUNT.optional() })
+          .optional(),
+      })
+      .optional(),
+    failures: COUNT.describe('tries that failed since the last run that was done'),
+    failedAt: z.string().optional(),
+    failure: z.string().optional().describe('why the last one did'),
+    retryAt: z.string().optional(),
+  })
+  .describe('how far its schedule is')
+  .meta({ id: 'Job' });
 const ROLE = z.enum(['node', 'client', 'admin']);
 
 /** Body: a volume to be made. */
@@ -181,7 +227,12 @@ export const STATUS = z
       .array(
         z.object({
           volume: z.string(),
-          periodMs: COUNT.optional().describe('within which a backup has to succeed'),
+          periodMs: COUNT.optional().describe(
+            'within which a backup has to succeed, said or following from the schedule',
+          ),
+          repository: z.string().optional().describe('name of the one of its schedule'),
+          keep: z.string().optional(),
+          job: JOB.optional(),
           last: LAST_BACKUP.optional(),
           verification: LAST_VERIFICATION.optional(),
           isOverdue: z.boolean().describe('no backup of a moment within the period is known'),
@@ -191,6 +242,18 @@ export const STATUS = z
       .describe(
         'volumes that have a backup or should, overdue ones first, at most 256; empty while nobody leads',
       ),
+    repositories: z
+      .array(
+        z.object({
+          name: z.string(),
+          place: z.string(),
+          prune: JOB.optional(),
+          verify: JOB.optional(),
+          verification: LAST_VERIFICATION.optional(),
+        }),
+      )
+      .readonly()
+      .describe('known by name, at most 256; empty while nobody leads'),
   })
   .meta({ id: 'Status' });
 
@@ -230,6 +293,9 @@ const KEPT_POLICY = z.object({
   snapshotSchedule: z.string().optional().describe('five fields of cron in UTC'),
   snapshotKeep: z.string().optional(),
   backupPeriodMs: COUNT.optional().describe('within which a backup has to succeed'),
+  backupSchedule: z.string().optional().describe('five fields of cron in UTC'),
+  backupRepository: z.string().optional(),
+  backupKeep: z.string().optional(),
 });
 
 const RESTORE = z.object({
@@ -263,6 +329,7 @@ const VOLUME = z
     name: z.string(),
     shard: COUNT,
     policy: KEPT_POLICY,
+    backupRuns: JOB_RUNS.optional(),
     snapshotRuns: z
       .object({
         since: z.string().describe('when the schedule was set'),

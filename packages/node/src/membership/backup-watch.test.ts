@@ -24,7 +24,11 @@ function bench(...volumes: readonly object[]) {
     },
     applied: () => ({ volumes }) as never,
   };
-  const watch = new BackupWatch({ registry, metrics, now: () => world.nowMs });
+  const jobs = {
+    ofVolume: ({ policy: { backupSchedule: schedule } }: VolumeRecord) =>
+      schedule === undefined ? undefined : { schedule, failures: 0 },
+  };
+  const watch = new BackupWatch({ registry, jobs, metrics, now: () => world.nowMs });
   return { world, watch, metrics };
 }
 
@@ -54,6 +58,22 @@ describe('the watch over backups', () => {
     expect(overdue()).toEqual(['new', 'db']);
     world.isLeader = false;
     expect(watch.status()).toEqual([]);
+  });
+
+  it('takes the period of a schedule where none is said, from when that was set or the last one', () => {
+    const daily = volume('daily', {});
+    const policy = { backupSchedule: '0 0 * * *', backupRepository: 'r', backupKeep: 'last=3' };
+    const backupRuns = { since: '2026-01-05T00:00:00.000Z', done: 0, failures: 0 };
+    const record = { ...daily.record, policy, backupRuns } as unknown as VolumeRecord;
+    const { world, watch } = bench({ record });
+    world.nowMs = Date.parse(backupRuns.since) + 48 * HOUR_MS;
+    expect(watch.status()).toMatchObject([
+      { periodMs: 48 * HOUR_MS, repository: 'r', keep: 'last=3', isOverdue: false },
+    ]);
+    world.nowMs += 1;
+    expect(watch.status()).toMatchObject([{ isOverdue: true }]);
+    (record as { lastBackup?: object }).lastBackup = { ...backup, at: '2026-01-06T00:00:00.000Z' };
+    expect(watch.status()).toMatchObject([{ isOverdue: false }]);
   });
 
   it('tells Prometheus of each volume, and of none where it does not lead', async () => {

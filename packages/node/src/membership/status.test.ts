@@ -1,5 +1,6 @@
 import type { ClusterMap, Epoch, NodeNumber, NodeState } from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
+import type { RepositoryStatus } from './backup-jobs.ts';
 import type { BackupStatus } from './backup-watch.ts';
 import type { ScheduleStatus } from './snapshot-schedules.ts';
 import { type ClusterStatus, describeCluster, type PeerStatus } from './status.ts';
@@ -38,10 +39,12 @@ function lookWith(
 function lookAt({
   schedules = [],
   backups = [],
+  repositories = [],
   nodes = [peer(1), peer(2), peer(3)],
 }: {
   readonly schedules?: readonly ScheduleStatus[];
   readonly backups?: readonly BackupStatus[];
+  readonly repositories?: readonly RepositoryStatus[];
   readonly nodes?: readonly PeerStatus[];
 }): ClusterStatus {
   const map: ClusterMap = {
@@ -61,6 +64,7 @@ function lookAt({
     volumes: 0,
     schedules,
     backups,
+    repositories,
   });
 }
 
@@ -148,5 +152,26 @@ describe('the health of a cluster', () => {
   it('says nothing of a peer that told nothing but that it is down', () => {
     const { repair: _, space: __, ...silent } = peer(3, { state: 'down' });
     expect(look(peer(1), peer(2), silent).reasons.map(({ code }) => code)).toEqual(['node.down']);
+  });
+
+  it('is a warning when backups by schedule fail again and again, or a repository is damaged', () => {
+    const job = { schedule: '0 * * * *', failures: 2, failure: 'no room' };
+    const verification = { at: '2026-01-01T00:00:00.000Z', readShare: 1, problems: 0 };
+    const lookFor = (failures: number, problems: number): ClusterStatus => {
+      const backups = [{ volume: 'v', isOverdue: false, job: { ...job, failures } }];
+      const found = { ...verification, problems };
+      const repositories = [
+        { name: 'r', place: '/r', verify: { ...job, failures }, verification: found },
+      ];
+      return lookAt({ backups, repositories });
+    };
+    expect(lookFor(2, 0)).toMatchObject({ health: 'ok' });
+    expect(lookFor(3, 1).reasons).toMatchObject(
+      [
+        { code: 'backup.failing', message: /volume 'v' failed 3 times, the last time: no room/ },
+        { code: 'backup.failing', message: /verification of repository 'r'/ },
+        { code: 'backup.damaged', message: /repository 'r' has 1 problems/ },
+      ].map((reason) => ({ ...reason, message: expect.stringMatching(reason.message) })),
+    );
   });
 });

@@ -6,6 +6,7 @@ import type { StoreSpace } from '../chunks/room.ts';
 import type { Core } from '../core.ts';
 import type { RepairStatus } from '../repair/metrics.ts';
 import { RPC } from '../rpc/messages.ts';
+import type { RepositoryStatus } from './backup-jobs.ts';
 import type { BackupStatus } from './backup-watch.ts';
 import type { PeerSilence } from './liveness.ts';
 import type { ScheduleStatus } from './snapshot-schedules.ts';
@@ -63,6 +64,8 @@ export interface ClusterStatus {
   readonly schedules: readonly ScheduleStatus[];
   /** Volumes that have a backup or should, overdue ones first, the first of them; none while nobody leads. */
   readonly backups: readonly BackupStatus[];
+  /** Repositories known by name, the first of them; none while nobody leads. */
+  readonly repositories: readonly RepositoryStatus[];
 }
 
 /** What {@link describeCluster} looks at. */
@@ -75,6 +78,7 @@ interface StatusInput {
   readonly volumes: number;
   readonly schedules: readonly ScheduleStatus[];
   readonly backups: readonly BackupStatus[];
+  readonly repositories: readonly RepositoryStatus[];
 }
 
 /** Makes the answer. */
@@ -90,6 +94,7 @@ export function describeCluster(input: StatusInput): ClusterStatus {
     ...nodes.flatMap((node) => [...unrepaired(node), ...crowded(node)]),
     ...late(input.schedules),
     ...unbacked(input.backups),
+    ...failing(input.backups, input.repositories),
   ];
   return {
     clusterId: map.clusterId,
@@ -104,6 +109,7 @@ export function describeCluster(input: StatusInput): ClusterStatus {
     volumes: input.volumes,
     schedules: input.schedules,
     backups: input.backups,
+    repositories: input.repositories,
   };
 }
 
@@ -225,7 +231,7 @@ function unbacked(backups: readonly BackupStatus[]): StatusReason[] {
     .map(({ volume, last }) => ({
       code,
       message: `volume '${volume}' has had no backup that succeeded ${last === undefined ? 'at all' : `since ${last.at}`}, longer than its backup period`,
-      fix: `run 'holdfast backup create ${volume}' and see why the timer that should does not; 'holdfast backup period ${volume} none' ends the warning`,
+      fix: `run 'holdfast backup create ${volume}' and see why the schedule or timer that should does not; 'holdfast backup period ${volume} none' ends the warning`,
     }));
   const found = backups.filter(({ verification }) => (verification?.problems ?? 0) > 0);
   const damaged = found.map(({ volume, last, verification }) => ({
@@ -233,6 +239,41 @@ function unbacked(backups: readonly BackupStatus[]): StatusReason[] {
     message: `the backups of volume '${volume}' at ${last?.repository} have ${verification?.problems} problems, found at ${verification?.at}`,
     fix: "see 'holdfast backup verify'; 'holdfast backup repo repair' takes out what is lost, and the next backups send it again",
   }));
+  return [...shortened(code, reasons), ...shortened('backup.damaged', damaged)];
+}
+
+/** Tries that failed one after the other before it is worth a word: a host that dies is one. */
+const FAILURES_TOLD = 3;
+
+/** Jobs that fail again and again. */
+function failing(
+  backups: readonly BackupStatus[],
+  repositories: readonly RepositoryStatus[],
+): readonly StatusReason[] {
+  const code = 'backup.failing';
+  const jobs = [
+    ...backups.map(({ volume, job }) => ({ what: `the backup of volume '${volume}'`, job })),
+    ...repositories.flatMap(({ name, prune, verify }) => [
+      { what: `the prune of repository '${name}'`, job: prune },
+      { what: `the verification of repository '${name}'`, job: verify },
+    ]),
+  ];
+  const reasons = jobs.flatMap(({ what, job }) => {
+    if (job === undefined || job.failures < FAILURES_TOLD) return [];
+    const message = `${what} failed ${job.failures} times, the last time: ${job.failure ?? 'no reason is known'}`;
+    return [{ code, message, fix: 'as the reason says; it is tried again by itself' }];
+  });
+  const damaged = repositories.flatMap(({ name, verification }) =>
+    verification === undefined || verification.problems === 0
+      ? []
+      : [
+          {
+            code: 'backup.damaged',
+            message: `repository '${name}' has ${verification.problems} problems, found at ${verification.at}`,
+            fix: "see 'holdfast backup verify'; 'holdfast backup repo repair' takes out what is lost",
+          },
+        ],
+  );
   return [...shortened(code, reasons), ...shortened('backup.damaged', damaged)];
 }
 
@@ -274,6 +315,8 @@ export interface PeerAnswer {
   readonly schedules?: readonly ScheduleStatus[];
   /** Likewise. */
   readonly backups?: readonly BackupStatus[];
+  /** Likewise. */
+  readonly repositories?: readonly RepositoryStatus[];
 }
 
 /** Where a peer's condition comes from. */
@@ -283,6 +326,7 @@ export interface ConditionSource {
   readonly silences: () => readonly PeerSilence[];
   readonly schedules: () => readonly ScheduleStatus[];
   readonly backups: () => readonly BackupStatus[];
+  readonly repositories: () => readonly RepositoryStatus[];
 }
 
 /** Schedules, and backups, told in one answer. */
@@ -305,6 +349,7 @@ export async function answerHere(
           silences: source.silences(),
           schedules: source.schedules().slice(0, TOLD_MAX),
           backups: source.backups().slice(0, TOLD_MAX),
+          repositories: source.repositories().slice(0, TOLD_MAX),
         }
       : {}),
   };
@@ -345,6 +390,7 @@ export async function clusterStatus(core: Seen, source: ConditionSource): Promis
     volumes: told.find((answer) => answer.volumes !== undefined)?.volumes ?? 0,
     schedules: told.find((answer) => answer.schedules !== undefined)?.schedules ?? [],
     backups: told.find((answer) => answer.backups !== undefined)?.backups ?? [],
+    repositories: told.find((answer) => answer.repositories !== undefined)?.repositories ?? [],
   });
 }
 

@@ -12,7 +12,7 @@ import {
   type VolumePolicy,
   type VolumeRecord,
 } from '@holdfast/protocol';
-import { parseKeep, Schedule } from '@holdfast/schedule';
+import { parseBackupKeep, parseKeep, Schedule } from '@holdfast/schedule';
 import type { Registry } from './registry.ts';
 import type { VolumeSnapshots } from './snapshots.ts';
 
@@ -226,10 +226,13 @@ export class VolumeLifecycle {
 /** With its schedule and what to keep as they are written down. BAD_REQUEST when they are not understood. */
 function withSchedule(policy: Partial<VolumePolicy>): Partial<VolumePolicy> {
   const { snapshotSchedule: schedule = '', snapshotKeep: keep = '' } = policy;
+  const { backupSchedule: backups = '', backupKeep = '' } = policy;
   return {
     ...policy,
     ...(schedule !== '' && { snapshotSchedule: Schedule.parse(schedule).text }),
     ...(keep !== '' && { snapshotKeep: parseKeep(keep).text }),
+    ...(backups !== '' && { backupSchedule: Schedule.parse(backups).text }),
+    ...(backupKeep !== '' && { backupKeep: parseBackupKeep(backupKeep).text }),
   };
 }
 

@@ -3,12 +3,15 @@ import { checkVolumeName, type RegistryCommand } from '@holdfast/placement';
 import {
   type ClusterMap,
   HoldfastError,
+  type JobName,
+  type RunReport,
   type VolumeNumber,
   type VolumePolicy,
   type VolumeRecord,
 } from '@holdfast/protocol';
 import type { PeerIdentity, WireConnection, WireHandler, WireServer } from '@holdfast/wire';
 import { z } from 'zod';
+import type { BackupJobs } from '../membership/backup-jobs.ts';
 import type { MapCache } from '../membership/map-cache.ts';
 import type { Registry } from '../membership/registry.ts';
 import type { VolumeSnapshots } from '../membership/snapshots.ts';
@@ -22,6 +25,7 @@ export interface RegistryServiceOptions {
   readonly map: MapCache;
   readonly volumes: VolumeLifecycle;
   readonly snapshots: VolumeSnapshots;
+  readonly jobs: BackupJobs;
   readonly status: () => Promise<ClusterStatus>;
 }
 
@@ -40,6 +44,9 @@ const POLICY = z
     snapshotSchedule: z.string(),
     snapshotKeep: z.string(),
     backupPeriodMs: z.number(),
+    backupSchedule: z.string(),
+    backupRepository: z.string(),
+    backupKeep: z.string(),
   })
   .partial();
 const NAMED = z.object({ name: z.string() });
@@ -80,6 +87,29 @@ const BACKUP = z.object({
 const VERIFICATION = z.object({
   repository: z.string(),
   verification: z.strictObject({ at: z.string(), readShare: z.number(), problems: z.number() }),
+});
+const JOB = z.union([
+  z.strictObject({ kind: z.literal('backup'), volume: z.number() }),
+  z.strictObject({ kind: z.enum(['prune', 'verify']), repository: z.string() }),
+]);
+const WORKER = z.string().max(64);
+const PROGRESS = z.strictObject({
+  files: z.number(),
+  bytes: z.number(),
+  bytesExpected: z.number().optional(),
+});
+const TAKE = z.object({ worker: WORKER, host: z.string(), running: z.array(z.string()).max(64) });
+const RENEW = z.object({
+  worker: WORKER,
+  reports: z
+    .array(z.strictObject({ job: JOB, due: z.string(), progress: PROGRESS.optional() }))
+    .max(64),
+});
+const END = z.object({
+  worker: WORKER,
+  job: JOB,
+  due: z.string(),
+  failure: z.string().optional(),
 });
 const SINCE = z.object({ sinceEpoch: z.number() });
 
@@ -122,14 +152,9 @@ export function serveRegistry(server: WireServer, options: RegistryServiceOption
     policy: POLICY as z.ZodType<Partial<VolumePolicy>>,
     checkActsFor,
   });
-  server.handle(
-    'registry.repository-access',
-    TRUSTED,
-    answering(NAMED, async ({ name }) => {
-      const access = (await registry.read()).repositoryAccess(name);
-      return access === undefined ? {} : { access };
-    }),
-  );
+  const onTrusted: RegisterMethod = (method, schema, work) =>
+    server.handle(method, TRUSTED, answering(schema, work));
+  serveJobs(onTrusted, options);
   map.onChange((newer) => announce(server.connections, newer));
 }
 
@@ -177,6 +202,25 @@ function serveBackups(on: RegisterMethod, registry: Registry): void {
   on('registry.verification-note', VERIFICATION, async ({ repository, verification }) => {
     registry.assertLeader();
     await registry.execute({ op: 'note-verification', repository, verification });
+    return {};
+  });
+}
+
+/** What opens repositories, and the runs of schedules that work with them. */
+function serveJobs(on: RegisterMethod, { registry, jobs }: RegistryServiceOptions): void {
+  on('registry.repository-access', NAMED, async ({ name }) => {
+    const access = (await registry.read()).repositoryAccess(name);
+    return access === undefined ? {} : { access };
+  });
+  on('registry.job-take', TAKE, async ({ worker, host, running }) => {
+    const order = await jobs.take(worker, host, running);
+    return order === undefined ? {} : { order };
+  });
+  on('registry.job-renew', RENEW, async ({ worker, reports }) => ({
+    lost: await jobs.renew(worker, reports as readonly RunReport[]),
+  }));
+  on('registry.job-end', END, async ({ worker, job, due, failure }) => {
+    await jobs.end(worker, { job: job as JobName, due }, failure);
     return {};
   });
 }

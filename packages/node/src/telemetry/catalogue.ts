@@ -3,6 +3,7 @@ import { ClusterState } from '@holdfast/placement';
 import { type Metric, Registry } from 'prom-client';
 import { ChunkMetrics } from '../chunks/metrics.ts';
 import { ConsensusMetrics } from '../consensus/metrics.ts';
+import { BackupJobMetrics } from '../membership/backup-job-metrics.ts';
 import { BackupWatch } from '../membership/backup-watch.ts';
 import { ScheduleMetrics } from '../membership/schedule-metrics.ts';
 import { RepairMetrics } from '../repair/metrics.ts';
@@ -43,7 +44,13 @@ export function peerMetricFacts(): readonly MetricFacts[] {
   new InlineMetrics(registry);
   new ScheduleMetrics(registry, () => []);
   const nobody = { isLeader: false, applied: () => new ClusterState() };
-  new BackupWatch({ registry: nobody, metrics: registry, now: none });
+  new BackupWatch({
+    registry: nobody,
+    jobs: { ofVolume: () => undefined },
+    metrics: registry,
+    now: none,
+  });
+  new BackupJobMetrics(registry, { volumes: () => [], repositories: () => [] });
   return metricFacts(registry).filter(({ name }) => name.startsWith('holdfast_'));
 }
 

@@ -63,6 +63,21 @@ describe('parseVolumeOptions', () => {
       expect(() => parseVolumeOptions({ from })).toThrow('VOLUME@NAME');
   });
 
+  it('takes where, when and how long to be backed up', () => {
+    const options = {
+      backup: 'nightly',
+      'backup-schedule': '@hourly',
+      backup_keep: 'daily=7,tag=x',
+    };
+    expect(parseVolumeOptions(options)).toEqual({
+      backupRepository: 'nightly',
+      backupSchedule: '0 * * * *',
+      backupKeep: 'daily=7,tag=x',
+    });
+    expect(() => parseVolumeOptions({ backup: 's3:h/b' })).toThrow('a repository that the cluster');
+    expect(() => parseVolumeOptions({ 'backup-keep': 'x' })).toThrow('is not understood');
+  });
+
   it('refuses one thing said twice', () => {
     expect(() => parseVolumeOptions({ size: '1G', quota: '1G' })).toThrow("'size' and 'quota'");
   });
@@ -78,7 +93,7 @@ describe('parseVolumeOptions', () => {
     expect(() => parseVolumeOptions(both)).toThrow(/not both/);
   });
 
-  it.each(['class', 'access', 'backup', 'encrypt'])('says that %s is not available yet', (key) => {
+  it.each(['class', 'access', 'encrypt'])('says that %s is not available yet', (key) => {
     expect(() => parseVolumeOptions({ [key]: 'x' })).toThrow('not available yet');
   });
 

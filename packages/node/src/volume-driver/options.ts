@@ -1,11 +1,12 @@
 import {
   HoldfastError,
+  isRepositoryName,
   LIMITS,
   parseBackupSource,
   parseWholeSnapshotName,
   type VolumePolicy,
 } from '@holdfast/protocol';
-import { parseKeep, parsePeriod, Schedule } from '@holdfast/schedule';
+import { parseBackupKeep, parseKeep, parsePeriod, Schedule } from '@holdfast/schedule';
 
 /** One option of `docker volume create -o`. */
 interface VolumeOption {
@@ -51,7 +52,21 @@ const OPTIONS: readonly VolumeOption[] = [
     aliases: ['backup_period'],
     parse: (value) => ({ backupPeriodMs: parsePeriod(value) }),
   },
-  { name: 'backup', aliases: ['backup_target'] },
+  {
+    name: 'backup',
+    aliases: ['backup_target', 'backup-repository'],
+    parse: (value) => ({ backupRepository: repositoryName(value) }),
+  },
+  {
+    name: 'backup-schedule',
+    aliases: ['backup_schedule'],
+    parse: (value) => ({ backupSchedule: Schedule.parse(value).text }),
+  },
+  {
+    name: 'backup-keep',
+    aliases: ['backup_keep'],
+    parse: (value) => ({ backupKeep: parseBackupKeep(value).text }),
+  },
   {
     name: 'from',
     aliases: ['parent'],
@@ -147,6 +162,12 @@ export function checkVolumeName(name: string): string {
     throw refuse(`'${name}' cannot be a volume's name: allowed are ${rule}`);
   }
   return name;
+}
+
+function repositoryName(text: string): string {
+  if (isRepositoryName(text)) return text;
+  const wanted = 'give the name of a repository that the cluster knows';
+  throw refuse(`backup '${text}' is not understood: ${wanted} (holdfast backup repo ls)`);
 }
 
 function parseMode(text: string): number {

@@ -19,11 +19,16 @@ export function facts(name: string, incarnation = name): NodeFacts {
 /** A registry to which commands are given one by one. */
 export class RegistryBench {
   readonly state = new ClusterState();
+  readonly #time: () => string;
   #next = 0;
+
+  constructor(time: () => string = () => '2026-01-01T00:00:00.000Z') {
+    this.#time = time;
+  }
 
   /** Applies a change; `id` names the command, so that it can be repeated. */
   try(change: RegistryChange, id = `c${this.#next++}`): RegistryResult {
-    return this.state.apply({ v: 1, id, time: '2026-01-01T00:00:00.000Z', change });
+    return this.state.apply({ v: 1, id, time: this.#time(), change });
   }
 
   /** Applies a change that must not be refused. */
@@ -45,7 +50,12 @@ export class RegistryBench {
 
 /** A registry with one peer and two volume shards. */
 export function begun(): RegistryBench {
-  const bench = new RegistryBench();
+  return registryAt();
+}
+
+/** Likewise, with a clock of the caller's, ISO 8601. */
+export function registryAt(time?: () => string): RegistryBench {
+  const bench = new RegistryBench(time);
   bench.do({
     op: 'init-cluster',
     clusterId: 'cc',
