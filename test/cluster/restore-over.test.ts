@@ -163,6 +163,13 @@ describe('a restore into what is there', () => {
     expect(fs.readFileSync(at('p', 'beside'), 'utf8')).toBe('now');
     const again = await here('backup', 'restore', 'latest', ...part, '--to', 'p:/data');
     expect(again.stderr).toMatch(/p:\/data is not empty; .*--overwrite/);
+    const tried = ['--to', 'p:/data', '--overwrite', '--dry-run', '--include', '*f'];
+    expect(await restore(...part, ...tried)).toMatchObject({ files: 0, skippedFiles: 1 });
+    expect(await restore(...part, '--to', 'fresh', '--dry-run')).toMatchObject({ files: 1 });
+    expect(fs.existsSync(at('fresh'))).toBe(false);
+    expect(
+      (await here('backup', 'restore', 'latest', ...part, ...tried, '--delete')).stderr,
+    ).toMatch(/--delete would remove/);
     fs.writeFileSync(at('p', 'data', 'extra'), 'x');
     await restore(...part, '--to', 'p:/data', '--overwrite', '--delete');
     expect(fs.readdirSync(at('p', 'data'))).toEqual(['deep']);

@@ -44,3 +44,4 @@ export { type PlacedOptions, storeAt } from './store/place.ts';
 export { RETRY_POLICY, type RetryPolicy, type RetrySurroundings } from './store/retry.ts';
 export { type S3Options, S3Store } from './store/s3.ts';
 export type { ByteRange, PutOptions, Store, StoredObject } from './store/store.ts';
+export { PathFilter } from './tree/patterns.ts';

@@ -11,6 +11,7 @@ import { Gate } from './repository/gate.ts';
 import { loadIndexToRead } from './repository/load-index.ts';
 import { withLock } from './repository/locks.ts';
 import type { Repository } from './repository/repository.ts';
+import type { PathFilter } from './tree/patterns.ts';
 
 /** Counts while a restore runs and when it is done. */
 export interface RestoreCounts {
@@ -50,6 +51,10 @@ export interface RestoreOptions {
   readonly overwrite?: Overwrite;
   /** Removes what the backup does not have, below the directories that it has. EINVAL for a single file. */
   readonly isExact?: boolean;
+  /** Which entries; paths count from what is restored. EINVAL together with `isExact`. */
+  readonly filter?: PathFilter;
+  /** With a sink that writes nothing: counts what would be written, and fetches no content. */
+  readonly isDryRun?: boolean;
   /** Take no lock: for a store that can only be read. */
   readonly withoutLock?: boolean;
   readonly lockWaitMs?: number;
@@ -103,7 +108,9 @@ class RestoreRun {
   }
 
   async root(): Promise<void> {
-    const { snapshot, sink, path = '/' } = this.#options;
+    const { snapshot, sink, path = '/', filter, isExact } = this.#options;
+    if (filter !== undefined && isExact === true)
+      throw new HoldfastError('EINVAL', 'what is left out would be removed: give one of the two');
     const names = Buffer.from(path)
       .toString('latin1')
       .split('/')
@@ -121,7 +128,9 @@ class RestoreRun {
     const nodes = isFile ? [node!] : tree === undefined ? [] : await this.#reader.readTree(tree);
     if (isFile && this.#options.isExact === true)
       throw new HoldfastError('EINVAL', `${path} is a file: all beside it would be removed`);
-    await this.#fillDirectory(await sink.root(), isFile ? undefined : node, { nodes, names: [] });
+    // Of a directory of which only a part is meant, owner, mode and times stay.
+    const own = isFile || filter?.isPart === true ? undefined : node;
+    await this.#fillDirectory(await sink.root(), own, { nodes, names: [] });
   }
 
   async #fillDirectory(
@@ -182,7 +191,10 @@ class RestoreRun {
       for (const node of nodes) {
         this.#signal.throwIfAborted();
         const path = [...names, node.name];
-        const step = await this.#attempt(path, () => this.#node(into, node, path));
+        const step = await this.#attempt(path, async () => {
+          const meant = await this.#meant(node, path);
+          return meant === 'none' ? undefined : this.#node(into, node, { path, meant });
+        });
         if (step !== undefined) started.push(step);
       }
     } finally {
@@ -193,8 +205,28 @@ class RestoreRun {
     this.#options.onProgress?.(this.counts);
   }
 
+  /** What of an entry is meant; a directory in which nothing is, is not. */
+  async #meant(node: TreeNode, path: readonly string[]): Promise<'whole' | 'inside' | 'none'> {
+    const verdict = this.#options.filter?.judge(path) ?? 'whole';
+    if (verdict !== 'inside') return verdict;
+    return (await this.#holdsMeant(node, path)) ? 'inside' : 'none';
+  }
+
+  async #holdsMeant({ kind, subtree }: TreeNode, path: readonly string[]): Promise<boolean> {
+    if (kind !== 'directory' || subtree === undefined) return false;
+    for (const child of await this.#reader.readTree(subtree)) {
+      this.#signal.throwIfAborted();
+      if ((await this.#meant(child, [...path, child.name])) !== 'none') return true;
+    }
+    return false;
+  }
+
   /** Begins an entry; directories are walked here, so that the walk stays in order. */
-  async #node(into: SinkDirectory, node: TreeNode, path: readonly string[]): Promise<Pending> {
+  async #node(
+    into: SinkDirectory,
+    node: TreeNode,
+    { path, meant }: { readonly path: readonly string[]; readonly meant: 'whole' | 'inside' },
+  ): Promise<Pending> {
     if (!isSafeName(node.name))
       throw new HoldfastError('CORRUPT', 'a name of the snapshot would lead out of its directory', {
         detail: { name: node.name },
@@ -203,7 +235,7 @@ class RestoreRun {
       this.counts.skippedFiles++;
       return pending(Promise.resolve());
     }
-    if (node.kind === 'directory') return this.#directory(into, node, path);
+    if (node.kind === 'directory') return this.#directory(into, node, { path, meant });
     if (node.links < 2 || node.inode === 0n) return this.#begin(into, node, path);
     const identity = `${node.deviceId}:${node.inode}`;
     const first = this.#links.get(identity);
@@ -250,12 +282,19 @@ class RestoreRun {
     );
   }
 
-  async #directory(into: SinkDirectory, node: TreeNode, path: readonly string[]): Promise<Pending> {
+  async #directory(
+    into: SinkDirectory,
+    node: TreeNode,
+    { path, meant }: { readonly path: readonly string[]; readonly meant: 'whole' | 'inside' },
+  ): Promise<Pending> {
     // Read first: a directory of which the tree is lost is not made.
     const nodes = node.subtree === undefined ? [] : await this.#reader.readTree(node.subtree);
-    const directory = await into.directory(node);
-    this.counts.directories++;
-    const filled = this.#fillDirectory(directory, node, { nodes, names: path });
+    // One that only leads to what is meant stays as it is, if it is there.
+    const there = meant === 'inside' ? await into.enter(node.name) : undefined;
+    const directory = there ?? (await into.directory(node));
+    if (there === undefined) this.counts.directories++;
+    const own = there === undefined ? node : undefined;
+    const filled = this.#fillDirectory(directory, own, { nodes, names: path });
     // A few directories are filled beside the walk, so that small ones do not wait for each other;
     // beyond that the walk itself waits, which no other walk can be waiting for.
     if (this.#walks < BACKUP_LIMITS.walksMax) {
@@ -287,6 +326,12 @@ class RestoreRun {
       this.counts.bytesDone += node.size;
       this.#options.onProgress?.(this.counts);
       return;
+    }
+    if (this.#options.isDryRun === true) {
+      this.counts.files++;
+      this.counts.bytesWritten += node.size;
+      this.counts.bytesDone += node.size;
+      return file.abandon();
     }
     try {
       await this.#fill(file, node);

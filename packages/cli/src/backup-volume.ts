@@ -9,6 +9,7 @@ import {
   findSnapshot,
   listSnapshots,
   type Overwrite,
+  type PathFilter,
   type Repository,
   type RestoreCounts,
   restore,
@@ -26,6 +27,7 @@ import {
 import {
   ChangedSource,
   DirectorySink,
+  DrySink,
   type TreeSink,
   type TreeSource,
   VolumeSource,
@@ -223,6 +225,8 @@ export interface RestoreRequest {
   readonly overwrite?: Overwrite;
   /** Removes what the backup does not have. */
   readonly isExact: boolean;
+  /** Which entries; paths count from what is restored. */
+  readonly filter?: PathFilter;
   /** Leaves out entries that are damaged in the repository, with a warning each. */
   readonly skipsDamaged?: boolean;
   readonly lockWaitMs: number;
@@ -273,10 +277,10 @@ export async function restoreInto(
   { onExpected, onProgress, onWarning, signal }: WorkReport<RestoreCounts>,
 ): Promise<RestoreCounts> {
   const { usedBytes: bytes, usedInodes: files } = found.record ?? {};
-  const isWhole = request.path === undefined;
+  const isWhole = request.path === undefined && request.filter === undefined;
   if (isWhole && bytes !== undefined)
     onExpected({ bytes, ...(files === undefined ? {} : { files }) });
-  const { snapshot, lockWaitMs, overwrite, isExact, skipsDamaged = false } = request;
+  const { snapshot, lockWaitMs, overwrite, isExact, filter, skipsDamaged = false } = request;
   const onProblem = (entry: string, error: unknown): void => {
     if (!(error instanceof HoldfastError) || error.code !== 'CORRUPT') throw error;
     onWarning(entry, `is left out: ${error.message}`);
@@ -284,9 +288,11 @@ export async function restoreInto(
   const rules = {
     isExact,
     ...(overwrite !== undefined && { overwrite }),
+    ...(filter !== undefined && { filter }),
     ...(skipsDamaged && { onProblem }),
   };
-  const what = { snapshot, sink, path: found.path };
+  const isDryRun = sink instanceof DrySink;
+  const what = { snapshot, sink, path: found.path, isDryRun };
   return restore(repository, { ...what, ...rules, lockWaitMs, signal, onProgress });
 }
 

@@ -36,11 +36,11 @@ function onTheWay(name: string): SinkEntry {
 }
 
 /** A {@link TreeSink} over a place in a volume; directories that lead there are made. */
-class PlaceInVolume implements TreeSink {
-  readonly #volume: VolumeSink;
+export class PlaceInVolume implements TreeSink {
+  readonly #volume: TreeSink;
   readonly #names: readonly string[];
 
-  constructor(volume: VolumeSink, names: readonly string[]) {
+  constructor(volume: TreeSink, names: readonly string[]) {
     this.#volume = volume;
     this.#names = names;
   }

@@ -22,6 +22,7 @@ import type { Xattr } from './entry.ts';
 import { bytesOf, O_PATH } from './open-directory.ts';
 import type {
   AttributeProblem,
+  EnterOptions,
   FileOptions,
   Present,
   SinkDirectory,
@@ -218,10 +219,11 @@ class OpenDirectory implements SinkDirectory {
     });
   }
 
-  enter(name: string): Promise<SinkDirectory | undefined> {
+  enter(name: string, { isLook = false }: EnterOptions = {}): Promise<SinkDirectory | undefined> {
     return guarded(name, async () => {
       if ((await existing(this.#at(name))) === undefined) return undefined;
       const directory = await this.#open(name);
+      if (isLook) return directory;
       const { atimeNs, mtimeNs } = await directory.#handle.stat({ bigint: true });
       directory.#kept = { atimeNs, mtimeNs };
       return directory;
@@ -261,7 +263,7 @@ class OpenDirectory implements SinkDirectory {
       const path = this.#at(name);
       if ((await existing(path)) === undefined) return undefined;
       const found = await lstat(bytesOf(path), { bigint: true });
-      return { kind: kindOf(found), mtimeNs: found.mtimeNs };
+      return { kind: kindOf(found), size: Number(found.size), mtimeNs: found.mtimeNs };
     });
   }
 

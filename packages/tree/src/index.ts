@@ -4,6 +4,7 @@ export { type CopyCounts, copyEntry } from './copy-tree.ts';
 export { DirectoryCopyPlace } from './directory-copy-place.ts';
 export { DirectorySink } from './directory-sink.ts';
 export { DirectorySource } from './directory-source.ts';
+export { DrySink } from './dry-sink.ts';
 export { type ByteRange, isSafeName, type TreeEntry, type Xattr } from './entry.ts';
 export type {
   AttributeProblem,

@@ -28,9 +28,17 @@ export interface FileOptions {
   readonly compare?: boolean;
 }
 
+/** How {@link SinkDirectory.enter} deals with a directory. */
+export interface EnterOptions {
+  /** Nothing will be changed in it. */
+  readonly isLook?: boolean;
+}
+
 /** What has a name already. */
 export interface Present {
   readonly kind: FileKind;
+  /** Bytes of a file. */
+  readonly size: number;
   readonly mtimeNs: bigint;
 }
 
@@ -40,9 +48,10 @@ export interface SinkDirectory {
   directory(entry: SinkEntry): Promise<SinkDirectory>;
   /**
    * Enters a directory that is there; `undefined` when nothing has the name, ENOTDIR when something
-   * else has it. Its finish() without an entry puts its times back as they were.
+   * else has it. Its finish() without an entry puts its times back as they were; not so for who only
+   * looks.
    */
-  enter(name: string): Promise<SinkDirectory | undefined>;
+  enter(name: string, options?: EnterOptions): Promise<SinkDirectory | undefined>;
   /**
    * Makes or reopens a file. One of that size and time is taken for complete: `undefined`; not so
    * with `fresh` or `compare`.

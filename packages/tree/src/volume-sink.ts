@@ -9,6 +9,7 @@ import {
 } from '@holdfast/protocol';
 import type {
   AttributeProblem,
+  EnterOptions,
   FileOptions,
   Present,
   SinkDirectory,
@@ -114,14 +115,17 @@ class VolumeDirectory implements SinkDirectory {
     });
   }
 
-  async enter(name: string): Promise<SinkDirectory | undefined> {
+  async enter(
+    name: string,
+    { isLook = false }: EnterOptions = {},
+  ): Promise<SinkDirectory | undefined> {
     const found = await this.#door.look(this.#node, name);
     if (found === undefined) return undefined;
     if (found.attributes.kind !== 'directory')
       throw new HoldfastError('ENOTDIR', `${name} is not a directory`);
     return new VolumeDirectory(this.#door, found.node, {
       root: this.#root,
-      kept: found.attributes,
+      ...(isLook ? {} : { kept: found.attributes }),
     });
   }
 
@@ -147,7 +151,9 @@ class VolumeDirectory implements SinkDirectory {
 
   async look(name: string): Promise<Present | undefined> {
     const found = await this.#door.look(this.#node, name);
-    return found && { kind: found.attributes.kind, mtimeNs: found.attributes.mtimeNs };
+    if (found === undefined) return undefined;
+    const { kind, size, mtimeNs } = found.attributes;
+    return { kind, size, mtimeNs };
   }
 
   async names(): Promise<readonly string[]> {

@@ -1,4 +1,10 @@
-import type { Overwrite, Repository, RestoreCounts, Snapshot } from '@holdfast/backup';
+import {
+  type Overwrite,
+  PathFilter,
+  type Repository,
+  type RestoreCounts,
+  type Snapshot,
+} from '@holdfast/backup';
 import { HoldfastError } from '@holdfast/protocol';
 import { type Command, Option } from 'commander';
 import { openPlace, type PlaceOptions, withPlace } from '../backup-place.ts';
@@ -12,7 +18,9 @@ import {
 import { connectToCluster, contextOf } from '../context.ts';
 import { bytesText, timeText } from '../output.ts';
 import { parseRestoreTarget, type RestoreTarget } from '../restore-over.ts';
+import { previewRestore } from '../restore-preview.ts';
 import { parseCount, parseLimit } from '../sizes.ts';
+import { collected } from './backup-keep.ts';
 import { ID_SHOWN, lockWait, type SharedReport, working } from './backup-work.ts';
 
 interface RestoreCommandOptions extends PlaceOptions {
@@ -26,6 +34,9 @@ interface RestoreCommandOptions extends PlaceOptions {
   readonly size?: number;
   readonly replicas?: number;
   readonly withoutPolicy?: boolean;
+  readonly include?: readonly string[];
+  readonly exclude?: readonly string[];
+  readonly dryRun?: boolean;
 }
 
 const OVERWRITE = ['always', 'if-changed', 'if-newer', 'never'] as const satisfies Overwrite[];
@@ -42,6 +53,13 @@ export function addRestore(backup: Command): void {
     )
     .option('--volume <name>', 'with latest: of this volume')
     .option('--path <path>', 'only what lies at this path of the volume')
+    .option(
+      '--include <pattern>',
+      "only what matches; paths count from what is restored. restic's patterns: *, ?, [a-z], ** for any directories, a / in front for the top; may be given several times",
+      collected,
+    )
+    .option('--exclude <pattern>', 'all but what matches; may be given several times', collected)
+    .option('-n, --dry-run', 'only say what would be done')
     .addOption(
       new Option(
         '--overwrite [when]',
@@ -72,6 +90,7 @@ export function addRestore(backup: Command): void {
           'BAD_REQUEST',
           '--delete is for what is not empty: say with --overwrite what becomes of what is there',
         );
+      checkFilter(options);
       const { repository } = await openPlace(options, dataDirectory);
       const snapshot = await chooseBackup(repository, id, options.volume);
       const work = { repository, snapshot, target, options };
@@ -86,7 +105,7 @@ export function addRestore(backup: Command): void {
       const facts = { id: snapshot.id, time: timeText(snapshot.timeNs), to: options.to, ...counts };
       const { problems } = counts;
       output.result({ ...facts, ...(kept !== undefined && { kept }) }, () => [
-        restoreLine(snapshot, options.to, counts),
+        restoreLine(snapshot, options, counts),
         ...(kept === undefined ? [] : [`what was there until now is kept as ${kept}`]),
       ]);
       if (problems > 0)
@@ -95,6 +114,20 @@ export function addRestore(backup: Command): void {
           `${problems} entries could not be restored, since the repository has lost parts of them; try them from another backup`,
         );
     });
+}
+
+/** BAD_REQUEST for patterns that are none, or would have what they leave out removed. */
+function checkFilter(options: RestoreCommandOptions): void {
+  if (filterOf(options) === undefined || options.delete !== true) return;
+  throw new HoldfastError(
+    'BAD_REQUEST',
+    '--delete would remove what --include and --exclude leave out; give one of the two',
+  );
+}
+
+function filterOf({ include, exclude }: RestoreCommandOptions): PathFilter | undefined {
+  if (include === undefined && exclude === undefined) return undefined;
+  return new PathFilter({ ...(include && { include }), ...(exclude && { exclude }) });
 }
 
 /** Says how to get what is not damaged. */
@@ -130,16 +163,22 @@ async function restoreTo(
   dataDirectory: string,
 ): Promise<Restored> {
   const { path, overwrite, size, replicas, force = false } = options;
+  const filter = filterOf(options);
   const request = {
     snapshot,
     lockWaitMs: lockWait(options),
     isExact: options.delete === true,
     skipsDamaged: options.skipDamaged === true,
+    ...(filter === undefined ? {} : { filter }),
     ...(path === undefined ? {} : { path }),
     ...(overwrite === undefined
       ? {}
       : { overwrite: overwrite === true ? 'if-changed' : overwrite }),
   } as const;
+  if (options.dryRun === true) {
+    const of = { request, target, dataDirectory };
+    return { counts: await previewRestore(repository, of, report) };
+  }
   if (target.where === 'host') {
     const { directory } = target;
     return { counts: await restoreToDirectory(repository, { ...request, directory }, report) };
@@ -174,9 +213,14 @@ export function restoring(report: SharedReport): WorkReport<RestoreCounts> {
   };
 }
 
-function restoreLine(snapshot: Snapshot, to: string, counts: RestoreCounts): string {
+function restoreLine(
+  snapshot: Snapshot,
+  { to, dryRun = false }: RestoreCommandOptions,
+  counts: RestoreCounts,
+): string {
   const { files, skippedFiles, removed, bytesWritten } = counts;
-  const there = skippedFiles === 0 ? '' : `, ${skippedFiles} stayed as they were`;
+  const [would, stayed] = dryRun ? ['would be restored', 'would stay'] : ['is restored', 'stayed'];
+  const there = skippedFiles === 0 ? '' : `, ${skippedFiles} ${stayed} as they were`;
   const gone = removed === 0 ? '' : `, ${removed} names removed`;
-  return `backup ${snapshot.id.slice(0, ID_SHOWN)} is restored to ${to}: ${files} files${there}${gone}, ${bytesText(bytesWritten)}`;
+  return `backup ${snapshot.id.slice(0, ID_SHOWN)} ${would} to ${to}: ${files} files${there}${gone}, ${bytesText(bytesWritten)}`;
 }
