@@ -82,38 +82,41 @@ export function addRestore(backup: Command): void {
       'copies of its data in place of those of then, 1 to 7',
       parseCount('--replicas', 1, 7),
     )
-    .action(async (id: string, options: RestoreCommandOptions, command: Command) => {
-      const { dataDirectory, output } = contextOf(command);
-      const target = parseRestoreTarget(options.to);
-      if (options.delete === true && options.overwrite === undefined)
-        throw new HoldfastError(
-          'BAD_REQUEST',
-          '--delete is for what is not empty: say with --overwrite what becomes of what is there',
-        );
-      checkFilter(options);
-      const { repository } = await openPlace(options, dataDirectory);
-      const snapshot = await chooseBackup(repository, id, options.volume);
-      const work = { repository, snapshot, target, options };
-      const { counts, kept } = await working(
-        output,
-        `restore to ${options.to}`,
-        options,
-        (report) => restoreTo(work, restoring(report), dataDirectory),
-      ).catch((error: unknown) => {
-        throw explainedDamage(error, options);
-      });
-      const facts = { id: snapshot.id, time: timeText(snapshot.timeNs), to: options.to, ...counts };
-      const { problems } = counts;
-      output.result({ ...facts, ...(kept !== undefined && { kept }) }, () => [
-        restoreLine(snapshot, options, counts),
-        ...(kept === undefined ? [] : [`what was there until now is kept as ${kept}`]),
-      ]);
-      if (problems > 0)
-        throw new HoldfastError(
-          'CORRUPT',
-          `${problems} entries could not be restored, since the repository has lost parts of them; try them from another backup`,
-        );
-    });
+    .action(restoreHere);
+}
+
+async function restoreHere(
+  id: string,
+  options: RestoreCommandOptions,
+  command: Command,
+): Promise<void> {
+  const { dataDirectory, output } = contextOf(command);
+  const target = parseRestoreTarget(options.to);
+  if (options.delete === true && options.overwrite === undefined)
+    throw new HoldfastError(
+      'BAD_REQUEST',
+      '--delete is for what is not empty: say with --overwrite what becomes of what is there',
+    );
+  checkFilter(options);
+  const { repository } = await openPlace(options, dataDirectory);
+  const snapshot = await chooseBackup(repository, id, options.volume);
+  const work = { repository, snapshot, target, options };
+  const { counts, kept } = await working(output, `restore to ${options.to}`, options, (report) =>
+    restoreTo(work, restoring(report), dataDirectory),
+  ).catch((error: unknown) => {
+    throw explainedDamage(error, options);
+  });
+  const facts = { id: snapshot.id, time: timeText(snapshot.timeNs), to: options.to, ...counts };
+  const { problems } = counts;
+  output.result({ ...facts, ...(kept !== undefined && { kept }) }, () => [
+    restoreLine(snapshot, options, counts),
+    ...(kept === undefined ? [] : [`what was there until now is kept as ${kept}`]),
+  ]);
+  if (problems > 0)
+    throw new HoldfastError(
+      'CORRUPT',
+      `${problems} entries could not be restored, since the repository has lost parts of them; try them from another backup`,
+    );
 }
 
 /** BAD_REQUEST for patterns that are none, or would have what they leave out removed. */

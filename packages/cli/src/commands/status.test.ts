@@ -45,6 +45,7 @@ const status: ClusterStatus = {
   schedules: [],
   backups: [],
   repositories: [],
+  restores: [],
 };
 
 describe('holdfast status', () => {
@@ -105,6 +106,18 @@ describe('holdfast status', () => {
       'VOLUME  BACKUP EVERY  LAST     SIZE   SENT  VERIFIED    NEXT  STATE',
       'new     1d            none     -      -     no          -     overdue',
       'db      none          2 h ago  2 KiB  20 B  0 problems  -     ok',
+    ]);
+  });
+
+  it('shows the volumes that are being filled from a backup', () => {
+    const restores = [
+      { volume: 'x', from: 'r:x', state: 'failed', trouble: 'no backup' },
+      { volume: 'db', from: 'r:db@then', state: 'restoring', percent: 43, host: 'h1' },
+    ] as const;
+    expect(statusLines({ ...status, restores }).slice(-3)).toEqual([
+      'VOLUME  FROM BACKUP  STATE      DONE  ON',
+      'x       r:x          failed     -     -',
+      'db      r:db@then    restoring  43 %  h1',
     ]);
   });
 

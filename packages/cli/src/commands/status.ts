@@ -58,6 +58,7 @@ export function statusLines(status: ClusterStatus): string[] {
     ...scheduleLines(status),
     ...backupLines(status, Date.now()),
     ...repositoryLines(status),
+    ...restoreLines(status),
   ];
 }
 
@@ -141,6 +142,28 @@ function repositoryLines({ repositories }: ClusterStatus): string[] {
   return [
     '',
     ...table(['REPOSITORY', 'PRUNED', 'NEXT', 'VERIFIED', 'NEXT', 'STATE'], rows),
+    ...(rest > 0 ? [`and ${rest} more; see 'holdfast --json status'`] : []),
+  ];
+}
+
+/** Restores shown to people; programs see up to 256. */
+const RESTORES_SHOWN = 20;
+
+function restoreLines({ restores }: ClusterStatus): string[] {
+  if (restores.length === 0) return [];
+  const rows = restores
+    .slice(0, RESTORES_SHOWN)
+    .map(({ volume, from, state, percent, host = '-' }) => [
+      volume,
+      from,
+      state,
+      percent === undefined ? '-' : `${percent} %`,
+      host,
+    ]);
+  const rest = restores.length - rows.length;
+  return [
+    '',
+    ...table(['VOLUME', 'FROM BACKUP', 'STATE', 'DONE', 'ON'], rows),
     ...(rest > 0 ? [`and ${rest} more; see 'holdfast --json status'`] : []),
   ];
 }

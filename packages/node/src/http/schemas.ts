@@ -254,6 +254,21 @@ export const STATUS = z
       )
       .readonly()
       .describe('known by name, at most 256; empty while nobody leads'),
+    restores: z
+      .array(
+        z.object({
+          volume: z.string(),
+          from: z.string(),
+          state: z.enum(['restoring', 'failed']),
+          percent: COUNT.optional(),
+          host: z.string().optional(),
+          trouble: z.string().optional(),
+        }),
+      )
+      .readonly()
+      .describe(
+        'volumes that are being filled from a backup, failed ones first, at most 256; empty while nobody leads',
+      ),
   })
   .meta({ id: 'Status' });
 

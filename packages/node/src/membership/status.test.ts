@@ -40,11 +40,13 @@ function lookAt({
   schedules = [],
   backups = [],
   repositories = [],
+  restores = [],
   nodes = [peer(1), peer(2), peer(3)],
 }: {
   readonly schedules?: readonly ScheduleStatus[];
   readonly backups?: readonly BackupStatus[];
   readonly repositories?: readonly RepositoryStatus[];
+  readonly restores?: ClusterStatus['restores'];
   readonly nodes?: readonly PeerStatus[];
 }): ClusterStatus {
   const map: ClusterMap = {
@@ -65,6 +67,7 @@ function lookAt({
     schedules,
     backups,
     repositories,
+    restores,
   });
 }
 
@@ -146,6 +149,17 @@ describe('the health of a cluster', () => {
       { code: 'backup.overdue', message: expect.stringMatching(/'db' .* since 2026-11-23T20/) },
       { code: 'backup.overdue', fix: expect.stringMatching(/backup create new/) },
       { code: 'backup.damaged', message: expect.stringMatching(/'bad' at \/r have 3 problems/) },
+    ]);
+  });
+
+  it('is a warning while a volume could not be filled from its backup, not while it is being filled', () => {
+    const going = { volume: 'db', from: 'r:db', state: 'restoring', percent: 4 } as const;
+    expect(lookAt({ restores: [going] })).toMatchObject({ health: 'ok', restores: [going] });
+    const failed = { volume: 'x', from: 'r:x', state: 'failed', trouble: 'no backup' } as const;
+    const { health, reasons } = lookAt({ restores: [failed, going] });
+    expect(health).toBe('warning');
+    expect(reasons).toMatchObject([
+      { code: 'volume.restore-failed', message: expect.stringMatching(/'x' .* r:x: no backup/) },
     ]);
   });
 

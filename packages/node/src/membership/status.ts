@@ -9,6 +9,7 @@ import { RPC } from '../rpc/messages.ts';
 import type { RepositoryStatus } from './backup-jobs.ts';
 import type { BackupStatus } from './backup-watch.ts';
 import type { PeerSilence } from './liveness.ts';
+import { type RestoreStatus, restoreStatuses } from './restore-status.ts';
 import type { ScheduleStatus } from './snapshot-schedules.ts';
 
 /** A shard as some member of it sees it; `leader` 0 when there is none. */
@@ -66,6 +67,8 @@ export interface ClusterStatus {
   readonly backups: readonly BackupStatus[];
   /** Repositories known by name, the first of them; none while nobody leads. */
   readonly repositories: readonly RepositoryStatus[];
+  /** Volumes that are being filled from a backup, failed ones first, the first of them; none while nobody leads. */
+  readonly restores: readonly RestoreStatus[];
 }
 
 /** What {@link describeCluster} looks at. */
@@ -79,6 +82,7 @@ interface StatusInput {
   readonly schedules: readonly ScheduleStatus[];
   readonly backups: readonly BackupStatus[];
   readonly repositories: readonly RepositoryStatus[];
+  readonly restores: readonly RestoreStatus[];
 }
 
 /** Makes the answer. */
@@ -95,6 +99,7 @@ export function describeCluster(input: StatusInput): ClusterStatus {
     ...late(input.schedules),
     ...unbacked(input.backups),
     ...failing(input.backups, input.repositories),
+    ...unfilled(input.restores),
   ];
   return {
     clusterId: map.clusterId,
@@ -110,6 +115,7 @@ export function describeCluster(input: StatusInput): ClusterStatus {
     schedules: input.schedules,
     backups: input.backups,
     repositories: input.repositories,
+    restores: input.restores,
   };
 }
 
@@ -277,6 +283,19 @@ function failing(
   return [...shortened(code, reasons), ...shortened('backup.damaged', damaged)];
 }
 
+/** Volumes that could not be filled from a backup. */
+function unfilled(restores: readonly RestoreStatus[]): readonly StatusReason[] {
+  const code = 'volume.restore-failed';
+  const reasons = restores
+    .filter(({ state }) => state === 'failed')
+    .map(({ volume, from, trouble = 'nobody said why' }) => ({
+      code,
+      message: `volume '${volume}' could not be filled from ${from}: ${trouble}`,
+      fix: `create it again with the same options to have it tried once more, or 'holdfast volume rm ${volume}'`,
+    }));
+  return shortened(code, reasons);
+}
+
 function shortened(code: string, reasons: readonly StatusReason[]): readonly StatusReason[] {
   if (reasons.length <= VOLUMES_SHOWN) return reasons;
   const message = `and ${reasons.length - VOLUMES_SHOWN} more volumes`;
@@ -317,6 +336,8 @@ export interface PeerAnswer {
   readonly backups?: readonly BackupStatus[];
   /** Likewise. */
   readonly repositories?: readonly RepositoryStatus[];
+  /** Likewise. */
+  readonly restores?: readonly RestoreStatus[];
 }
 
 /** Where a peer's condition comes from. */
@@ -329,7 +350,7 @@ export interface ConditionSource {
   readonly repositories: () => readonly RepositoryStatus[];
 }
 
-/** Schedules, and backups, told in one answer. */
+/** Schedules, backups, and restores, told in one answer. */
 const TOLD_MAX = 256;
 
 /** {@link PeerAnswer} of this peer. */
@@ -350,6 +371,7 @@ export async function answerHere(
           schedules: source.schedules().slice(0, TOLD_MAX),
           backups: source.backups().slice(0, TOLD_MAX),
           repositories: source.repositories().slice(0, TOLD_MAX),
+          restores: restoreStatuses(core.registry.applied().volumes).slice(0, TOLD_MAX),
         }
       : {}),
   };
@@ -391,6 +413,7 @@ export async function clusterStatus(core: Seen, source: ConditionSource): Promis
     schedules: told.find((answer) => answer.schedules !== undefined)?.schedules ?? [],
     backups: told.find((answer) => answer.backups !== undefined)?.backups ?? [],
     repositories: told.find((answer) => answer.repositories !== undefined)?.repositories ?? [],
+    restores: told.find((answer) => answer.restores !== undefined)?.restores ?? [],
   });
 }
 
