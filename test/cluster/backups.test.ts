@@ -134,7 +134,7 @@ describe('backups of volumes', () => {
     expect(lastBackup).toMatchObject({ id, repository, files: expect.any(Number) });
     expect(lastVerification).toMatchObject({ readShare: 1, problems: 0 });
     await done('volume', 'create', 'late', '--backup-period', '7d');
-    expect(await done('status')).toMatch(/^original +1h +\d+ s ago .* 0 problems +ok$/m);
+    expect(await done('status')).toMatch(/^original +1h +\d+ s ago .* 0 problems +- +ok$/m);
     expect(await done('status')).toMatch(/^late +1w +none .* ok$/m);
     await done('volume', 'rm', 'late');
     await done('backup', 'period', 'original', 'none');
