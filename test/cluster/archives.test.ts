@@ -158,7 +158,7 @@ describe('volumes as archives', () => {
     ];
     const copies: typeof refusals = [
       [['original@monday', scratch], 4, /no snapshot 'monday'/],
-      [['original@kept/not/there', scratch], 4, /not\/there is gone/],
+      [['original@kept/not/there', scratch], 4, /has no 'not\/there'/],
       [['original@kept/plain', 'nothing:/'], 4, /no volume 'nothing'/],
       [['original@kept/plain', 'piped:/no/where'], 4, /no directory piped:\/no/],
       [['original@kept/plain', 'piped:/.snapshots/then/x'], 1, /read-only/],
