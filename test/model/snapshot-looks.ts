@@ -80,7 +80,8 @@ export class SnapshotLooks {
     for (const name of names) {
       const { answer } = this.#model.snapshots.get(name) as FrozenShard;
       const space = { view: 'snapshot-space', at: answer.generation } as const;
-      const { chunkBytes } = await this.#real.view(session, space);
+      const { chunkBytes, isSettled } = await this.#real.view(session, space);
+      expect(isSettled).toBe(true);
       this.#model.apply(session.id, this.#real.nowNs, { op: 'remove-snapshot', name });
       const removed = await this.#real.execute(session, { op: 'remove-snapshot', name });
       expect(removed).toMatchObject({ ok: true });

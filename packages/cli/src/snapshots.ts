@@ -19,6 +19,8 @@ export interface ShownSnapshot {
   /** Bytes that only it shows; absent when not asked for, or when it was removed meanwhile. */
   readonly chunkBytes?: number;
   readonly inlineBytes?: number;
+  /** Whether these are exact; else it may be more, until what came free lately is gone through. */
+  readonly isSettled?: boolean;
 }
 
 /** The snapshots of a volume, oldest first, measured one after the other if so wished. */
@@ -59,10 +61,12 @@ async function measure(
 
 /** One line of `holdfast snapshot ls`. */
 export function snapshotRow(snapshot: ShownSnapshot): string[] {
-  const { name, createdAt, madeBy, usedBytes, chunkBytes, inlineBytes, clones } = snapshot;
-  const own =
-    chunkBytes === undefined || inlineBytes === undefined
-      ? '-'
-      : bytesText(chunkBytes + inlineBytes);
-  return [name, createdAt, madeBy, bytesText(usedBytes), own, String(clones)];
+  const { name, createdAt, madeBy, usedBytes, clones } = snapshot;
+  return [name, createdAt, madeBy, bytesText(usedBytes), ownText(snapshot), String(clones)];
+}
+
+/** What a snapshot has of its own, for people; `>=` when it may be more, '-' when it was not measured. */
+export function ownText({ chunkBytes, inlineBytes, isSettled }: ShownSnapshot): string {
+  if (chunkBytes === undefined || inlineBytes === undefined) return '-';
+  return `${isSettled === false ? '>=' : ''}${bytesText(chunkBytes + inlineBytes)}`;
 }

@@ -1,7 +1,8 @@
 /**
  * What removing one snapshot would give back. Its own versions are those that no other pin sees; they
  * died after it and not after the next pin, one range of the table of deaths. A chunk comes free when
- * all its live bytes are theirs. Cost: the versions that died in that range, and memory for the ids of
+ * all its live bytes are theirs. Those of what nothing shows any more count until they are deleted: so it
+ * is told whether there is any. Cost: the versions that died in that range, and memory for the ids of
  * their chunks.
  */
 import type { ChunkId, ViewAnswers } from '@holdfast/protocol';
@@ -18,6 +19,7 @@ import {
   KIND,
   keyAfter,
   parseKey,
+  shardKindRange,
   snapshotKey,
 } from './keys.ts';
 import { hasPin, pinAfter, pinsOf } from './pins.ts';
@@ -29,7 +31,11 @@ const PAGE_ENTRIES = 1024;
 
 type Space = ViewAnswers['snapshot-space'];
 
-/** Exact for the state that was settled when it was asked. ESTALE. */
+const NOTHING: Space = { chunkBytes: 0, inlineBytes: 0, isSettled: true };
+/** Marks of what nothing shows any more and is not deleted yet. */
+const WAITING = ['unpinned', 'deadContent', 'contentCut', 'closedTree'] as const;
+
+/** Exact when it is settled, else the least that it is; of the state when it was asked. ESTALE. */
 export async function snapshotSpace(
   state: StateSource,
   context: Context,
@@ -37,7 +43,7 @@ export async function snapshotSpace(
 ): Promise<Space> {
   const record = snapshotRecordOf(context.transaction, context.volume, generation);
   // Its clones, or what the volume was rolled back to, go on showing all of it.
-  if (record.clones.length > 0) return { chunkBytes: 0, inlineBytes: 0 };
+  if (record.clones.length > 0) return NOTHING;
   return spaceOf(state, context, generation);
 }
 
@@ -45,7 +51,7 @@ export async function snapshotSpace(
 async function spaceOf(state: StateSource, context: Context, generation: number): Promise<Space> {
   const { volume, transaction } = context;
   // What a shadow shows belongs to another shard.
-  if (volumeOf(context).isShadow) return { chunkBytes: 0, inlineBytes: 0 };
+  if (volumeOf(context).isShadow) return NOTHING;
   const own = await ownSpace(state, context, generation);
   const { isClosed, baseVolume, baseGeneration } = volumeOf(context);
   if (!isClosed || baseVolume === 0 || pinsOf(transaction, volume).length > 1) return own;
@@ -56,7 +62,17 @@ async function spaceOf(state: StateSource, context: Context, generation: number)
   return {
     chunkBytes: own.chunkBytes + below.chunkBytes,
     inlineBytes: own.inlineBytes + below.inlineBytes,
+    isSettled: own.isSettled && below.isSettled,
   };
+}
+
+/** Whether nothing of a tree waits to be deleted. */
+async function isTreeSettled(state: StateSource, { volume }: Context): Promise<boolean> {
+  for (const kind of WAITING) {
+    const { from, to } = shardKindRange(kind, volume);
+    for await (const _ of state.scan(from, to, 1)) return false;
+  }
+  return true;
 }
 
 /** What unpinning a generation gives back of the tree that it is in. */
@@ -82,7 +98,7 @@ async function ownSpace(state: StateSource, context: Context, generation: number
     const { liveBytes, length } = CHUNK.decode(known);
     if (liveBytes === bytes) chunkBytes += length;
   }
-  return { chunkBytes, inlineBytes };
+  return { chunkBytes, inlineBytes, isSettled: await isTreeSettled(state, context) };
 }
 
 interface Found {

@@ -431,6 +431,8 @@ export interface ViewAnswers {
     readonly chunkBytes: number;
     /** Inline bytes in the metadata that nobody else shows. */
     readonly inlineBytes: number;
+    /** False while the leader has not gone through what came free before: it may be more. */
+    readonly isSettled: boolean;
   };
   /** `next` is absent at the end. */
   difference: { readonly changes: readonly InodeDifference[]; readonly next?: string };

@@ -1,10 +1,10 @@
 import { HoldfastError, parseSnapshotName, parseWholeSnapshotName } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import { connectToCluster, contextOf } from '../context.ts';
-import { bytesText, table } from '../output.ts';
+import { table } from '../output.ts';
 import { parseCount } from '../sizes.ts';
 import { differenceLines, differenceValues } from '../snapshot-differences.ts';
-import { listSnapshots, type ShownSnapshot, snapshotRow } from '../snapshots.ts';
+import { listSnapshots, ownText, type ShownSnapshot, snapshotRow } from '../snapshots.ts';
 import { stopReason } from '../stop-signal.ts';
 import { surrounded } from '../surrounding-commands.ts';
 import { addCopy } from './snapshot-copy.ts';
@@ -143,8 +143,9 @@ function addDiff(snapshot: Command): void {
 
 /** What `holdfast volume inspect` says of snapshots. */
 export function snapshotLines(found: Awaited<ReturnType<typeof listSnapshots>>): string[] {
-  return found.map(({ name, createdAt, chunkBytes = 0, inlineBytes = 0, clones }) => {
-    const own = `${bytesText(chunkBytes + inlineBytes)} of its own`;
+  return found.map((snapshot) => {
+    const { name, createdAt, clones } = snapshot;
+    const own = `${ownText(snapshot)} of its own`;
     return `  @${name}: ${createdAt}, ${own}${clones === 0 ? '' : `, ${clones} clones`}`;
   });
 }

@@ -136,7 +136,7 @@ describe('snapshots', () => {
     shard.do({ op: 'unlink', parent: ROOT_INODE, name: 'f' });
     shard.do(removal('b'));
     const space = await shard.view({ view: 'snapshot-space', at: 1 });
-    expect(space).toEqual({ chunkBytes: 0, inlineBytes: 0 });
+    expect(space).toEqual({ chunkBytes: 0, inlineBytes: 0, isSettled: false });
     const plan = await planReclaim(shard.state, 100);
     const isNeeded = (key: Uint8Array): boolean => {
       if (parseKey(key).kind !== KIND.history) return false;
@@ -145,6 +145,22 @@ describe('snapshots', () => {
     };
     expect(plan?.keys.some(isNeeded)).toBe(false);
     expect(plan?.keys.some((key) => parseKey(key).kind === KIND.history)).toBe(true);
+  });
+
+  it('say that what they have of their own may be more while something waits to be deleted', async () => {
+    const shard = new TestShard();
+    const { ino } = shard.create('f');
+    shard.write(ino, chunkExtent(0, 100, 1));
+    shard.do(snapshot('a'));
+    shard.write(ino, chunkExtent(0, 50, 2));
+    shard.do(snapshot('b'));
+    shard.write(ino, chunkExtent(0, 100, 3));
+    shard.do(removal('b'));
+    const space = { view: 'snapshot-space', at: 1 } as const;
+    // What only b showed has 50 bytes of the first chunk yet.
+    expect(await shard.view(space)).toEqual({ chunkBytes: 0, inlineBytes: 0, isSettled: false });
+    await shard.reclaimAll();
+    expect(await shard.view(space)).toEqual({ chunkBytes: 100, inlineBytes: 0, isSettled: true });
   });
 
   it('differ from what came later by nothing that was made and unlinked since', async () => {

@@ -136,7 +136,7 @@ describe('the admin API', () => {
     const { body } = await call('GET', path);
     expect(body.snapshots.map((one: { generation: number }) => one.generation)).toEqual([1, 2]);
     expect((await call('GET', `${path}/monday`)).body).toEqual({
-      snapshot: { ...made.body.snapshot, chunkBytes: 0, inlineBytes: 0 },
+      snapshot: { ...made.body.snapshot, chunkBytes: 0, inlineBytes: 0, isSettled: true },
     });
     expect(await call('POST', `${path}/monday/rollback`, {})).toMatchObject({
       status: 200,

@@ -30,6 +30,9 @@ const MEASURED = z
     ...FIELDS,
     chunkBytes: COUNT.describe('of chunks that only it shows: what removing it gives back, a copy'),
     inlineBytes: COUNT.describe('in the metadata, likewise'),
+    isSettled: z
+      .boolean()
+      .describe('false: what came free lately is not gone through yet, and it may be more'),
   })
   .meta({ id: 'MeasuredSnapshot' });
 const ONE = z.object({ snapshot: SNAPSHOT });
@@ -91,11 +94,11 @@ export function addSnapshots(api: Api, snapshots: VolumeSnapshots): void {
     response: answers(z.object({ snapshot: MEASURED })),
   };
   api.get(`${all}/:snapshot`, { schema: measure }, async ({ params }) => {
-    const { chunkBytes, inlineBytes, ...rest } = await snapshots.measure(
+    const { chunkBytes, inlineBytes, isSettled, ...rest } = await snapshots.measure(
       params.name,
       params.snapshot,
     );
-    return { snapshot: { ...shown(rest), chunkBytes, inlineBytes } };
+    return { snapshot: { ...shown(rest), chunkBytes, inlineBytes, isSettled } };
   });
   const rollback = {
     ...about,
