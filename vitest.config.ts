@@ -4,7 +4,12 @@ import { TallyReporter } from './scripts/tally-reporter.ts';
 
 // Real processes, mounts and engines share one machine: one file at a time, and a second try where
 // the machine itself was too slow (vitest prints it).
-const oneAtATime = { fileParallelism: false, hookTimeout: 300_000, retry: 1 };
+const oneAtATime = {
+  fileParallelism: false,
+  hookTimeout: 300_000,
+  retry: 1,
+  sequence: { groupOrder: 1 },
+};
 
 export default defineConfig({
   test: {
@@ -21,6 +26,9 @@ export default defineConfig({
           testTimeout: 120_000,
           hookTimeout: 60_000,
           retry: 1,
+          // By default one core is left free, which is half of a machine with two.
+          maxWorkers: '100%',
+          sequence: { groupOrder: 0 },
         },
       },
       {

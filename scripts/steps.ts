@@ -33,7 +33,7 @@ export const STEPS: readonly Step[] = [
     '--deny-warnings',
   ),
   check('knip', 'unused code and dependencies', 'knip', '--no-progress', '--no-config-hints'),
-  testRun('unit', 'unit tests', 15, '--coverage'),
+  testRun('unit', 'unit tests', 15),
   testRun('cluster', 'cluster tests', 35),
   testRun('docker', 'Docker tests', 15),
 ];
