@@ -123,7 +123,10 @@ function changeOf(span: Span, ino: InodeNumber): InodeDifference | undefined {
   const old = attributesOf({ ino, record: before });
   if (after === undefined || after.nlink === 0) return { kind: 'removed', ino, before: old };
   const was = { tree, generation: from, record: before };
-  if (isUnchanged(state, ino, was, { tree, generation: to, record: after })) return undefined;
+  // Nobody tidies up a directory: what has changed is its names, if nothing else.
+  const isTidied = before.kind !== 'directory';
+  if (isTidied && isUnchanged(state, ino, was, { tree, generation: to, record: after }))
+    return undefined;
   return {
     kind: 'changed',
     ino,

@@ -163,6 +163,25 @@ describe('snapshots', () => {
     expect(await shard.view(space)).toEqual({ chunkBytes: 100, inlineBytes: 0, isSettled: true });
   });
 
+  it('differ by a directory of which names were swapped, though its times are the same', async () => {
+    const shard = new TestShard();
+    shard.create('f');
+    shard.create('g');
+    const { nowNs } = shard;
+    shard.do(snapshot('a'));
+    shard.nowNs = nowNs - 1n;
+    shard.do({
+      op: 'rename',
+      parent: ROOT_INODE,
+      name: 'f',
+      newParent: ROOT_INODE,
+      newName: 'g',
+      flag: 'exchange',
+    });
+    const { changes } = await shard.view({ view: 'difference', from: 1, after: '', count: 10 });
+    expect(changes.map(({ ino }) => ino)).toContain(ROOT_INODE);
+  });
+
   it('differ from what came later by nothing that was made and unlinked since', async () => {
     const shard = new TestShard();
     shard.do(snapshot('a'));
