@@ -17,7 +17,10 @@ export function bytesVersionOf({ contentVersion, moves }: InodeRecord): number {
   return contentVersion - moves;
 }
 
-/** Whether no user has changed the inode, its names or its extended attributes between the two. */
+/**
+ * Whether no user has changed the inode or its extended attributes between the two. The names in a
+ * directory are not looked at: that they changed shows in its times alone.
+ */
 export function isUnchanged(state: StateSource, ino: InodeNumber, a: Shown, b: Shown): boolean {
   return (
     stateText(a.record) === stateText(b.record) &&
@@ -25,7 +28,7 @@ export function isUnchanged(state: StateSource, ino: InodeNumber, a: Shown, b: S
   );
 }
 
-/** All of it that a user can change; a change of names, attributes or bytes is in the times, too. */
+/** All of it that a user can change. */
 function stateText(record: InodeRecord): string {
   const {
     birth: _birth,
