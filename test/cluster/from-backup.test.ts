@@ -132,36 +132,61 @@ describe('a volume from a backup', () => {
     return driver;
   };
 
+  /** Lets three reads of content pass and holds up what follows; resolves when it does. */
+  const holdReads = (): Promise<void> => {
+    let gets = 0;
+    const reached = Promise.withResolvers<void>();
+    s3.behaviour.fault = ({ method, key }) => {
+      if (method !== 'GET' || !key.startsWith('r/data/') || ++gets <= 3) return undefined;
+      reached.resolve();
+      return { what: 'slow', ms: 20_000 };
+    };
+    return reached.promise;
+  };
+
+  /** A file that is complete in a volume that is being filled: its name, and its inode's number. */
+  const completeFile = async (root: string): Promise<readonly [name: string, ino: number]> => {
+    let found: readonly [string, number] | undefined;
+    await until('a file that is complete', () => {
+      const [stage] = fs.existsSync(root) ? fs.readdirSync(root) : [];
+      const names = stage === undefined ? [] : fs.readdirSync(join(root, stage));
+      for (const name of names.filter((name) => /^f\d+$/.test(name))) {
+        const { mtimeNs, ino } = fs.statSync(join(root, stage ?? '', name), { bigint: true });
+        if (mtimeNs === original.get(name)?.mtimeNs) found = [name, Number(ino)];
+      }
+      return found !== undefined;
+    });
+    return found!;
+  };
+
+  /** Kills the making of volume v from its backup when some files are complete. */
+  const killMidway = async (blank: LocalCluster): Promise<readonly [string, number]> => {
+    const held = holdReads();
+    const { dataDirectory, mountPath } = blank.peer(0);
+    const args = ['--data', dataDirectory, 'volume', 'create', 'v', '--from-backup', 'r:v'];
+    const making = spawn(LAUNCHER, args, { env: { ...process.env, ...env }, stdio: 'ignore' });
+    const ended = once(making, 'exit');
+    await held;
+    const complete = await completeFile(join(mountPath, 'v'));
+    making.kill('SIGKILL');
+    await ended;
+    s3.behaviour.fault = () => undefined;
+    return complete;
+  };
+
   it('is filled behind Docker, and by another host when the first one dies', async () => {
     const [, dying, other] = cluster.peers as [LocalPeer, LocalPeer, LocalPeer];
     const driver = await startDriver(dying);
     await startDriver(other);
-    let gets = 0;
-    let isHeld = true;
-    const reached = Promise.withResolvers<void>();
-    s3.behaviour.fault = ({ method, key }) => {
-      if (!isHeld || method !== 'GET' || !key.startsWith('r/data/') || ++gets <= 3)
-        return undefined;
-      reached.resolve();
-      return { what: 'slow', ms: 20_000 };
-    };
+    const held = holdReads();
     const created = await plugin(socketOf(dying), 'Create', {
       Name: 'pg',
       Opts: { 'from-backup': 'r:v' },
     });
     expect(created.Err).toBe('');
-    await reached.promise;
+    await held;
     const root = join(other.mountPath, 'pg');
-    const stage = join(root, '.holdfast-import-restore');
-    const complete = (): string | undefined =>
-      fs.existsSync(stage)
-        ? fs
-            .readdirSync(stage)
-            .find((name) => /^f\d+$/.test(name) && fs.statSync(join(stage, name)).size === 2 ** 20)
-        : undefined;
-    await until('a file that is complete', () => complete() !== undefined);
-    const first = complete() ?? '';
-    const { ino } = fs.statSync(join(stage, first));
+    const [first, ino] = await completeFile(root);
     expect(fs.readdirSync(root)).toEqual(['.holdfast-import-restore']);
     expect(await done('volume', 'ls')).toMatch(/^pg .* restoring/m);
     const client = await ClusterClient.connect({ dataDirectory: other.dataDirectory });
@@ -173,7 +198,7 @@ describe('a volume from a backup', () => {
     driver.kill('SIGKILL');
     await once(driver, 'exit');
     await dying.killNode();
-    isHeld = false;
+    s3.behaviour.fault = () => undefined;
     let mounted: PluginAnswer = { Err: 'not asked yet' };
     await until(
       'the volume on the other host',
@@ -218,6 +243,7 @@ describe('a volume from a backup', () => {
     };
     try {
       await add(blank);
+      const [first, ino] = await killMidway(blank);
       const { policy } = await made('v', '--from-backup', 'r:v');
       expect(policy).toMatchObject({
         quotaBytes: 2 ** 30,
@@ -226,6 +252,8 @@ describe('a volume from a backup', () => {
       });
       const root = join(blank.peer(0).mountPath, 'v');
       expect(await seeTree(new DirectorySource(root))).toEqual(original);
+      // What the killed one had fetched was not fetched again.
+      expect(fs.statSync(join(root, first)).ino).toBe(ino);
       const from = ['--from-backup', `${place}:v@before`, '--size', '2G', '--without-policy'];
       expect((await made('w', ...from)).policy).toMatchObject({ quotaBytes: 2 ** 31, replicas: 3 });
       const again = await on(blank, 'volume', 'create', 'v', '--from-backup', 'r:v');

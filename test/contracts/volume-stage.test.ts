@@ -45,6 +45,10 @@ async function rootNames(fileSystem: FileSystem): Promise<string[]> {
   return entries.map(({ name }) => name).sort();
 }
 
+async function rootMtime(fileSystem: FileSystem): Promise<bigint> {
+  return (await fileSystem.getAttributes(ROOT, CONTEXT)).attributes.mtimeNs;
+}
+
 /** The same file system, which fails every change from one on, as if its user had been killed. */
 function killedAfter(fileSystem: MemoryFileSystem, changes: number): FileSystem {
   let left = changes;
@@ -52,9 +56,14 @@ function killedAfter(fileSystem: MemoryFileSystem, changes: number): FileSystem 
     get(target, name) {
       const value: unknown = Reflect.get(target, name);
       if (typeof value !== 'function') return value;
-      const isChange = ['create', 'rename', 'unlink', 'removeDirectory', 'setAttributes'].includes(
-        String(name),
-      );
+      const isChange = [
+        'create',
+        'rename',
+        'unlink',
+        'removeDirectory',
+        'setAttributes',
+        'setXattr',
+      ].includes(String(name));
       return (...args: unknown[]): unknown => {
         if (isChange && left-- <= 0)
           return Promise.reject(new HoldfastError('SESSION_EXPIRED', 'killed'));
@@ -155,10 +164,32 @@ describe('a volume that is filled', () => {
       const failure = await run(killedAfter(fileSystem, changes)).catch((error: unknown) => error);
       if (!(failure instanceof HoldfastError)) break;
       // Only what is in its place already is refused: who fills knows that it was complete.
-      outcomes.add(await run(fileSystem).catch((error: HoldfastError) => error.code));
+      const outcome = await run(fileSystem).catch((error: HoldfastError) => error.code);
+      outcomes.add(outcome);
+      // Killed after the last name was moved, and before the times were given back.
+      const isLate = outcome === 'CONFLICT';
+      expect(isLate || (await rootMtime(fileSystem)) === 7n).toBe(true);
       expect(await paths(fileSystem)).toEqual(COMPLETE);
       expect(await rootNames(fileSystem)).toEqual(['a', 'b', 'c']);
     }
     expect([...outcomes].sort()).toEqual(['CONFLICT', 'begun', 'complete', 'gone on']);
+  });
+
+  it('is gone on with beside what another one left that died', async () => {
+    const fileSystem = new MemoryFileSystem();
+    await fill(await begin(fileSystem, 'kept'));
+    const made = { kind: 'directory', mode: 0o700, rdev: 0, target: '', exclusive: true } as const;
+    await fileSystem.create(ROOT, '.holdfast-import-dead', made, CONTEXT);
+    expect(await VolumeStage.isThere(fileSystem, ROOT, 'kept')).toBe(true);
+    expect(await VolumeStage.isThere(fileSystem, ROOT, 'other')).toBe(false);
+    const stage = await VolumeStage.resume(fileSystem, ROOT, { id: 'kept' });
+    expect([...((await (await stage?.sink.root())?.names()) ?? [])].sort()).toEqual([
+      'a',
+      'b',
+      'c',
+    ]);
+    await stage?.publish();
+    expect(await rootNames(fileSystem)).toEqual(['a', 'b', 'c']);
+    expect(await VolumeStage.isThere(fileSystem, ROOT, 'kept')).toBe(false);
   });
 });

@@ -28,7 +28,13 @@ export {
 } from './repository/snapshots.ts';
 export { ownSurroundings, type Surroundings } from './repository/surroundings.ts';
 export { type VerifyOptions, type VerifyResult, verify } from './repository/verify.ts';
-export { type Overwrite, type RestoreCounts, type RestoreOptions, restore } from './restore.ts';
+export {
+  noneRestored,
+  type Overwrite,
+  type RestoreCounts,
+  type RestoreOptions,
+  restore,
+} from './restore.ts';
 export { SnapshotContent } from './snapshot-content.ts';
 export { type AzureOptions, AzureStore } from './store/azure.ts';
 export { type AzureAccount, azureAccount } from './store/azure-account.ts';

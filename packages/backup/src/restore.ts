@@ -32,6 +32,20 @@ export interface RestoreCounts {
   problems: number;
 }
 
+/** Counts of a restore that has done nothing. */
+export function noneRestored(): RestoreCounts {
+  const bytes = { bytesWritten: 0, bytesDone: 0, bytesFetched: 0 };
+  return {
+    files: 0,
+    directories: 0,
+    others: 0,
+    skippedFiles: 0,
+    removed: 0,
+    ...bytes,
+    problems: 0,
+  };
+}
+
 /**
  * restic's words. always: whatever it is, of files the parts that differ; if-changed: files of another
  * size or time, and all else; if-newer: what is older than in the backup; never: nothing.
@@ -77,17 +91,7 @@ function pending(done: Promise<void>, complete: Promise<void> = done): Pending {
 }
 
 class RestoreRun {
-  readonly counts: RestoreCounts = {
-    files: 0,
-    directories: 0,
-    others: 0,
-    skippedFiles: 0,
-    removed: 0,
-    bytesWritten: 0,
-    bytesDone: 0,
-    bytesFetched: 0,
-    problems: 0,
-  };
+  readonly counts = noneRestored();
   readonly #options: RestoreOptions;
   readonly #reader: BlobReader;
   readonly #signal: AbortSignal;

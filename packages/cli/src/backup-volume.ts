@@ -1,4 +1,5 @@
 /** Volumes into repositories of backups, and back into volumes and directories. */
+import { createHash } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import {
@@ -8,6 +9,7 @@ import {
   backup,
   findSnapshot,
   listSnapshots,
+  noneRestored,
   type Overwrite,
   type PathFilter,
   type Repository,
@@ -41,9 +43,10 @@ import {
   RECORD_PATH,
   type VolumeInBackup,
 } from './backup-record.ts';
+import { fillOrGoOn } from './fill-volume.ts';
 import type { Expected } from './progress.ts';
 import { restoreOver } from './restore-over.ts';
-import { fillVolume, whyStopped } from './volume-transfer.ts';
+import { whyStopped } from './stop-signal.ts';
 
 /** What long work tells while it goes on. */
 export interface WorkReport<Counts> {
@@ -82,6 +85,8 @@ export interface VolumeBackup extends BackupResult {
   readonly usedInodes: number;
 }
 
+/** Hexadecimal digits of what names the stage of a restore. */
+const STAGE_ID_DIGITS = 16;
 /** Binds a backup to the snapshot that it was made of. */
 const BASE_TAG = /^holdfast-base=(\d+)\/(\d+)$/;
 
@@ -296,9 +301,16 @@ export async function restoreInto(
   return restore(repository, { ...what, ...rules, lockWaitMs, signal, onProgress });
 }
 
+/** The same for every attempt to restore the same: what one of them did is of use to the next. */
+function stageIdOf({ snapshot, filter }: RestoreRequest, { path }: Found): string {
+  const what = JSON.stringify([snapshot.id, path, filter?.texts ?? {}]);
+  return createHash('sha256').update(what).digest('hex').slice(0, STAGE_ID_DIGITS);
+}
+
 /**
  * Restores into a new or empty volume, all or nothing; a volume that is made gets the policy of then.
- * CONFLICT when it is not empty.
+ * What an attempt that was killed or stopped, or lost the cluster or the store, has done is gone on
+ * with; the counts are of this one. CONFLICT when the volume is not empty.
  */
 export async function restoreToVolume(
   client: ClusterClient,
@@ -308,16 +320,20 @@ export async function restoreToVolume(
     readonly policy: Partial<VolumePolicy>;
     /** Without it a volume that is made gets the defaults where nothing is asked. */
     readonly withPolicy: boolean;
+    /** The volume is new, or an earlier attempt has made it. */
+    readonly isForNew: boolean;
   },
   report: WorkReport<RestoreCounts>,
 ): Promise<RestoreCounts> {
-  const { name, policy } = request;
+  const { name, policy, isForNew } = request;
   try {
     const found = await lookInto(repository, request, report.signal);
     const policyIfNew = request.withPolicy ? policyOfThen(found, policy) : {};
-    return await fillVolume(client, { name, policy, policyIfNew }, report, (sink) =>
+    const fill = { name, policy, policyIfNew, isForNew, stageId: stageIdOf(request, found) };
+    const counts = await fillOrGoOn(client, fill, report, (sink) =>
       restoreInto(repository, sink, { request, found }, report),
     );
+    return counts ?? noneRestored();
   } catch (error) {
     throw whyStopped(error, report.signal);
   }

@@ -28,7 +28,7 @@ import { presentOf } from './backup-hold.ts';
 import { policyIn } from './backup-record.ts';
 import { isReceiveMark, type ReceiveHold, withReceiveHold } from './receive-hold.ts';
 import { identityOf, type StreamReport } from './send-volume.ts';
-import { whyStopped } from './volume-transfer.ts';
+import { whyStopped } from './stop-signal.ts';
 
 /** What a receive tells while it goes on. */
 export interface ReceiveReport extends StreamReport {

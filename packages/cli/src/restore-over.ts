@@ -2,7 +2,7 @@
 import type { ClusterClient } from '@holdfast/client';
 import { HoldfastError, type NodeReference } from '@holdfast/protocol';
 import { type SinkDirectory, type SinkEntry, type TreeSink, VolumeSink } from '@holdfast/tree';
-import { rootOf } from './volume-transfer.ts';
+import { rootOf } from './volume-root.ts';
 
 /** Where a restore goes. */
 export type RestoreTarget =

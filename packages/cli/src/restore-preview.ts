@@ -6,7 +6,8 @@ import { DirectorySink, DrySink, VolumeSink } from '@holdfast/tree';
 import { lookInto, type RestoreRequest, restoreInto, type WorkReport } from './backup-volume.ts';
 import { connectToCluster } from './context.ts';
 import { PlaceInVolume, type RestoreTarget } from './restore-over.ts';
-import { rootOf, whyStopped } from './volume-transfer.ts';
+import { whyStopped } from './stop-signal.ts';
+import { rootOf } from './volume-root.ts';
 
 /**
  * Counts what a restore to a target would write, leave and remove, by names, sizes and times of what is

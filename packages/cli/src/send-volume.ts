@@ -23,7 +23,7 @@ import { VolumeSource } from '@holdfast/tree';
 import { writeArchive } from './archive-files.ts';
 import { type HeldSnapshot, withSnapshot } from './backup-hold.ts';
 import type { Done, Expected } from './progress.ts';
-import { whyStopped } from './volume-transfer.ts';
+import { whyStopped } from './stop-signal.ts';
 
 /** What a stream tells while it is on its way. */
 export interface StreamReport {

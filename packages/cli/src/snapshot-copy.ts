@@ -20,7 +20,8 @@ import {
 } from '@holdfast/tree';
 import { withSnapshot } from './backup-hold.ts';
 import type { WorkReport } from './backup-volume.ts';
-import { rootOf, whyStopped } from './volume-transfer.ts';
+import { whyStopped } from './stop-signal.ts';
+import { rootOf } from './volume-root.ts';
 
 /** What is copied: a whole snapshot, or what a path in one leads to. */
 export interface CopySource {

@@ -17,6 +17,11 @@ export function stopReason(words: (signal: NodeJS.Signals) => string): AbortSign
   return stop.signal;
 }
 
+/** The reason that the user stopped it, in place of what came of that. */
+export function whyStopped(error: unknown, signal: AbortSignal): unknown {
+  return signal.aborted ? signal.reason : error;
+}
+
 /**
  * To be called when a service has stopped: should something that nobody waits for any more (a socket,
  * a timer) keep the process, it ends all the same, and says what that was.

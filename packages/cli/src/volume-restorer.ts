@@ -10,7 +10,7 @@ import {
   type VolumeRecord,
   type VolumeRestore,
 } from '@holdfast/protocol';
-import { VolumeStage } from '@holdfast/tree';
+import { isBeingFilled, VolumeStage } from '@holdfast/tree';
 import { knownPlace, openAt } from './backup-place.ts';
 import {
   chooseBackup,
@@ -20,7 +20,7 @@ import {
   policyOfThen,
   restoreInto,
 } from './backup-volume.ts';
-import { rootOf } from './volume-transfer.ts';
+import { rootOf } from './volume-root.ts';
 
 /** Milliseconds between two signs of life. */
 const NOTE_MS = 3_000;
@@ -43,12 +43,8 @@ type Outcome = 'done' | 'failed' | 'left';
 function isPassing(error: unknown): boolean {
   return (
     error instanceof HoldfastError &&
-    (error.kind === 'outage' || error.code === 'EBUSY' || isStageOfDead(error))
+    (error.kind === 'outage' || error.code === 'EBUSY' || isBeingFilled(error))
   );
-}
-
-function isStageOfDead(error: HoldfastError): boolean {
-  return error.code === 'CONFLICT' && /being filled by somebody else/.test(error.message);
 }
 
 function said(error: unknown): string {
@@ -189,7 +185,7 @@ class Restorer {
       });
     } catch (error) {
       const isFilled = error instanceof HoldfastError && error.code === 'CONFLICT';
-      if (isComplete && isFilled && !isStageOfDead(error)) return undefined;
+      if (isComplete && isFilled && !isBeingFilled(error)) return undefined;
       throw error;
     }
   }

@@ -20,4 +20,4 @@ export { VolumeCopyPlace } from './volume-copy-place.ts';
 export { isBare, VolumeDoor } from './volume-door.ts';
 export { VolumeSink, type VolumeSinkOptions } from './volume-sink.ts';
 export { VolumeSource } from './volume-source.ts';
-export { VolumeStage } from './volume-stage.ts';
+export { isBeingFilled, VolumeStage } from './volume-stage.ts';

@@ -10,6 +10,8 @@ import {
 
 /** Names that are removed or moved at a time. */
 const STEPS_MAX = 16;
+/** Of a complete stage: the root's time of access and of change, 8 bytes each, little-endian nanoseconds. */
+const TIMES = 'trusted.holdfast.root-times';
 
 function codeOf(error: unknown): string {
   return error instanceof HoldfastError ? error.code : '';
@@ -58,7 +60,16 @@ export class StageFiles {
     await this.fileSystem.removeDirectory(parent, name, this.context());
   }
 
-  /** Moves all that a stage holds up into the root, and removes it. */
+  /** Notes the times of the root at a stage, for {@link moveUp}: whoever completes it gives them back. */
+  async keepTimes(stage: NodeReference): Promise<void> {
+    const { attributes } = await this.fileSystem.getAttributes(this.root, this.context());
+    const times = Buffer.alloc(16);
+    times.writeBigInt64LE(attributes.atimeNs, 0);
+    times.writeBigInt64LE(attributes.mtimeNs, 8);
+    await this.fileSystem.setXattr(stage, TIMES, times, { mode: 'set' }, this.context());
+  }
+
+  /** Moves all that a stage holds up into the root, and removes it. The root's times stay as they were kept. */
   async moveUp({
     name,
     node,
@@ -74,7 +85,10 @@ export class StageFiles {
         this.context(),
       ),
     );
+    const kept = Buffer.from(await this.fileSystem.getXattr(node, TIMES, this.context()));
     await this.fileSystem.removeDirectory(this.root, name, this.context());
+    const times = { atime: kept.readBigInt64LE(0), mtime: kept.readBigInt64LE(8) };
+    await this.fileSystem.setAttributes(this.root, times, this.context());
   }
 
   /** Marks a stage as somebody's, as long as the session lives. False when it is another's. */

@@ -15,6 +15,7 @@ import { VolumeSink, type VolumeSinkOptions } from './volume-sink.ts';
 
 /** Ends the name of a stage whose content is complete and is being moved up. */
 const COMPLETE = '-complete';
+
 /** A place to build the content of a volume in. */
 export class VolumeStage {
   /** Writes into the stage; attributes of the root go to the volume's root itself. */
@@ -79,17 +80,25 @@ export class VolumeStage {
     const stage = there.find((entry) => entry.name === name);
     if (stage === undefined) return VolumeStage.begin(fileSystem, root, { id, ...options });
     if (!(await files.lock(stage.node))) throw beingFilled();
+    await recover(files, name);
     const sink = new VolumeSink(fileSystem, stage.node, { ...options, attributesOfRoot: root });
     const resumed = new VolumeStage(files, stage, sink);
     await resumed.#checkAlone();
     return resumed;
   }
 
+  /** Whether a stage of this `id` was begun and is not in its place yet. */
+  static async isThere(fileSystem: FileSystem, root: NodeReference, id: string): Promise<boolean> {
+    const name = `${STAGE_PREFIX}${id}`;
+    const there = await new StageFiles(fileSystem, root).list(root);
+    return there.some((entry) => entry.name === name || entry.name === `${name}${COMPLETE}`);
+  }
+
   /** Moves everything up: the volume is complete when this resolves. */
   async publish(): Promise<void> {
     await this.#checkAlone();
     const { fileSystem, root } = this.#files;
-    const before = (await fileSystem.getAttributes(root, this.#files.context())).attributes;
+    await this.#files.keepTimes(this.#stage.node);
     const name = `${this.#stage.name}${COMPLETE}`;
     await fileSystem.rename(
       { parent: root, name: this.#stage.name },
@@ -98,8 +107,6 @@ export class VolumeStage {
       this.#files.context(),
     );
     await this.#files.moveUp({ name, node: this.#stage.node });
-    const times = { atime: before.atimeNs, mtime: before.mtimeNs };
-    await fileSystem.setAttributes(root, times, this.#files.context());
   }
 
   /** The directory that is filled. */
@@ -131,13 +138,19 @@ function beingFilled(): HoldfastError {
   return new HoldfastError(
     'CONFLICT',
     'the volume is being filled by somebody else; one who died is noticed after 10 seconds',
+    { detail: { isBeingFilled: true } },
   );
 }
 
-/** Removes or completes what dead stages left. */
-async function recover(files: StageFiles): Promise<void> {
+/** Whether a stage was refused since somebody, who may be dead, holds one: it is worth to ask again. */
+export function isBeingFilled(error: unknown): boolean {
+  return error instanceof HoldfastError && error.detail?.['isBeingFilled'] === true;
+}
+
+/** Removes or completes what dead stages left, but for the one of this name. */
+async function recover(files: StageFiles, own?: string): Promise<void> {
   for (const entry of await files.list(files.root)) {
-    if (!isStageName(entry.name)) continue;
+    if (!isStageName(entry.name) || entry.name === own) continue;
     if (!(await files.lock(entry.node))) throw beingFilled();
     if (entry.name.endsWith(COMPLETE)) await files.moveUp(entry);
     else await files.remove(files.root, entry);

@@ -93,6 +93,8 @@ function componentOf(part: string, whole: string): RegExp {
 export class PathFilter {
   readonly #include: readonly PathPattern[];
   readonly #exclude: readonly PathPattern[];
+  /** The patterns as they were given: equal ones make equal filters. */
+  readonly texts: { readonly include: readonly string[]; readonly exclude: readonly string[] };
 
   /** BAD_REQUEST for a pattern that cannot be read. */
   constructor({
@@ -102,6 +104,7 @@ export class PathFilter {
     readonly include?: readonly string[];
     readonly exclude?: readonly string[];
   }) {
+    this.texts = { include, exclude };
     this.#include = include.map((text) => PathPattern.parse(text));
     this.#exclude = exclude.map((text) => PathPattern.parse(text));
   }

@@ -45,7 +45,7 @@ const OVERWRITE = ['always', 'if-changed', 'if-newer', 'never'] as const satisfi
 export function addRestore(backup: Command): void {
   withPlace(backup.command('restore <id|latest>'))
     .description(
-      'restore a backup into a new or empty volume, all or nothing; or into a volume or directory as it is',
+      'restore a backup into a new or empty volume, all or nothing; or into a volume or directory as it is. The same command goes on where one was killed',
     )
     .requiredOption(
       '--to <place>',
@@ -200,7 +200,7 @@ async function restoreTo(
       return { counts, kept: `${volume}@${kept}` };
     }
     const withPolicy = options.withoutPolicy !== true;
-    const fill = { ...request, name: volume, policy, withPolicy };
+    const fill = { ...request, name: volume, policy, withPolicy, isForNew: false };
     return { counts: await restoreToVolume(client, repository, fill, report) };
   } finally {
     await client.close();

@@ -1,4 +1,4 @@
-import { type BackupSource, HoldfastError, type VolumePolicy } from '@holdfast/protocol';
+import type { BackupSource, VolumePolicy } from '@holdfast/protocol';
 import { openPlace, placeFromEnvironment } from '../backup-place.ts';
 import { chooseSource, restoreToVolume } from '../backup-volume.ts';
 import type { Context } from '../context.ts';
@@ -25,14 +25,10 @@ export async function createRestored(
   const place = placeFromEnvironment(source.repository);
   const client = await connectToCluster(dataDirectory);
   try {
-    if ((await client.volumes.get(name)) !== undefined)
-      throw new HoldfastError(
-        'CONFLICT',
-        `volume '${name}' exists; 'holdfast backup restore' fills one that is there`,
-      );
     const { repository } = await openPlace(place, dataDirectory);
     const snapshot = await chooseSource(repository, source);
-    const request = { snapshot, isExact: false, lockWaitMs: 0, name, policy, withPolicy };
+    const wanted = { name, policy, withPolicy, isForNew: true };
+    const request = { snapshot, isExact: false, lockWaitMs: 0, ...wanted };
     const counts = await working(output, `making ${name}`, place, (report) =>
       restoreToVolume(client, repository, request, restoring(report)),
     );
