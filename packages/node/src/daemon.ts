@@ -44,7 +44,7 @@ import { serveShards } from './rpc/shard-service.ts';
 import { Teardown } from './teardown.ts';
 import { createLog, type Log } from './telemetry/log.ts';
 import { observeNode } from './telemetry/metrics.ts';
-import { pause } from './waiting.ts';
+import { withDeadline } from './waiting.ts';
 
 /** Milliseconds between looks at our own certificate. */
 const RENEWAL_LOOK_MS = 3_600_000;
@@ -101,10 +101,11 @@ export async function startNode(
 
 async function stop(core: Core, stopper: AbortController): Promise<void> {
   core.log.info({ event: 'node.stopping' });
-  await Promise.race([
-    core.groups.handOver(),
-    pause(HAND_OVER_MS_MAX, new AbortController().signal),
-  ]);
+  try {
+    await withDeadline('handing leadership over', HAND_OVER_MS_MAX, () => core.groups.handOver());
+  } catch (error) {
+    core.log.debug({ event: 'leadership.kept', error });
+  }
   stopper.abort();
   await core.teardown.unwind();
   core.log.info({ event: 'node.stopped' });
