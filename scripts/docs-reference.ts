@@ -3,6 +3,6 @@ import { writeFileSync } from 'node:fs';
 import { PAGES } from './reference/pages.ts';
 
 for (const [file, page] of Object.entries(PAGES)) {
-  writeFileSync(new URL(`../docs/${file}`, import.meta.url), page());
+  writeFileSync(new URL(`../docs/${file}`, import.meta.url), await page());
   console.log(`docs/${file}`);
 }

@@ -1,14 +1,14 @@
 import { makeProgram } from '../../packages/cli/src/program.ts';
 import { GENERATED } from './markdown.ts';
 
-type Command = ReturnType<typeof makeProgram>;
+type Command = Awaited<ReturnType<typeof makeProgram>>;
 
 /** Columns of help in the page, whatever terminal makes it. */
 const COLUMNS = 100;
 
 /** docs/cli.md */
-export function cliPage(): string {
-  const program = makeProgram();
+export async function cliPage(): Promise<string> {
+  const program = await makeProgram();
   const sections = commandsOf(program).map(({ path, command }) => {
     const level = path.includes(' ') ? '##' : '#';
     return `${level} ${path}\n\n\`\`\`text\n${helpOf(command)}\n\`\`\`\n`;

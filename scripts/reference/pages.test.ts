@@ -8,13 +8,13 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 describe('the reference', () => {
   it.each(Object.keys(PAGES))(
     'docs/%s says what the code does; else run pnpm docs:reference',
-    (file) => {
-      expect(readFileSync(`${ROOT}docs/${file}`, 'utf8')).toBe(PAGES[file]?.());
+    async (file) => {
+      expect(readFileSync(`${ROOT}docs/${file}`, 'utf8')).toBe(await PAGES[file]?.());
     },
   );
 
-  it('has every metric that the sources name', () => {
-    const page = PAGES['metrics.md']?.() ?? '';
+  it('has every metric that the sources name', async () => {
+    const page = (await PAGES['metrics.md']?.()) ?? '';
     const sources = globSync('packages/*/src/**/*.ts', { cwd: ROOT }).filter(
       (path) => !path.endsWith('.test.ts'),
     );
@@ -27,11 +27,11 @@ describe('the reference', () => {
     expect(names.filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
   });
 
-  it('has every metric and every reason that the guide for operators names', () => {
+  it('has every metric and every reason that the guide for operators names', async () => {
     const guide = readFileSync(`${ROOT}docs/operating.md`, 'utf8');
     const metrics = [...guide.matchAll(/holdfast_[a-z_]+/g)].map(([name]) => name);
     expect(metrics.length).toBeGreaterThan(5);
-    const page = PAGES['metrics.md']?.() ?? '';
+    const page = (await PAGES['metrics.md']?.()) ?? '';
     expect(metrics.filter((name) => !page.includes(`\`${name}\``))).toEqual([]);
     const status = readFileSync(`${ROOT}packages/node/src/membership/status.ts`, 'utf8');
     const health = status.slice(0, status.indexOf('export function notReady'));

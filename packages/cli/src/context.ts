@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { ClusterClient } from '@holdfast/client';
+import type { ClusterClient } from '@holdfast/client';
 import { HoldfastError } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import { type AdminTarget, callAdmin } from './admin.ts';
@@ -29,7 +29,9 @@ export const LAUNCHER = fileURLToPath(new URL('../../../bin/holdfast', import.me
 const CACHE_BYTES = 64 * 2 ** 20;
 
 /** Connects a command to the cluster that this host belongs to. */
-export function connectToCluster(dataDirectory: string): Promise<ClusterClient> {
+export async function connectToCluster(dataDirectory: string): Promise<ClusterClient> {
+  // Most commands ask the local peer only, and do not wait for this to load.
+  const { ClusterClient } = await import('@holdfast/client');
   return ClusterClient.connect({ dataDirectory, cacheBytes: CACHE_BYTES });
 }
 

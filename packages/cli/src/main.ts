@@ -6,7 +6,8 @@ import { makeProgram } from './program.ts';
 const json = process.argv.includes('--json');
 
 try {
-  await makeProgram().parseAsync(process.argv);
+  const program = await makeProgram(process.argv.slice(2));
+  await program.parseAsync(process.argv);
 } catch (error) {
   if (error instanceof CommanderError && isHelp(error)) {
     // Printed already: asked for it is an answer, in place of a command that is missing it is not.

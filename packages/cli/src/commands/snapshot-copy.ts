@@ -4,7 +4,6 @@ import type { Command } from 'commander';
 import { connectToCluster, contextOf } from '../context.ts';
 import { bytesText } from '../output.ts';
 import { ProgressLine } from '../progress.ts';
-import { copyFromSnapshot, parseCopyDestination, parseCopySource } from '../snapshot-copy.ts';
 import { stopReason } from '../stop-signal.ts';
 import { Warnings } from '../warnings.ts';
 
@@ -24,6 +23,9 @@ export function addCopy(snapshot: Command): void {
         command: Command,
       ) => {
         const { dataDirectory, output } = contextOf(command);
+        const { copyFromSnapshot, parseCopyDestination, parseCopySource } = await import(
+          '../snapshot-copy.ts'
+        );
         const from = parseCopySource(text);
         const to = parseCopyDestination(destination);
         const line = new ProgressLine('copy', output);

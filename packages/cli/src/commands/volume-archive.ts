@@ -12,7 +12,7 @@ import { connectToCluster, contextOf } from '../context.ts';
 import { bytesText, type Output } from '../output.ts';
 import { parseCount, parseLimit, parseSize } from '../sizes.ts';
 import { stopReason } from '../stop-signal.ts';
-import { exportVolume, importVolume, type TransferReport } from '../volume-transfer.ts';
+import type { TransferReport } from '../volume-transfer.ts';
 import { Warnings } from '../warnings.ts';
 
 /** Milliseconds between two lines of progress. */
@@ -62,6 +62,7 @@ function addExport(volume: Command): void {
           `'${options.output}' does not tell the format; add --format with one of ${ARCHIVE_FORMATS.join(', ')}`,
         );
       const request = { name, output: options.output, format };
+      const { exportVolume } = await import('../volume-transfer.ts');
       const counts = await transfer(dataDirectory, output, (client, report) =>
         exportVolume(client, request, report),
       );
@@ -108,6 +109,7 @@ function addImport(volume: Command): void {
           limits: given({ entriesMax: maxEntries, bytesMax: maxBytes, ratioMax: maxRatio }),
           policy: given({ quotaBytes: size, replicas }),
         };
+        const { importVolume } = await import('../volume-transfer.ts');
         const counts = await transfer(dataDirectory, output, (client, report) =>
           importVolume(client, request, report),
         );

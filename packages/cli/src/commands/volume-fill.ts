@@ -1,7 +1,6 @@
 import type { Command } from 'commander';
 import { connectToCluster, contextOf } from '../context.ts';
 import { endSoon, stopReason } from '../stop-signal.ts';
-import { restoreClaimed } from '../volume-restorer.ts';
 
 /** `holdfast volume fill`: what the volume driver runs for `-o from-backup`. */
 export function addVolumeFill(volume: Command): void {
@@ -12,6 +11,7 @@ export function addVolumeFill(volume: Command): void {
     )
     .action(async (name: string, _options: unknown, command: Command) => {
       const { dataDirectory, output } = contextOf(command);
+      const { restoreClaimed } = await import('../volume-restorer.ts');
       const client = await connectToCluster(dataDirectory);
       try {
         const outcome = await restoreClaimed(client, name, {

@@ -5,8 +5,8 @@ import { checkReadable, STANDARD_STREAM } from '../archive-files.ts';
 import { connectToCluster, contextOf } from '../context.ts';
 import { bytesText, type Output } from '../output.ts';
 import { ProgressLine } from '../progress.ts';
-import { type ReceivedVolume, type ReceiveReport, receiveVolume } from '../receive-volume.ts';
-import { type SentVolume, sendVolume } from '../send-volume.ts';
+import type { ReceivedVolume, ReceiveReport } from '../receive-volume.ts';
+import type { SentVolume } from '../send-volume.ts';
 import { parseCount, parseLimit } from '../sizes.ts';
 import { stopReason } from '../stop-signal.ts';
 import { Warnings } from '../warnings.ts';
@@ -48,6 +48,7 @@ function addSend(volume: Command): void {
         isCompressed: options.compress === true,
         ...(options.from !== undefined && { from: options.from }),
       };
+      const { sendVolume } = await import('../send-volume.ts');
       const sent = await streaming(dataDirectory, output, 'send', (client, report) =>
         sendVolume(client, request, report),
       );
@@ -98,6 +99,7 @@ function addReceive(volume: Command): void {
         takesPolicy: policy,
         force: force === true,
       };
+      const { receiveVolume } = await import('../receive-volume.ts');
       const received = await streaming(dataDirectory, output, 'receive', (client, report) =>
         receiveVolume(client, request, report),
       );
