@@ -2,13 +2,11 @@ import { defineConfig } from 'vitest/config';
 import { CoverageReporter } from './scripts/coverage-reporter.ts';
 import { TallyReporter } from './scripts/tally-reporter.ts';
 
-// Real processes, mounts and engines share one machine: one file at a time, and a second try where
-// the machine itself was too slow (vitest prints it).
-const oneAtATime = {
-  fileParallelism: false,
+// Real processes, mounts and engines share one machine: a second try where the machine itself was
+// too slow (vitest prints it).
+const realParts = {
   hookTimeout: 300_000,
   retry: 1,
-  sequence: { groupOrder: 1 },
 };
 
 export default defineConfig({
@@ -36,7 +34,10 @@ export default defineConfig({
           name: 'cluster',
           include: ['test/{cluster,posix,applications}/**/*.test.ts'],
           testTimeout: 420_000,
-          ...oneAtATime,
+          ...realParts,
+          // Most of their time is spent waiting: for elections, leases, rounds of repair.
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
         },
       },
       {
@@ -44,8 +45,9 @@ export default defineConfig({
           name: 'docker',
           include: ['test/docker/**/*.test.ts'],
           testTimeout: 300_000,
-          ...oneAtATime,
-          hookTimeout: 300_000,
+          ...realParts,
+          fileParallelism: false,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -49,7 +49,7 @@ async function main(): Promise<void> {
   }
   const cluster =
     options.dir === undefined
-      ? await startLocalCluster({ peers: 3, report: console.error })
+      ? await startLocalCluster({ peers: 3, discovery: true, report: console.error })
       : undefined;
   try {
     const target = resolve(options.dir ?? (await cluster?.volume('bench')) ?? '');

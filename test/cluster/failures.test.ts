@@ -26,7 +26,7 @@ describe('failures under a writer that notes what was acknowledged', () => {
   const on = (peer: number, ...names: string[]): string =>
     join(cluster.peer(peer).mountPath, 'v', ...names);
   beforeAll(async () => {
-    cluster = await startLocalCluster({ peers: 3 });
+    cluster = await startLocalCluster({ peers: 3, discovery: true });
     await cluster.volume('v');
   });
   afterAll(async () => {
@@ -157,7 +157,7 @@ describe('failures under a writer that notes what was acknowledged', () => {
 describe('growth while data flows', () => {
   let cluster: LocalCluster;
   beforeAll(async () => {
-    cluster = await startLocalCluster({ peers: 1 });
+    cluster = await startLocalCluster({ peers: 1, discovery: true });
     await cluster.volume('v');
   });
   afterAll(async () => {

@@ -63,7 +63,7 @@ describe('membership on real processes', () => {
     // Of every process that is started from here.
     process.env['HOLDFAST_DOWN_AFTER'] = '3s';
     process.env['HOLDFAST_OUT_AFTER'] = '5s';
-    cluster = await startLocalCluster({ peers: 3, mounts: false });
+    cluster = await startLocalCluster({ peers: 3, mounts: false, discovery: true });
   });
   afterEach(async () => {
     await cluster?.close();

@@ -62,10 +62,8 @@ describe('a power cut of all hosts at once', () => {
 
   beforeAll(async () => {
     cluster = await startLocalCluster({ peers: 0 });
-    for (const host of HOSTS) {
-      await makeDisk(image(host), disk(host));
-      await cluster.addPeer();
-    }
+    for (const host of HOSTS) await makeDisk(image(host), disk(host));
+    await cluster.grow(HOSTS.length);
     await cluster.volume('v');
   });
   afterAll(async () => {

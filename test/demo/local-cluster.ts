@@ -32,6 +32,8 @@ export interface LocalClusterOptions {
   readonly parent?: string;
   /** Whether each peer gets a mount; true by default. */
   readonly mounts?: boolean;
+  /** Whether peers find each other by kad-dht as well, which takes time to start; false by default. */
+  readonly discovery?: boolean;
 }
 
 /** One peer: its data directory, its processes and its mount. */
@@ -41,12 +43,14 @@ export class LocalPeer {
   readonly mountPath: string;
   readonly port: number;
   readonly #logPath: string;
+  readonly #discovery: boolean;
   #node: ChildProcess | undefined;
   #mount: ChildProcess | undefined;
 
-  constructor(root: string, index: number, port: number) {
+  constructor(root: string, index: number, o: { port: number; discovery: boolean }) {
     this.name = `h${index}`;
-    this.port = port;
+    this.port = o.port;
+    this.#discovery = o.discovery;
     this.dataDirectory = join(root, this.name, 'data');
     this.mountPath = join(root, this.name, 'mnt');
     this.#logPath = join(root, this.name);
@@ -69,7 +73,8 @@ export class LocalPeer {
 
   /** Starts the storage peer, with variables of its own such as HOLDFAST_PORT. */
   startNode(environment: Readonly<Record<string, string>> = {}): void {
-    this.#node = this.#spawn('node', ['node'], environment);
+    const discovery = this.#discovery ? {} : { HOLDFAST_DISCOVERY: 'false' };
+    this.#node = this.#spawn('node', ['node'], { ...discovery, ...environment });
   }
 
   /** Process id of the storage peer. */
@@ -182,16 +187,35 @@ export class LocalCluster {
   token = '';
   readonly #report: (line: string) => void;
   readonly #mounts: boolean;
+  readonly #discovery: boolean;
 
   constructor(root: string, options: LocalClusterOptions) {
     this.root = root;
+    this.#discovery = options.discovery ?? false;
     this.#report = options.report ?? (() => {});
     this.#mounts = options.mounts ?? true;
   }
 
   /** Adds one more peer (the first begins the cluster) and waits until it is ready. */
   async addPeer(): Promise<LocalPeer> {
-    const peer = new LocalPeer(this.root, this.peers.length + 1, await freePorts(PORTS_PER_PEER));
+    const peer = await this.#enroll();
+    await this.#start(peer);
+    return peer;
+  }
+
+  /** Adds peers up to this number: they join in turn, which numbers them, and start at once. */
+  async grow(peers: number): Promise<void> {
+    if (this.peers.length === 0 && peers > 0) await this.addPeer();
+    const others: LocalPeer[] = [];
+    while (this.peers.length < peers) others.push(await this.#enroll());
+    await Promise.all(others.map((peer) => this.#start(peer)));
+  }
+
+  /** Makes a peer a member. */
+  async #enroll(): Promise<LocalPeer> {
+    const port = await freePorts();
+    const options = { port, discovery: this.#discovery };
+    const peer = new LocalPeer(this.root, this.peers.length + 1, options);
     const where = ['--name', peer.name, '--address', '127.0.0.1', '--port', String(peer.port)];
     const first = this.peers[0];
     if (first === undefined) {
@@ -203,16 +227,18 @@ export class LocalCluster {
       await peer.holdfast('join', this.token, '--peer', `127.0.0.1:${first.port}`, ...where);
     }
     this.peers.push(peer);
+    return peer;
+  }
+
+  async #start(peer: LocalPeer): Promise<void> {
     peer.startNode();
     await peer.ready();
     this.#report(
       `peer ${peer.name} runs (ports ${peer.port} to ${peer.port + PORTS_PER_PEER - 1}, data in ${peer.dataDirectory})`,
     );
-    if (this.#mounts) {
-      await peer.startMount();
-      this.#report(`mount of ${peer.name}: ${peer.mountPath}`);
-    }
-    return peer;
+    if (!this.#mounts) return;
+    await peer.startMount();
+    this.#report(`mount of ${peer.name}: ${peer.mountPath}`);
   }
 
   /** The peer with this index, counted from 0. */
@@ -264,13 +290,13 @@ export class LocalCluster {
   }
 }
 
-/** Starts a cluster of peers on 127.0.0.1, one after the other. */
+/** Starts a cluster of peers on 127.0.0.1. */
 export async function startLocalCluster(options: LocalClusterOptions): Promise<LocalCluster> {
   const root = mkdtempSync(join(options.parent ?? '/var/tmp', 'holdfast-'));
   chmodSync(root, 0o755); // other users may use the mounts
   const cluster = new LocalCluster(root, options);
   try {
-    for (let i = 0; i < options.peers; i++) await cluster.addPeer();
+    await cluster.grow(options.peers);
     return cluster;
   } catch (error) {
     await cluster.close();
@@ -330,14 +356,20 @@ function whereItIs(pid: number | undefined): string {
   }
 }
 
-/** First of `count` consecutive ports that nobody listens on now. */
-export async function freePorts(count = PORTS_PER_PEER): Promise<number> {
-  for (let attempt = 0; attempt < 100; attempt++) {
-    const base = 20_000 + Math.floor(Math.random() * 10_000);
-    const free = await Promise.all(Array.from({ length: count }, (_, i) => isFree(base + i)));
-    if (free.every(Boolean)) return base;
+/** Test files that run at the same time take their ports from ranges of their own. */
+const PORTS_FROM = 20_000 + (Number(process.env['VITEST_POOL_ID'] ?? 0) % 4) * 2_500;
+const PORT_GROUPS = 2_500 / PORTS_PER_PEER;
+/** Which group of ports comes next: none is given twice, as its peer may be dead just now. */
+let portGroup = Math.floor(Math.random() * PORT_GROUPS);
+
+/** First of PORTS_PER_PEER consecutive ports that nobody listens on now. */
+export async function freePorts(): Promise<number> {
+  for (let attempt = 0; attempt < PORT_GROUPS; attempt++) {
+    const base = PORTS_FROM + (portGroup++ % PORT_GROUPS) * PORTS_PER_PEER;
+    const ports = Array.from({ length: PORTS_PER_PEER }, (_, i) => isFree(base + i));
+    if ((await Promise.all(ports)).every(Boolean)) return base;
   }
-  throw new Error('no free ports between 20000 and 30000');
+  throw new Error(`no free ports from ${PORTS_FROM} to ${PORTS_FROM + 2_499}`);
 }
 
 function isFree(port: number): Promise<boolean> {

@@ -91,7 +91,7 @@ async function statusOf(cluster: LocalCluster): Promise<{ caughtUp: boolean }> {
 
 say('starting three peers, each with its own data directory and mount');
 const [cluster, manifest] = await Promise.all([
-  startLocalCluster({ peers: 3, report: say }),
+  startLocalCluster({ peers: 3, discovery: true, report: say }),
   makeManifest('/usr', TREES),
 ]);
 let stopping = false;
