@@ -14,6 +14,7 @@ import { join } from 'node:path';
 import { zstdDecompressSync } from 'node:zlib';
 import { DirectorySource } from '@holdfast/tree';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { MountRoot } from '../../packages/node/src/volume-driver/mount-root.ts';
 import { type LocalCluster, startLocalCluster } from '../demo/local-cluster.ts';
 import { makeSampleTree } from '../trees/sample-tree.ts';
 import { seeTree } from '../trees/whole-tree.ts';
@@ -204,6 +205,10 @@ describe('volumes as archives', () => {
 
   it('show nothing of an import that was killed, and the next one clears up after it', async () => {
     const child = await startImport('killed');
+    const early = await here('snapshot', 'create', 'killed@half');
+    expect([early.status, early.stderr]).toEqual([5, expect.stringMatching(/being filled by/)]);
+    const forDocker = new MountRoot(cluster.peer(0).mountPath).requireFolder('killed');
+    await expect(forDocker).rejects.toMatchObject({ code: 'CONFLICT' });
     child.kill('SIGKILL');
     await once(child, 'exit');
     expect(volumeNames('killed')).toEqual([expect.stringMatching(/^\.holdfast-import-[0-9a-f]+$/)]);

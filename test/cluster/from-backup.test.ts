@@ -194,7 +194,22 @@ describe('a volume from a backup', () => {
       /not complete: restoring/,
     );
     await client.close();
-    for (const pid of fillersOf(dying)) process.kill(pid, 'SIGKILL');
+    for (const args of [
+      ['snapshot', 'create', 'pg@half'],
+      ['volume', 'export', 'pg', '-o', '-', '--format', 'tar'],
+      ['volume', 'send', 'pg'],
+      ['backup', 'create', 'pg', '--repo', 'r'],
+    ]) {
+      const { status, stderr } = await on(cluster, ...args);
+      expect([args[1], status, stderr]).toEqual([
+        args[1],
+        5,
+        expect.stringMatching(/not complete: restoring.*try again when it is|not filled yet/),
+      ]);
+    }
+    // It stands still, which is to the others as if it had died.
+    const stopped = fillersOf(dying);
+    for (const pid of stopped) process.kill(pid, 'SIGSTOP');
     driver.kill('SIGKILL');
     await once(driver, 'exit');
     await dying.killNode();
@@ -218,6 +233,19 @@ describe('a volume from a backup', () => {
       restore: { state: 'done' },
       attachedTo: [other.name],
     });
+    // And goes on when another has taken its place, and a container writes.
+    fs.writeFileSync(join(root, first), 'a container');
+    for (const pid of stopped) process.kill(pid, 'SIGCONT');
+    await until('the end of who stood still', () => fillersOf(dying).length === 0);
+    expect(fs.readFileSync(join(root, first), 'utf8')).toBe('a container');
+    fs.rmSync(join(root, first));
+    expect(fs.readdirSync(root).sort()).toEqual(
+      fs
+        .readdirSync(join(other.mountPath, 'v'))
+        .filter((name) => name !== first)
+        .sort(),
+    );
+    expect(await record('pg')).toMatchObject({ restore: { state: 'done' } });
     await plugin(socketOf(other), 'Unmount', { Name: 'pg', ID: 'task' });
   });
 

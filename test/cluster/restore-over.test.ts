@@ -216,6 +216,8 @@ describe('a restore into what is there', () => {
         stdio: 'ignore',
       });
       await reached.promise;
+      const early = await here('snapshot', 'create', 'k@half');
+      expect([early.status, early.stderr]).toEqual([5, expect.stringMatching(/being restored/)]);
       killed.kill('SIGKILL');
       await once(killed, 'exit');
       s3.behaviour.fault = () => undefined;

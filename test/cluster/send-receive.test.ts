@@ -168,7 +168,12 @@ describe('a volume that goes to another cluster', () => {
     await send('killed@b', 'killed.b', '--from', 'a');
     await receive('killed', 'killed.a');
     /** Kills a receive that waits for the rest of its stream, having made part of it. */
-    const kill = async (volume: string, from: string, begun: string): Promise<void> => {
+    const kill = async (
+      volume: string,
+      from: string,
+      begun: string,
+      meanwhile = async (): Promise<void> => {},
+    ): Promise<void> => {
       const args = ['--data', there.peer(0).dataDirectory, 'volume', 'receive', volume];
       const child = spawn(LAUNCHER, args, { stdio: ['pipe', 'ignore', 'ignore'] });
       child.stdin.on('error', () => {});
@@ -176,8 +181,17 @@ describe('a volume that goes to another cluster', () => {
       const bytes = fs.readFileSync(file(from));
       child.stdin.write(bytes.subarray(0, bytes.length / 2));
       await until(`the receive into ${volume}`, () => fs.existsSync(at(there, volume, begun)));
+      await meanwhile();
       child.kill('SIGKILL');
       await ended;
+    };
+    const isRefused = async (why: RegExp, ...args: string[]): Promise<void> => {
+      const { status, stderr } = await attempt(there, ...args);
+      expect([args.join(' '), status, stderr]).toEqual([
+        args.join(' '),
+        5,
+        expect.stringMatching(why),
+      ]);
     };
     const recovers = async (volume: string, from: string): Promise<void> => {
       const again = (): Promise<Ended> =>
@@ -193,11 +207,17 @@ describe('a volume that goes to another cluster', () => {
       await recovers('whole', 'killed.a');
     };
     const change = async (): Promise<void> => {
-      await kill('killed', 'killed.b', 'd');
+      await kill('killed', 'killed.b', 'd', async () => {
+        const why = /is receiving a change from another cluster; try again when/;
+        await isRefused(why, 'snapshot', 'create', 'killed@half');
+        await isRefused(why, 'snapshot', 'rollback', 'killed@a', '--force');
+      });
       const half = fs.readdirSync(at(there, 'killed'));
       expect(half).toContain('.holdfast-receive');
-      const copy = await attempt(there, 'volume', 'export', 'killed', '-o', file('half.tar'));
-      expect(copy.stderr).toContain('was receiving a change');
+      const why = /is receiving a change|a receive into volume 'killed' was killed/;
+      await isRefused(why, 'snapshot', 'create', 'killed@half');
+      await isRefused(why, 'volume', 'export', 'killed', '-o', file('half.tar'));
+      await isRefused(why, 'volume', 'send', 'killed', '-o', file('half'));
       // Nor does Docker get it.
       const forDocker = new MountRoot(there.peer(0).mountPath).requireFolder('killed');
       await expect(forDocker).rejects.toMatchObject({ code: 'CONFLICT' });

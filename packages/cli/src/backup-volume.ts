@@ -125,6 +125,7 @@ export async function backupVolume(
     throw new HoldfastError(
       'CONFLICT',
       `volume '${volume}' is not filled yet; back it up when it is`,
+      { detail: { filling: true } },
     );
   const { clusterId } = client.cluster.map;
   const { id } = repository.config;

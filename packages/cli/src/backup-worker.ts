@@ -9,6 +9,13 @@ import { HeldRun } from './held-run.ts';
 const ASK_MS = 2_000;
 const UNANSWERED_MS = 5_000;
 
+/** What came of a run: nothing to tell when it is done. */
+interface RunEnd {
+  readonly failure?: string;
+  /** The volume is half filled: its time has not come. */
+  readonly waits?: boolean;
+}
+
 /** What {@link BackupWorker} works with. */
 export interface BackupWorkerOptions {
   /** Asks for runs and tells of them. */
@@ -82,7 +89,9 @@ export class BackupWorker {
       const failure = await this.#attempt(order, held);
       if (held.isLost) report('backup.lost', { job: key, reason: reasonOf(held.signal.reason) });
       else await this.#end(order, held, failure);
-      if (failure !== undefined) report('backup.failed', { job: key, reason: failure });
+      const { failure: reason, waits = false } = failure;
+      if (reason !== undefined)
+        report(waits ? 'backup.waits' : 'backup.failed', { job: key, reason });
     } finally {
       held.close();
       this.#running.delete(key);
@@ -91,8 +100,8 @@ export class BackupWorker {
     if (!signal.aborted && held.isLost) await this.#pause(ASK_MS);
   }
 
-  /** Why the run is not done; undefined when it is. */
-  async #attempt(order: JobOrder, held: HeldRun): Promise<string | undefined> {
+  /** Why the run is not done; nothing when it is. */
+  async #attempt(order: JobOrder, held: HeldRun): Promise<RunEnd> {
     const { dataDirectory, signal, report } = this.#options;
     let own: ClusterClient | undefined;
     try {
@@ -101,20 +110,23 @@ export class BackupWorker {
       own = await ClusterClient.connect({ dataDirectory });
       const both = AbortSignal.any([held.signal, signal]);
       await doRun(order, { client: own, held, signal: both, report });
-      return undefined;
+      return {};
     } catch (error) {
-      return signal.aborted ? 'the worker was stopped' : reasonOf(error);
+      if (signal.aborted) return { failure: 'the worker was stopped' };
+      // A volume that is half filled since it was handed out is no failure.
+      const waits = error instanceof HoldfastError && error.detail['filling'] === true;
+      return { failure: reasonOf(error), ...(waits && { waits }) };
     } finally {
       await own?.close().catch(() => {});
     }
   }
 
   /** Tells of the end until the cluster knows, or the run is lost: then another finds what was done. */
-  async #end(order: JobOrder, held: HeldRun, failure: string | undefined): Promise<void> {
+  async #end(order: JobOrder, held: HeldRun, end: RunEnd): Promise<void> {
     const { client, report } = this.#options;
     while (!held.isLost) {
       try {
-        await client.jobs.end(this.#worker, order, failure, held.signal);
+        await client.jobs.end(this.#worker, order, end, held.signal);
         return;
       } catch (error) {
         const isOutage = error instanceof HoldfastError && error.kind === 'outage';

@@ -7,16 +7,14 @@
 import { randomBytes } from 'node:crypto';
 import type { ClusterClient } from '@holdfast/client';
 import {
-  HOLDS_FROM,
   HoldfastError,
   RECEIVE_SNAPSHOTS,
+  RECEIVES_AT,
   type Snapshot,
   type VolumeRecord,
 } from '@holdfast/protocol';
 import { presentOf, setLock } from './backup-hold.ts';
 
-/** The byte that stands for a receive: beyond those of snapshots that backups make. */
-const RECEIVE_AT = HOLDS_FROM + 2 ** 45;
 const FORM = /^holdfast-receive-(\d+)-[0-9a-f]{10}$/;
 
 /** A receive into a volume that nobody else is at. */
@@ -32,7 +30,7 @@ export class ReceiveHold {
   /** Takes the snapshot to go back to. */
   async mark(base: Snapshot | undefined, origin: string): Promise<Snapshot> {
     const name = `${RECEIVE_SNAPSHOTS}${base?.generation ?? 0}-${randomBytes(5).toString('hex')}`;
-    return this.#client.snapshots.create(this.#volume.name, name, { origin });
+    return this.#client.snapshots.create(this.#volume.name, name, { origin, byFiller: true });
   }
 
   /** The receive is done, or it never changed anything. */
@@ -56,7 +54,10 @@ export class ReceiveHold {
 
   /** Rolls the volume back; answers what keeps the state until now. CONFLICT while hosts use it and it is not forced. */
   async goBack(name: string, force: boolean): Promise<Snapshot> {
-    const kept = await this.#client.snapshots.rollBack(this.#volume.name, name, { force });
+    const kept = await this.#client.snapshots.rollBack(this.#volume.name, name, {
+      force,
+      byFiller: true,
+    });
     const context = { uid: 0, gid: 0, pid: 0, requestId: 0 };
     // The session hears of the rollback by a look, and may change the volume from then on.
     await this.#client.fileSystem().getAttributes(presentOf(this.#volume), context);
@@ -87,7 +88,7 @@ export async function withReceiveHold<T>(
 ): Promise<T> {
   const fileSystem = client.fileSystem();
   const root = presentOf(volume);
-  await setLock(fileSystem, root, { start: RECEIVE_AT, type: 'write' }).catch((error: unknown) => {
+  await setLock(fileSystem, root, { start: RECEIVES_AT, type: 'write' }).catch((error: unknown) => {
     if (!(error instanceof HoldfastError) || error.code !== 'EAGAIN') throw error;
     throw new HoldfastError(
       'CONFLICT',
@@ -98,6 +99,6 @@ export async function withReceiveHold<T>(
   try {
     return await task(new ReceiveHold(client, volume));
   } finally {
-    await setLock(fileSystem, root, { start: RECEIVE_AT, type: 'unlock' }).catch(() => {});
+    await setLock(fileSystem, root, { start: RECEIVES_AT, type: 'unlock' }).catch(() => {});
   }
 }

@@ -1,8 +1,19 @@
 /** Restores into what is there: a volume that is not empty, or a place in one. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ClusterClient } from '@holdfast/client';
-import { HoldfastError, type NodeReference } from '@holdfast/protocol';
+import {
+  type FileSystem,
+  HoldfastError,
+  type NodeReference,
+  RESTORES_AT,
+} from '@holdfast/protocol';
 import { type SinkDirectory, type SinkEntry, type TreeSink, VolumeSink } from '@holdfast/tree';
+import { setLock } from './backup-hold.ts';
 import { rootOf } from './volume-root.ts';
+
+/** Milliseconds to wait for who fills the volume, and may be dead; between two looks. */
+const DEAD_MS = 15_000;
+const PAUSE_MS = 1_000;
 
 /** Where a restore goes. */
 export type RestoreTarget =
@@ -70,8 +81,8 @@ export interface OverRequest {
 
 /**
  * Runs a restore into a volume as it is. What it was before is kept as a snapshot, whose name is told
- * with the result. NOT_FOUND; CONFLICT while hosts use it and it is not forced, or when something is
- * there and may not be overwritten.
+ * with the result. Until it ends nobody takes the volume for whole. NOT_FOUND; CONFLICT while hosts use it
+ * and it is not forced, while somebody else fills it, or when something is there and may not be overwritten.
  */
 export async function restoreOver<T>(
   client: ClusterClient,
@@ -100,12 +111,55 @@ export async function restoreOver<T>(
     },
   });
   if (!mayOverwrite) await refuseContent(sink, { volume, names });
-  const time = new Date().toISOString().replaceAll(':', '-');
-  const { name: kept } = await client.snapshots.create(volume, `before-restore-${time}`);
+  const kept = await begin(client, { volume, fileSystem, root }, report.signal);
   try {
     return { result: await write(new PlaceInVolume(sink, names)), kept };
   } catch (error) {
     throw withKept(error, `${volume}@${kept}`);
+  } finally {
+    await setLock(fileSystem, root, { start: RESTORES_AT, type: 'unlock' }).catch(() => {});
+  }
+}
+
+/**
+ * Keeps what the volume is as a snapshot, whose name it answers, and shows that a restore is under way: two at
+ * once would each keep what the other has half done. One who died is waited for. CONFLICT.
+ */
+async function begin(
+  client: ClusterClient,
+  {
+    volume,
+    fileSystem,
+    root,
+  }: {
+    readonly volume: string;
+    readonly fileSystem: FileSystem;
+    readonly root: NodeReference;
+  },
+  signal: AbortSignal,
+): Promise<string> {
+  const untilMs = performance.now() + DEAD_MS;
+  for (;;) {
+    const time = new Date().toISOString().replaceAll(':', '-');
+    try {
+      const { name } = await client.snapshots.create(volume, `before-restore-${time}`);
+      if (await isTaken(fileSystem, root)) return name;
+      await client.snapshots.remove(volume, name);
+    } catch (error) {
+      const isFilling = error instanceof HoldfastError && error.detail['filling'] === true;
+      if (!isFilling || performance.now() > untilMs) throw error;
+    }
+    await sleep(PAUSE_MS, undefined, { signal });
+  }
+}
+
+async function isTaken(fileSystem: FileSystem, root: NodeReference): Promise<boolean> {
+  try {
+    await setLock(fileSystem, root, { start: RESTORES_AT, type: 'write' });
+    return true;
+  } catch (error) {
+    if (error instanceof HoldfastError && error.code === 'EAGAIN') return false;
+    throw error;
   }
 }
 

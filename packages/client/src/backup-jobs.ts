@@ -28,14 +28,16 @@ export class BackupJobs {
     return (await this.#call<{ lost: string[] }>('renew', { worker, reports }, signal)).lost;
   }
 
-  /** Says that a run is done or, with a reason, that it is not. CONFLICT when it is the worker's no more. */
+  /**
+   * Says that a run is done or, with a reason, that it is not; or that its time has not come, for the volume
+   * is half filled. CONFLICT when it is the worker's no more.
+   */
   async end(
     worker: string,
     { job, due }: RunReport,
-    failure?: string,
+    why: { readonly failure?: string; readonly waits?: boolean } = {},
     signal?: AbortSignal,
   ): Promise<void> {
-    const why = failure === undefined ? {} : { failure };
     await this.#call('end', { worker, job, due, ...why }, signal);
   }
 

@@ -44,13 +44,22 @@ export class Snapshots {
 
   /**
    * Snapshots a volume: all that was acknowledged on any host before the call is in it. `name`: its
-   * time in UTC by default; `origin`: of one that was received. NOT_FOUND, EEXIST, EINVAL, ENAMETOOLONG,
-   * ENOSPC above LIMITS.snapshotsMax.
+   * time in UTC by default; `origin`: of one that was received; `byFiller`: who asks is filling the volume.
+   * NOT_FOUND, EEXIST, EINVAL, ENAMETOOLONG, CONFLICT while it is half filled, ENOSPC above
+   * LIMITS.snapshotsMax.
    */
   async create(
     volume: string,
     name?: string,
-    { origin, signal }: { readonly origin?: string; readonly signal?: AbortSignal } = {},
+    {
+      origin,
+      byFiller,
+      signal,
+    }: {
+      readonly origin?: string;
+      readonly byFiller?: boolean;
+      readonly signal?: AbortSignal;
+    } = {},
   ): Promise<Snapshot> {
     // Tells this request, however often it is sent, from others for the same name.
     const timeNs = BigInt(Date.now()) * 1_000_000n + BigInt(randomInt(1_000_000));
@@ -59,6 +68,7 @@ export class Snapshots {
       timeNs,
       ...(name !== undefined && { name }),
       ...(origin !== undefined && { origin }),
+      ...(byFiller !== undefined && { byFiller }),
     };
     return (await this.#call<{ snapshot: Snapshot }>('create', header, signal)).snapshot;
   }
@@ -93,16 +103,16 @@ export class Snapshots {
   /**
    * Shows a volume as a snapshot of it again; answers the snapshot that keeps what it was until now.
    * Files that are open in it are void then, on every host. NOT_FOUND; CONFLICT while hosts have it
-   * attached and it is not forced; ENOSPC, EINVAL.
+   * attached and it is not forced, or somebody fills it who is not asking (`byFiller`); ENOSPC, EINVAL.
    */
   async rollBack(
     volume: string,
     name: string,
-    { force }: { readonly force: boolean },
+    { force, byFiller = false }: { readonly force: boolean; readonly byFiller?: boolean },
     signal?: AbortSignal,
   ): Promise<Snapshot> {
     const timeNs = BigInt(Date.now()) * 1_000_000n + BigInt(randomInt(1_000_000));
-    const header = { volume, name, force, timeNs };
+    const header = { volume, name, force, byFiller, timeNs };
     return (await this.#call<{ snapshot: Snapshot }>('rollback', header, signal)).snapshot;
   }
 

@@ -206,13 +206,15 @@ export type RegistryChange =
       readonly worker: string;
       readonly host: string;
     }
-  /** The run is done or, with a reason, is not. CONFLICT when it is the worker's no more. */
+  /** The run is done or, with a reason, is not, or its time has not come. CONFLICT when it is the worker's no more. */
   | {
       readonly op: 'end-job';
       readonly job: JobName;
       readonly due: string;
       readonly worker: string;
       readonly failure?: string;
+      /** Given back as if it had not begun: no failure. */
+      readonly waits?: boolean;
     }
   /** The worker fell silent: another may take the run. No change when it is not the worker's. */
   | {

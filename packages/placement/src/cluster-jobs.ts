@@ -77,7 +77,7 @@ export function beginJob(
 
 export function endJob(
   records: ClusterRecords,
-  { job, due, worker, failure }: ChangeOf<'end-job'>,
+  { job, due, worker, failure, waits = false }: ChangeOf<'end-job'>,
   time: string,
 ): RegistryResult {
   const runs = runsIn(records, job);
@@ -85,8 +85,13 @@ export function endJob(
   if (!isSame(runs.claim, worker, due))
     return refuse('CONFLICT', `this ${job.kind} is not the worker's any more`);
   const { claim: _, failure: _why, failedAt: _when, ...rest } = runs;
+  if (waits) return putRuns(records, job, unclaimed(runs));
   if (failure !== undefined) return putRuns(records, job, failed(runs, failure, time));
   return putRuns(records, job, { ...rest, due, doneAt: time, done: runs.done + 1, failures: 0 });
+}
+
+function unclaimed({ claim: _, ...runs }: JobRuns): JobRuns {
+  return runs;
 }
 
 function failed({ claim: _, ...runs }: JobRuns, failure: string, failedAt: string): JobRuns {

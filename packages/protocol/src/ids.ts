@@ -52,6 +52,10 @@ export const SNAPSHOTS_INODE = (2 ** 40 - 1) as InodeNumber;
 export const SNAPSHOT_HOLDS_AT = 2 ** 51;
 /** Locks on a volume's root from this byte on stand for snapshots, not for bytes. */
 export const HOLDS_FROM = 2 ** 50;
+/** The byte that stands for a receive into the volume: its lock lasts as long as who receives. */
+export const RECEIVES_AT = HOLDS_FROM + 2 ** 45;
+/** The byte that stands for a restore into the volume as it is, likewise. */
+export const RESTORES_AT = RECEIVES_AT + 2;
 export const PARTITION_COUNT = 16_384;
 
 const CHUNK_ID_PATTERN = /^[0-3][0-9a-f]{31}$/;

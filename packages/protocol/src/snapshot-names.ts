@@ -36,3 +36,9 @@ export const RECEIVE_SNAPSHOTS = 'holdfast-receive-';
  * is neither what was before nor what is to be.
  */
 export const RECEIVING_NAME = '.holdfast-receive';
+
+/**
+ * Begins the name of a hidden directory in a volume's root in which content is built that then moves up, all
+ * or nothing. It is made in an empty root: no other entry is older.
+ */
+export const STAGE_PREFIX = '.holdfast-import-';

@@ -1,7 +1,5 @@
-import { RECEIVING_NAME } from '@holdfast/protocol';
+import { RECEIVING_NAME, STAGE_PREFIX } from '@holdfast/protocol';
 
-/** Begins the name of a hidden directory in a volume's root that is being filled: not content of the volume. */
-export const STAGE_PREFIX = '.holdfast-import-';
 /** Begins the name of a hidden directory, wherever a copy is being made; letters and digits follow. */
 const COPY_PREFIX = '.holdfast-copy-';
 

@@ -8,9 +8,10 @@ import {
   HoldfastError,
   type ListedEntry,
   type NodeReference,
+  STAGE_PREFIX,
 } from '@holdfast/protocol';
 import { StageFiles } from './stage-files.ts';
-import { isStageName, STAGE_PREFIX } from './stage-names.ts';
+import { isStageName } from './stage-names.ts';
 import { VolumeSink, type VolumeSinkOptions } from './volume-sink.ts';
 
 /** Ends the name of a stage whose content is complete and is being moved up. */

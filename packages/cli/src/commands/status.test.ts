@@ -56,6 +56,7 @@ describe('holdfast status', () => {
     const backups = [
       { volume: 'a', isOverdue: true, job: { ...due, failures: 4, failure: 'no room' } },
       { volume: 'b', isOverdue: false, job: { ...due, running } },
+      { volume: 'c', isOverdue: false, job: { ...due, waits: 'it is being filled' } },
     ];
     const verification = { at: '2026-11-23T20:00:00.000Z', readShare: 1, problems: 0 };
     const repositories = [
@@ -67,10 +68,11 @@ describe('holdfast status', () => {
       },
     ];
     const lines = statusLines({ ...status, backups, repositories });
-    expect(lines.slice(-6)).toEqual([
+    expect(lines.slice(-7)).toEqual([
       'VOLUME  BACKUP EVERY  LAST  SIZE  SENT  VERIFIED  NEXT                      STATE',
       'a       none          none  -     -     no        2026-11-23T21:00:00.000Z  failed 4 times, overdue',
       'b       none          none  -     -     no        2026-11-23T21:00:00.000Z  runs on h2: 2 KiB of 4 KiB, ok',
+      'c       none          none  -     -     no        2026-11-23T21:00:00.000Z  waits until the volume is filled, ok',
       '',
       'REPOSITORY  PRUNED  NEXT                      VERIFIED   NEXT  STATE',
       'r           never   2026-11-23T21:00:00.000Z  by nobody  -     0 problems, runs on h1',
@@ -82,11 +84,13 @@ describe('holdfast status', () => {
     const made = { made: 'auto-2026-11-23T20-00Z', madeAt: '2026-11-23T20:00:01.000Z' };
     const schedules = [
       { volume: 'new', ...due, isLate: true },
+      { volume: 'half', ...due, isLate: true, waits: 'it is being filled' },
       { volume: 'db', ...due, ...made, isLate: false, nextAt: '2026-11-23T21:00:00.000Z' },
     ];
-    expect(statusLines({ ...status, schedules }).slice(-3)).toEqual([
+    expect(statusLines({ ...status, schedules }).slice(-4)).toEqual([
       'VOLUME  SCHEDULE   LAST SNAPSHOT           MADE                      NEXT',
       'new     0 * * * *  none yet                -                         late',
+      'half    0 * * * *  none yet                -                         late, waits until the volume is filled',
       'db      0 * * * *  auto-2026-11-23T20-00Z  2026-11-23T20:00:01.000Z  2026-11-23T21:00:00.000Z',
     ]);
     const many = Array.from({ length: 30 }, () => ({ volume: 'v', ...due, isLate: false }));

@@ -62,6 +62,9 @@ export function statusLines(status: ClusterStatus): string[] {
   ];
 }
 
+/** Said of what a volume that is half filled keeps from being done. */
+const WAITS = 'waits until the volume is filled';
+
 /** Schedules shown to people; programs see up to 256. */
 const SCHEDULES_SHOWN = 20;
 
@@ -69,12 +72,12 @@ function scheduleLines({ schedules }: ClusterStatus): string[] {
   if (schedules.length === 0) return [];
   const rows = schedules
     .slice(0, SCHEDULES_SHOWN)
-    .map(({ volume, schedule, made = 'none yet', madeAt = '-', nextAt = '-', isLate }) => [
+    .map(({ volume, schedule, made = 'none yet', madeAt = '-', nextAt = '-', isLate, waits }) => [
       volume,
       schedule,
       made,
       madeAt,
-      isLate ? 'late' : nextAt,
+      [...(isLate ? ['late'] : []), ...(waits === undefined ? [] : [WAITS])].join(', ') || nextAt,
     ]);
   const rest = schedules.length - rows.length;
   return [
@@ -117,6 +120,7 @@ function jobText(job: JobStatus | undefined): string[] {
     const of = bytesExpected === undefined ? '' : ` of ${bytesText(bytesExpected)}`;
     return [`runs on ${host}${progress === undefined ? '' : `: ${bytesText(bytes)}${of}`}`];
   }
+  if (job?.waits !== undefined) return [WAITS];
   return job === undefined || job.failures === 0 ? [] : [`failed ${job.failures} times`];
 }
 

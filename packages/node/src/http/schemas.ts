@@ -117,6 +117,7 @@ const JOB = z
     failedAt: z.string().optional(),
     failure: z.string().optional().describe('why the last one did'),
     retryAt: z.string().optional(),
+    waits: z.string().optional().describe('why it waits: the volume is half filled'),
   })
   .describe('how far its schedule is')
   .meta({ id: 'Job' });
@@ -219,6 +220,7 @@ export const STATUS = z
           madeAt: z.string().optional(),
           isLate: z.boolean().describe('two runs were due and are not done'),
           failure: z.string().optional().describe('why the last try made none'),
+          waits: z.string().optional().describe('why it waits: the volume is half filled'),
         }),
       )
       .readonly()

@@ -4,7 +4,7 @@ import { Registry as MetricsRegistry } from 'prom-client';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createLog } from '../telemetry/log.ts';
 import { eventually } from '../testing/peers.ts';
-import { BackupJobs } from './backup-jobs.ts';
+import { BackupJobs, type JobStatus } from './backup-jobs.ts';
 
 const HOUR_MS = 3_600_000;
 const START = Date.parse('2026-01-01T00:30:00.000Z');
@@ -15,6 +15,8 @@ class Bench {
   readonly state = new ClusterState();
   nowMs = START;
   clockMs = 0;
+  /** Volumes that are half filled. */
+  readonly filling = new Set<string>();
   #next = 0;
   #looks = 0;
   readonly #leaders: { jobs: BackupJobs; isLeader: boolean }[] = [];
@@ -72,6 +74,9 @@ class Bench {
       clock: () => this.clockMs,
       metrics: new MetricsRegistry(),
       log: createLog('silent'),
+      snapshots: {
+        whyHalf: async ({ name }) => (this.filling.has(name) ? 'it is being filled' : undefined),
+      },
       lookMs: 5,
     });
     this.#leaders.push(Object.assign(own, { jobs }));
@@ -176,7 +181,7 @@ describe('the jobs of backup schedules', () => {
     const backup = (await jobs.take('w1', 'h1', [])) as JobOrder;
     expect(backup.job.kind).toBe('backup');
     expect(await jobs.take('w2', 'h2', [])).toBeUndefined();
-    await jobs.end('w1', backup, 'the store is full');
+    await jobs.end('w1', backup, { failure: 'the store is full' });
     const prune = (await jobs.take('w2', 'h2', [])) as JobOrder;
     expect(prune).toMatchObject({ job: { kind: 'prune' }, volumes: [{ name: 'v' }] });
     bench.nowMs += HOUR_MS / 2;
@@ -187,5 +192,31 @@ describe('the jobs of backup schedules', () => {
       { name: 'r', prune: { failures: 0, doneAt: expect.any(String) }, verify: { failures: 0 } },
     ]);
     expect(bench.runs('v')).toMatchObject({ failures: 1, failure: 'the store is full' });
+  });
+
+  it('of volumes that are half filled wait, without a failure, and hold nobody up', async () => {
+    bench = new Bench('v', 'w');
+    const jobs = bench.lead();
+    bench.nowMs = HOUR;
+    bench.filling.add('v');
+    const other = (await jobs.take('w1', 'h1', [])) as JobOrder;
+    expect(named(other)).toBe('w');
+    expect(await jobs.take('w2', 'h2', [])).toBeUndefined();
+    const status = (): JobStatus | undefined =>
+      jobs.ofVolume(bench.state.volumeNamed('v')?.record as never);
+    expect(status()).toMatchObject({ waits: 'it is being filled', failures: 0 });
+    bench.filling.delete('v');
+    bench.clockMs += 5_000;
+    const order = (await jobs.take('w2', 'h2', [])) as JobOrder;
+    expect(named(order)).toBe('v');
+    expect(status()).not.toHaveProperty('waits');
+    // It was begun to be filled since.
+    await jobs.end('w2', order, { failure: 'it is being filled', waits: true });
+    expect(bench.runs('v')).toMatchObject({ failures: 0, done: 0 });
+    expect(bench.runs('v')).not.toHaveProperty('claim');
+    expect(await jobs.take('w3', 'h3', [])).toMatchObject({
+      due: order.due,
+      volume: { name: 'v' },
+    });
   });
 });

@@ -17,11 +17,18 @@ import { chooseJob, dueJob, type JobChoice, retryPauseMs, Schedule } from '@hold
 import type { Registry as MetricsRegistry } from 'prom-client';
 import { Rounds } from '../shards/rounds.ts';
 import type { Log } from '../telemetry/log.ts';
+import { withDeadline } from '../waiting.ts';
 import { BackupJobMetrics } from './backup-job-metrics.ts';
 import type { Registry } from './registry.ts';
+import type { VolumeSnapshots } from './snapshots.ts';
 
 /** Milliseconds between looks for workers that fell silent. */
 const LOOK_MS = 1_000;
+/** Milliseconds for a look whether a volume is half filled; until it is looked at again. */
+const FILLING_MS = 2_000;
+const WAIT_MS = 5_000;
+/** Milliseconds after which a job that no worker asked for any more is not said to wait. */
+const FORGET_WAITS_MS = 60_000;
 /** Schedules kept as they were read; there are few different ones. */
 const PARSED_MAX = 1_024;
 
@@ -34,8 +41,15 @@ export interface BackupJobsOptions {
   readonly clock: () => number;
   readonly metrics: MetricsRegistry;
   readonly log: Log;
+  readonly snapshots: Pick<VolumeSnapshots, 'whyHalf'>;
   /** Milliseconds between looks; 1000. */
   readonly lookMs?: number;
+}
+
+/** What came of a run that is not done; nothing of one that is. */
+export interface RunEnd {
+  readonly failure?: string | undefined;
+  readonly waits?: boolean | undefined;
 }
 
 /** A run that a worker has, and how far it says that it is. */
@@ -59,6 +73,8 @@ export interface JobStatus {
   readonly failure?: string;
   /** When it is tried again. */
   readonly retryAt?: string;
+  /** What it waits for: the volume is half filled. */
+  readonly waits?: string;
 }
 
 /** A repository that is known by name, as `holdfast status` shows it. */
@@ -90,6 +106,8 @@ export class BackupJobs {
   readonly #rounds = new Rounds((signal) => this.#round(signal));
   /** By key of the job. A leader that is new to it takes every claim as just heard of. */
   readonly #leases = new Map<string, Lease>();
+  /** Jobs whose volumes were half filled when they were last looked at, by key. */
+  readonly #waits = new Map<string, { readonly why: string; readonly atMs: number }>();
   readonly #parsed = new Map<string, Schedule>();
   readonly #metrics: BackupJobMetrics;
   /** Two workers that ask at once are served one after the other. */
@@ -138,7 +156,7 @@ export class BackupJobs {
       ({ runs, key }) => runs.claim?.worker === worker && !running.includes(key),
     );
     if (lost?.runs.claim !== undefined) return orderOf(state, lost, lost.runs.claim.due);
-    const job = chooseJob(jobs, host);
+    const job = await this.#choose(state, jobs, host);
     if (job?.dueMs === undefined) return undefined;
     const due = new Date(job.dueMs).toISOString();
     await registry.execute({ op: 'begin-job', job: job.name, due, worker, host });
@@ -146,6 +164,35 @@ export class BackupJobs {
     this.#leases.set(job.key, { claim, heardMs: clock() });
     log.info({ event: 'backup.job.begun', job: job.key, due, host });
     return orderOf(registry.applied(), job, due);
+  }
+
+  /** The next job for a host; backups of volumes that are half filled wait, and nothing waits for them. */
+  async #choose(state: ClusterState, jobs: readonly Job[], host: string): Promise<Job | undefined> {
+    for (let left = jobs; ; ) {
+      const job = chooseJob(left, host);
+      const volume = job?.name.kind === 'backup' ? state.volume(job.name.volume) : undefined;
+      if (job === undefined || volume === undefined) return job;
+      const why = await this.#whyWaits(job.key, volume);
+      if (why === undefined) return job;
+      left = left.filter((one) => one !== job);
+    }
+  }
+
+  async #whyWaits(key: string, volume: VolumeRecord): Promise<string | undefined> {
+    const { clock, snapshots, log } = this.#options;
+    const known = this.#waits.get(key);
+    if (known !== undefined && clock() - known.atMs < WAIT_MS) return known.why;
+    const look = withDeadline(`volume '${volume.name}'`, FILLING_MS, () =>
+      snapshots.whyHalf(volume),
+    );
+    // Where nobody can tell, the backup will.
+    const why = await look.catch(() => undefined);
+    if (why === undefined) this.#waits.delete(key);
+    else {
+      if (known === undefined) log.info({ event: 'backup.job.waits', job: key, reason: why });
+      this.#waits.set(key, { why, atMs: clock() });
+    }
+    return why;
   }
 
   /** A worker lives, and says how far it is. Answers the keys of jobs that are its no more. */
@@ -162,22 +209,32 @@ export class BackupJobs {
     });
   }
 
-  /** A run is done or, with a reason, is not. CONFLICT when it is the worker's no more. */
-  async end(worker: string, { job, due }: RunReport, failure?: string): Promise<void> {
+  /**
+   * A run is done or, with a reason, is not, or `waits` for a volume that is half filled. CONFLICT when it is
+   * the worker's no more.
+   */
+  async end(
+    worker: string,
+    { job, due }: RunReport,
+    { failure, waits = false }: RunEnd = {},
+  ): Promise<void> {
     const { registry, log } = this.#options;
     registry.assertLeader();
-    const why = failure === undefined ? {} : { failure };
+    const why = { ...(failure !== undefined && { failure }), ...(waits && { waits }) };
     await registry.execute({ op: 'end-job', job, due, worker, ...why });
     this.#leases.delete(jobKey(job));
     const kind = { kind: job.kind };
-    if (failure === undefined) this.#metrics.runs.inc(kind);
+    if (waits) this.#waits.delete(jobKey(job));
+    else if (failure === undefined) this.#metrics.runs.inc(kind);
     else this.#metrics.failures.inc(kind);
     log.info({ event: 'backup.job.ended', job: jobKey(job), due, ...why });
   }
 
   /** The schedule of a volume's backups, where it is run. */
-  ofVolume({ policy, backupRuns }: VolumeRecord): JobStatus | undefined {
-    return this.#statusOf(policy.backupSchedule, backupRuns);
+  ofVolume({ policy, backupRuns, number }: VolumeRecord): JobStatus | undefined {
+    const status = this.#statusOf(policy.backupSchedule, backupRuns);
+    const waits = this.#waits.get(jobKey({ kind: 'backup', volume: number }))?.why;
+    return status === undefined || waits === undefined ? status : { ...status, waits };
   }
 
   /** The repositories known by name, where the system shard is led. */
@@ -242,7 +299,10 @@ export class BackupJobs {
     const { registry, log } = this.#options;
     try {
       if (registry.isLeader) await this.#voidSilent(signal);
-      else this.#leases.clear();
+      else {
+        this.#leases.clear();
+        this.#waits.clear();
+      }
     } catch (error) {
       // Lost leadership or quorum: the next round, or the next leader, does it.
       log.debug({ event: 'backup.jobs.round.failed', error });
@@ -256,6 +316,8 @@ export class BackupJobs {
     const claimed = this.#jobs(registry.applied(), 0).filter(({ isTaken }) => isTaken);
     const keys = new Set(claimed.map(({ key }) => key));
     for (const key of this.#leases.keys()) if (!keys.has(key)) this.#leases.delete(key);
+    for (const [key, { atMs }] of this.#waits)
+      if (clock() - atMs > FORGET_WAITS_MS) this.#waits.delete(key);
     for (const { name, key, runs } of claimed) {
       const { claim } = runs;
       if (claim === undefined || signal.aborted || !registry.isLeader) continue;

@@ -12,6 +12,7 @@ import { pino } from 'pino';
 import { Registry as MetricsRegistry } from 'prom-client';
 import { afterEach, describe, expect, it } from 'vitest';
 import { eventually } from '../testing/peers.ts';
+import { fillingError } from './half-filled.ts';
 import { type ScheduleStatus, SnapshotSchedules } from './snapshot-schedules.ts';
 
 const V = 1 as VolumeNumber;
@@ -232,6 +233,26 @@ describe('snapshot schedules', () => {
     await eventually('a run', isDone(world, '2026-11-23T21:00'));
     await eventually('no failure', () => told()?.failure === undefined);
     expect(told()).toMatchObject({ isLate: false, made: 'auto-2026-11-23T21-00Z' });
+  });
+
+  it('wait while a volume is half filled, without a failure, and say so', async () => {
+    const world = new World(HOURLY);
+    const peer = start(world, 'a');
+    let isFilling = true;
+    world.before = (_who, step) => {
+      const filling = { message: 'something is being restored', isUnderWay: true };
+      if (step === 'create' && isFilling) throw fillingError(filling);
+    };
+    const told = (): ScheduleStatus | undefined => peer.schedules.status()[0];
+    world.nowMs += HOUR;
+    await eventually('that it waits', () => told()?.waits === 'something is being restored');
+    expect(told()).not.toHaveProperty('failure');
+    expect(await peer.value('failures_total')).toBe(0);
+    expect(world.made).toEqual([]);
+    isFilling = false;
+    world.nowMs += 31_000;
+    await eventually('a run', isDone(world, '2026-11-23T20:00'));
+    await eventually('that it waits no more', () => told()?.waits === undefined);
   });
 
   it('wait for a shard that does not answer once a round, not once a volume', async () => {

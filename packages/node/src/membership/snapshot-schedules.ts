@@ -19,6 +19,7 @@ import {
 import type { Registry as MetricsRegistry } from 'prom-client';
 import { Rounds } from '../shards/rounds.ts';
 import type { Log } from '../telemetry/log.ts';
+import { isFillingError } from './half-filled.ts';
 import type { Registry } from './registry.ts';
 import { ScheduleMetrics } from './schedule-metrics.ts';
 import type { VolumeSnapshots } from './snapshots.ts';
@@ -58,11 +59,15 @@ export interface ScheduleStatus {
   readonly isLate: boolean;
   /** Why the last try made none, while this peer leads. */
   readonly failure?: string;
+  /** What it waits for: the volume is half filled. */
+  readonly waits?: string;
 }
 
 interface Failure {
   readonly message: string;
   readonly atMs: number;
+  /** Nothing is wrong with it: it is not time yet. */
+  readonly isWait?: boolean;
 }
 
 /** A volume's schedule, read. */
@@ -110,7 +115,7 @@ export class SnapshotSchedules {
     const { policy, snapshotRuns, name, number } = record;
     const { made, madeAt } = snapshotRuns ?? {};
     const nextMs = progress.schedule.next(nowMs);
-    const failure = this.#failures.get(number)?.message;
+    const { message: failure, isWait = false } = this.#failures.get(number) ?? {};
     return {
       volume: name,
       schedule: progress.schedule.text,
@@ -119,7 +124,7 @@ export class SnapshotSchedules {
       ...(made !== undefined && { made }),
       ...(madeAt !== undefined && { madeAt }),
       isLate: isLate(progress, nowMs),
-      ...(failure !== undefined && { failure }),
+      ...(failure !== undefined && (isWait ? { waits: failure } : { failure })),
     };
   }
 
@@ -200,6 +205,12 @@ export class SnapshotSchedules {
     } catch (error) {
       // Another leads: it does the run, and tells of it.
       if (!registry.isLeader) return;
+      if (isFillingError(error)) {
+        const { message } = error as HoldfastError;
+        this.#failures.set(number, { message, atMs: now(), isWait: true });
+        log.info({ event: 'schedule.waits', volume: name, reason: message });
+        return;
+      }
       this.#metrics.failures.inc();
       const message =
         error instanceof HoldfastError ? error.message : 'an internal error; see the log';
@@ -220,10 +231,9 @@ export class SnapshotSchedules {
       present.map(({ name, clones }) => ({ name, isHeld: clones > 0 })),
     );
     if (plan === undefined) return undefined;
-    if (plan.create !== undefined) {
-      await snapshots.createScheduled(record, plan.dueMs);
-      this.#metrics.made.inc();
-    }
+    // Also one that a leader made who died before it had seen that it is whole.
+    await snapshots.createScheduled(record, plan.dueMs);
+    if (plan.create !== undefined) this.#metrics.made.inc();
     const snapshot = scheduledName(plan.dueMs);
     await registry.execute({
       op: 'note-snapshot-run',

@@ -1,78 +1,11 @@
-import { apply, MemoryState, view } from '@holdfast/metadata';
 import {
-  type Command,
-  type ErrorCode,
-  HoldfastError,
-  INTERNAL_SESSION,
-  type Operation,
-  type OperationAnswer,
   ROOT_INODE,
   type SessionId,
-  type ShardId,
   SNAPSHOT_HOLDS_AT,
-  type View,
-  type ViewAnswers,
   type VolumeNumber,
-  type VolumeRecord,
 } from '@holdfast/protocol';
 import { describe, expect, it } from 'vitest';
-import { VolumeSnapshots } from './snapshots.ts';
-
-const V = 1 as VolumeNumber;
-const RECORD = { number: V, name: 'v', shard: 1 as ShardId, state: 'ready' } as VolumeRecord;
-
-/** One volume in a shard whose answers get lost, so that whoever asks asks again. */
-class LossyShard {
-  readonly #state = new MemoryState();
-  /** What others do after an answer was lost, before it is asked for again. */
-  readonly #meanwhile: (() => void)[] = [];
-  attachedTo: readonly string[] = [];
-
-  constructor() {
-    const quotas = { quotaBytes: 0, quotaInodes: 0 };
-    this.do({ op: 'init-volume', name: 'v', mode: 0o755, uid: 0, gid: 0, ...quotas });
-  }
-
-  do(operation: Operation, timeNs = 1n, by: Partial<Command> = {}): OperationAnswer {
-    const command: Command = {
-      v: 1,
-      session: INTERNAL_SESSION,
-      sequence: 1,
-      answeredBelow: 1,
-      timeNs,
-      volume: V,
-      operation,
-      ...by,
-    };
-    const result = apply(this.#state, command);
-    if (result.ok) return result.answer;
-    throw new HoldfastError(result.code as ErrorCode, result.message);
-  }
-
-  loseAnswer(meanwhile: () => void = () => {}): void {
-    this.#meanwhile.push(meanwhile);
-  }
-
-  readonly snapshots = new VolumeSnapshots({
-    registry: {
-      view: async () => ({ volume: { ...RECORD, attachedTo: this.attachedTo } }) as never,
-    },
-    run: async (_shard, _volume, operation, timeNs) => {
-      for (let lost = this.#meanwhile.shift(); lost !== undefined; ) {
-        this.do(operation, timeNs);
-        lost();
-        lost = this.#meanwhile.shift();
-      }
-      return this.do(operation, timeNs);
-    },
-    look: async <W extends View>(_shard: ShardId, volume: VolumeNumber, wanted: W) =>
-      (await view(this.#state, {
-        session: INTERNAL_SESSION,
-        volume,
-        view: wanted,
-      })) as ViewAnswers[W['view']],
-  });
-}
+import { LossyShard, RECORD } from '../testing/lossy-shard.ts';
 
 describe('snapshots of a shard whose answers get lost', () => {
   it('are taken once', async () => {

@@ -12,6 +12,7 @@ import {
 } from '@holdfast/protocol';
 import { scheduledName, scheduledTime } from '@holdfast/schedule';
 import type { LookInShard } from '../rpc/shard-service.ts';
+import { fillingError, fillingOf, isHalf, restoring } from './half-filled.ts';
 import type { Registry } from './registry.ts';
 import type { RunInShard } from './volumes.ts';
 
@@ -23,6 +24,16 @@ export interface VolumeSnapshotsOptions {
   readonly registry: Pick<Registry, 'view'>;
   readonly run: RunInShard;
   readonly look: LookInShard;
+}
+
+/** How a snapshot is taken. */
+export interface SnapshotWishes {
+  /** Its time, nanoseconds since the epoch; tells one request from another. */
+  readonly timeNs?: bigint | undefined;
+  /** Of one that was received: what it was sent as. */
+  readonly origin?: string | undefined;
+  /** Who asks is filling the volume, and knows what it shows. */
+  readonly byFiller?: boolean | undefined;
 }
 
 /** A snapshot and what removing it would give back, in bytes. */
@@ -39,13 +50,14 @@ export class VolumeSnapshots {
   /**
    * Pins a volume as it is at one moment between call and answer: all that was acknowledged to anyone
    * before the call is in it. `name`: its time by default. `timeNs` tells one request from another:
-   * again with the same one is success, else a name that is taken is EEXIST. `origin` is kept with it. Throws NOT_FOUND, EINVAL
-   * (also for the names that schedules give), ENAMETOOLONG, ENOSPC, or an outage.
+   * again with the same one is success, else a name that is taken is EEXIST. `origin` is kept with it.
+   * Throws NOT_FOUND, EINVAL (also for the names that schedules give), ENAMETOOLONG, ENOSPC, or an outage;
+   * CONFLICT while the volume is half filled, but for who fills it.
    */
   async create(
     volume: string,
     name?: string,
-    { timeNs = nowNs(), origin }: { readonly timeNs?: bigint; readonly origin?: string } = {},
+    { timeNs = nowNs(), origin, byFiller = false }: SnapshotWishes = {},
   ): Promise<Snapshot> {
     if (name !== undefined && scheduledTime(name) !== undefined) {
       throw new HoldfastError(
@@ -55,6 +67,42 @@ export class VolumeSnapshots {
     }
     const record = await this.#volume(volume);
     const wanted = name ?? nameOf(timeNs);
+    if (byFiller) return this.#take(record, wanted, { timeNs, origin });
+    await this.#refuseFilling(record);
+    const taken = await this.#take(record, wanted, { timeNs, origin });
+    await this.#refuseHalf(record, taken);
+    return taken;
+  }
+
+  /** Why a volume is half filled, and what to do; undefined when it is not. Throws an outage. */
+  async whyHalf(record: VolumeRecord): Promise<string | undefined> {
+    return (await fillingOf(this.#options.look, record))?.message;
+  }
+
+  async #refuseFilling(record: VolumeRecord): Promise<void> {
+    const filling = await fillingOf(this.#options.look, record);
+    if (filling !== undefined) throw fillingError(filling);
+  }
+
+  /** What is being filled since it was looked at: a snapshot that shows it goes again. */
+  async #refuseHalf(record: VolumeRecord, { name, generation }: Snapshot): Promise<void> {
+    const { look, run } = this.#options;
+    const isWhole =
+      !(await isHalf(look, record, generation)) && (await restoring(look, record)) === undefined;
+    if (isWhole) return;
+    const operation = { op: 'remove-snapshot', name, generation } as const;
+    await run(record.shard, record.number, operation);
+    await this.#refuseFilling(record);
+    const message = `something was filling volume '${record.name}' at this moment; try again`;
+    throw fillingError({ message, isUnderWay: true });
+  }
+
+  async #take(
+    record: VolumeRecord,
+    wanted: string,
+    { timeNs, origin }: { readonly timeNs: bigint; readonly origin: string | undefined },
+  ): Promise<Snapshot> {
+    const volume = record.name;
     try {
       const came = origin === undefined ? {} : { origin };
       const operation = { op: 'create-snapshot', name: wanted, ...came } as const;
@@ -74,15 +122,24 @@ export class VolumeSnapshots {
     }
   }
 
-  /** The snapshot of a schedule that is due then, in milliseconds; success when it is there. ENOSPC, or an outage. */
-  async createScheduled({ shard, number }: VolumeRecord, dueMs: number): Promise<void> {
-    const operation = { op: 'create-snapshot', name: scheduledName(dueMs) } as const;
+  /**
+   * The snapshot of a schedule that is due then, in milliseconds; success when it is there. ENOSPC, CONFLICT
+   * while the volume is half filled, or an outage.
+   */
+  async createScheduled(record: VolumeRecord, dueMs: number): Promise<void> {
+    const { shard, number } = record;
+    const name = scheduledName(dueMs);
+    await this.#refuseFilling(record);
+    const operation = { op: 'create-snapshot', name } as const;
+    let made: Snapshot | undefined;
     try {
-      await this.#options.run(shard, number, operation, nowNs());
+      made = (await this.#options.run(shard, number, operation, nowNs())).snapshot;
     } catch (error) {
       // Nobody else gives this name: an earlier try, or another leader, has made it.
       if (!(error instanceof HoldfastError) || error.code !== 'EEXIST') throw error;
+      made = await this.#find(record, name);
     }
+    if (made !== undefined) await this.#refuseHalf(record, made);
   }
 
   /** All snapshots of a volume, oldest first. NOT_FOUND. */
@@ -120,18 +177,26 @@ export class VolumeSnapshots {
   /**
    * Shows a volume as a snapshot of it again; answers the snapshot that keeps what it was until now.
    * Files that are open in it are void then. `timeNs` as with create. Throws NOT_FOUND, CONFLICT while
-   * hosts have the volume attached and it is not forced, ENOSPC, EINVAL too many upon each other, or an outage.
+   * hosts have the volume attached and it is not forced, while somebody fills it, or when the snapshot is of
+   * a volume half filled; ENOSPC, EINVAL too many upon each other, or an outage.
    */
   async rollBack(
     volume: string,
     name: string,
-    { force, timeNs = nowNs() }: { readonly force: boolean; readonly timeNs?: bigint },
+    {
+      force,
+      timeNs = nowNs(),
+      byFiller = false,
+    }: Pick<SnapshotWishes, 'timeNs' | 'byFiller'> & { readonly force: boolean },
   ): Promise<Snapshot> {
     const record = await this.#volume(volume);
     const keep = `before-rollback-${nameOf(timeNs)}`;
     const done = await this.#find(record, keep);
     if (done?.timeNs === timeNs) return done; // by an earlier try, whose answer was lost
-    const { generation } = await this.#get(record, name);
+    const { generation } = await this.#getWhole(record, name);
+    const filling = byFiller ? undefined : await fillingOf(this.#options.look, record);
+    // Of what was killed in the middle it is the way out.
+    if (filling?.isUnderWay === true) throw fillingError(filling);
     if (record.attachedTo.length > 0 && !force) {
       throw new HoldfastError(
         'CONFLICT',
@@ -159,10 +224,10 @@ export class VolumeSnapshots {
     return (await this.#options.look(record.shard, record.number, view)).conflict !== undefined;
   }
 
-  /** A snapshot as what a clone begins with. NOT_FOUND. */
+  /** A snapshot as what a clone begins with. NOT_FOUND, CONFLICT when the volume was half filled then. */
   async origin(volume: string, name: string): Promise<VolumeOrigin> {
     const record = await this.#volume(volume);
-    const { generation } = await this.#get(record, name);
+    const { generation } = await this.#getWhole(record, name);
     return { volume: record.number, volumeName: record.name, snapshot: name, generation };
   }
 
@@ -181,6 +246,15 @@ export class VolumeSnapshots {
       'NOT_FOUND',
       `volume '${volume.name}' has no snapshot '${name}'; see 'holdfast snapshot ls ${volume.name}'`,
       { detail: { volume: volume.name, snapshot: name } },
+    );
+  }
+
+  async #getWhole(volume: VolumeRecord, name: string): Promise<Snapshot> {
+    const found = await this.#get(volume, name);
+    if (!(await isHalf(this.#options.look, volume, found.generation))) return found;
+    throw new HoldfastError(
+      'CONFLICT',
+      `volume '${volume.name}' was being filled when snapshot '${name}' was taken: it is neither what was before nor what was to be; choose another one, and remove it`,
     );
   }
 

@@ -69,8 +69,13 @@ const NEW_SNAPSHOT = z.object({
   name: z.string().optional(),
   timeNs: z.bigint(),
   origin: z.string().max(128).optional(),
+  byFiller: z.boolean().optional(),
 });
-const ROLLBACK = SNAPSHOT.extend({ force: z.boolean(), timeNs: z.bigint() });
+const ROLLBACK = SNAPSHOT.extend({
+  force: z.boolean(),
+  timeNs: z.bigint(),
+  byFiller: z.boolean().optional(),
+});
 const BACKUP = z.object({
   volume: z.number(),
   backup: z.strictObject({
@@ -110,6 +115,7 @@ const END = z.object({
   job: JOB,
   due: z.string(),
   failure: z.string().optional(),
+  waits: z.boolean().optional(),
 });
 const SINCE = z.object({ sinceEpoch: z.number() });
 
@@ -168,10 +174,9 @@ function checkActsFor(peer: PeerIdentity, host: string): void {
 }
 
 function serveSnapshots(on: RegisterMethod, { registry, snapshots }: RegistryServiceOptions): void {
-  on('registry.snapshot-create', NEW_SNAPSHOT, async ({ volume, name, timeNs, origin }) => {
+  on('registry.snapshot-create', NEW_SNAPSHOT, async ({ volume, name, ...wishes }) => {
     registry.assertLeader();
-    const came = origin === undefined ? {} : { origin };
-    return { snapshot: await snapshots.create(volume, name, { timeNs, ...came }) };
+    return { snapshot: await snapshots.create(volume, name, wishes) };
   });
   on('registry.snapshots', OF_VOLUME, async ({ volume }) => {
     registry.assertLeader();
@@ -181,9 +186,9 @@ function serveSnapshots(on: RegisterMethod, { registry, snapshots }: RegistrySer
     registry.assertLeader();
     return { snapshot: await snapshots.measure(volume, name) };
   });
-  on('registry.snapshot-rollback', ROLLBACK, async ({ volume, name, force, timeNs }) => {
+  on('registry.snapshot-rollback', ROLLBACK, async ({ volume, name, ...wishes }) => {
     registry.assertLeader();
-    return { snapshot: await snapshots.rollBack(volume, name, { force, timeNs }) };
+    return { snapshot: await snapshots.rollBack(volume, name, wishes) };
   });
   on('registry.snapshot-remove', SNAPSHOT, async ({ volume, name }) => {
     registry.assertLeader();
@@ -219,8 +224,8 @@ function serveJobs(on: RegisterMethod, { registry, jobs }: RegistryServiceOption
   on('registry.job-renew', RENEW, async ({ worker, reports }) => ({
     lost: await jobs.renew(worker, reports as readonly RunReport[]),
   }));
-  on('registry.job-end', END, async ({ worker, job, due, failure }) => {
-    await jobs.end(worker, { job: job as JobName, due }, failure);
+  on('registry.job-end', END, async ({ worker, job, due, ...why }) => {
+    await jobs.end(worker, { job: job as JobName, due }, why);
     return {};
   });
 }

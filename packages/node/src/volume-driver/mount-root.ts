@@ -1,6 +1,6 @@
-import { lstat, open, readFile, stat, statfs } from 'node:fs/promises';
+import { lstat, open, opendir, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { HoldfastError, RECEIVING_NAME } from '@holdfast/protocol';
+import { HoldfastError, RECEIVING_NAME, STAGE_PREFIX } from '@holdfast/protocol';
 import { Turns } from './turns.ts';
 
 /** linux/magic.h FUSE_SUPER_MAGIC, as statfs(2) tells it. */
@@ -12,6 +12,8 @@ const ANSWER_MS = 5_000;
 /** Questions, and flushes, in flight: a mount that hangs must not take all threads of the process. */
 const QUESTIONS_MAX = 2;
 const FLUSHES_MAX = 1;
+/** Entries of a volume's root that are looked at for a stage. */
+const FIRST_ENTRIES = 16;
 
 /** One line of /proc/PID/mountinfo, proc(5). */
 export interface MountEntry {
@@ -64,7 +66,7 @@ export class MountRoot {
    * The volume's folder, only when it really is one of the live mount. A container that got the bare
    * folder below a missing mount would write to this host's own disk and lose it. UNREACHABLE when
    * there is no live mount, DEADLINE when it does not answer, ENOENT without the folder, CONFLICT while
-   * the volume receives a change from another cluster.
+   * the volume is half filled.
    */
   async requireFolder(volume: string): Promise<string> {
     const folder = this.mountpointOf(volume);
@@ -120,10 +122,30 @@ async function refuseHalf(volume: string, folder: string): Promise<void> {
     () => true,
     () => false,
   );
-  if (!isHalf) return;
+  if (!isHalf) return refuseStage(volume, folder);
   throw new HoldfastError(
     'CONFLICT',
     `volume '${volume}' is receiving a change, or a receive into it was killed: run 'holdfast volume receive' again, or roll it back to its last snapshot`,
+  );
+}
+
+/** A stage is older than all that lies beside it: the first entries tell. */
+async function refuseStage(volume: string, folder: string): Promise<void> {
+  const directory = await opendir(folder).catch((cause: unknown) => refuse(folder, cause));
+  let stage: string | undefined;
+  try {
+    for (let entries = 0; entries < FIRST_ENTRIES && stage === undefined; entries++) {
+      const entry = await directory.read();
+      if (entry === null) break;
+      if (entry.name.startsWith(STAGE_PREFIX)) stage = entry.name;
+    }
+  } finally {
+    await directory.close();
+  }
+  if (stage === undefined) return;
+  throw new HoldfastError(
+    'CONFLICT',
+    `volume '${volume}' is being filled by an import, a restore or a receive; try again when that has ended. If it was killed do it again, or remove '${stage}' from the volume's root`,
   );
 }
 
