@@ -3,7 +3,13 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ChunkReader, ChunkWriter } from '@holdfast/chunks';
-import { type ChunkId, makeChunkId, type NodeNumber, type PartitionId } from '@holdfast/protocol';
+import {
+  type ChunkId,
+  madeAtOf,
+  makeChunkId,
+  type NodeNumber,
+  type PartitionId,
+} from '@holdfast/protocol';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { Cluster } from '../../packages/client/src/cluster/cluster.ts';
 import {
@@ -72,6 +78,21 @@ describe('chunks of a client', () => {
     expect(bytes.equals(await reader.read(chunk, 0, bytes.length))).toBe(true);
     const part = await reader.read(chunk, 65_000, 1_000);
     expect(bytes.subarray(65_000, 66_000).equals(part)).toBe(true);
+  });
+
+  it('say when they were made, and never in a second that was barred', async () => {
+    let nowMs = 5_000;
+    const writer = new ChunkWriter(connect(), () => nowMs);
+    const madeAt = async (): Promise<number> =>
+      madeAtOf((await writer.write(randomBytes(10), THREE)).chunk);
+    expect(await madeAt()).toBe(5);
+    writer.barred(9);
+    writer.barred(0);
+    expect(await madeAt()).toBe(9);
+    nowMs = 12_999;
+    expect(await madeAt()).toBe(12);
+    nowMs = 1_000;
+    expect(await madeAt()).toBe(12);
   });
 
   it('are on as many peers as their volume wants, who know that', async () => {

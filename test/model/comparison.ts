@@ -11,6 +11,7 @@ import type {
   ShardId,
 } from '@holdfast/protocol';
 import { expect } from 'vitest';
+import { type Courier, type Sent, sendWithChunks } from './courier.ts';
 import { Looks } from './looks.ts';
 import type { RunTag } from './model-content.ts';
 import { LOCK_CELLS } from './model-locks.ts';
@@ -19,7 +20,7 @@ import { type Expected, ModelShard } from './model-shard.ts';
 import { Plans } from './plans.ts';
 import { RealShard, type TestSession } from './real-shard.ts';
 import { SnapshotLooks } from './snapshot-looks.ts';
-import { Interpreter, type Step } from './steps.ts';
+import { Interpreter, type Step, type WritersClock } from './steps.ts';
 
 /** What a run is about. */
 export interface RunOptions {
@@ -30,6 +31,8 @@ export interface RunOptions {
   readonly reclaimKeys: number;
   /** Files that are there from the start. */
   readonly fileCount?: number;
+  readonly clock?: WritersClock;
+  readonly courier?: Courier;
 }
 
 interface PendingMove {
@@ -97,7 +100,10 @@ export class Comparison {
         });
       },
       options.isFar,
-      base === undefined ? undefined : base.of.#interpreter,
+      {
+        ...(base !== undefined && { base: base.of.#interpreter }),
+        ...(options.clock !== undefined && { clock: options.clock }),
+      },
     );
     while (this.#sessions.length < SESSIONS) this.#sessions.push(this.#open());
     if (base === undefined || frozen === undefined) return;
@@ -173,11 +179,13 @@ export class Comparison {
   async #take(step: Step): Promise<void> {
     const session = this.#sessions[step.session] as TestSession;
     this.real.nowNs += 7n;
-    const operation = this.#interpreter.operation(step);
-    if (operation !== undefined) {
+    const meant = this.#interpreter.operation(step);
+    if (meant !== undefined) {
       const nodes = this.#model.nodes.length;
+      const sent = await this.#send(session, meant);
+      if (sent === undefined) return;
+      const { operation, result } = sent;
       const expected = this.#model.apply(session.id, this.real.nowNs, operation);
-      const result = await this.real.execute(session, operation);
       if (operation.op === 'create') this.#learnNumber(nodes, result);
       this.#compareResults(operation, expected, result);
       if (operation.op === 'rollback-volume' && result.ok) await this.#rolledBack();
@@ -203,6 +211,15 @@ export class Comparison {
       default:
         return this.#look(session, step);
     }
+  }
+
+  #send(session: TestSession, operation: Operation): Promise<Sent | undefined> {
+    const { courier } = this.#options;
+    return sendWithChunks(
+      { real: this.real, interpreter: this.#interpreter, courier },
+      session,
+      operation,
+    );
   }
 
   async #rolledBack(): Promise<void> {
@@ -336,12 +353,14 @@ export class Comparison {
     if (move === undefined) return;
     const { ino, contentVersion, offset, bytes } = move;
     const source = this.#interpreter.chunkOf(bytes);
-    const result = await this.real.execute(session, {
+    const sent = await this.#send(session, {
       op: 'move-inline',
       ino,
       contentVersion,
       extents: [{ offset, length: bytes.length, source }],
     });
+    if (sent === undefined) return;
+    const { result } = sent;
     const node = this.#model.alive.find((other) => other.ino === ino);
     const isHeld = [...this.#model.holders].some((holder) => holder !== session.id);
     if (node === undefined || isHeld) {

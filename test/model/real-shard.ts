@@ -11,6 +11,7 @@ import {
   viewWithBase,
 } from '@holdfast/metadata';
 import {
+  type ChunkId,
   type Command,
   type CommandResult,
   decode,
@@ -154,7 +155,13 @@ export class RealShard {
   }
 
   #own(operation: Operation): Command {
-    const isOfShard = ['expire-session', 'reclaim', 'chunks-collected', 'adopt-base-records'];
+    const isOfShard = [
+      'expire-session',
+      'reclaim',
+      'chunks-collected',
+      'bar-chunks',
+      'adopt-base-records',
+    ];
     return {
       v: 1,
       session: INTERNAL_SESSION,
@@ -292,6 +299,15 @@ export class RealShard {
   knownChunks(): Set<string> {
     const known = this.trees.flatMap((tree) => this.#keys(tree, 0x20, 0x21));
     return new Set(known.map((key) => Buffer.from(key).subarray(4).toString('hex')));
+  }
+
+  /** Which of some chunks the shard knows, as it answers peers. */
+  knownAmong(chunks: readonly ChunkId[]): Promise<ViewAnswers['known-chunks']> {
+    const request = { session: INTERNAL_SESSION, volume: 0 as VolumeNumber };
+    return viewWithBase(this.pair.of(this.shard), {
+      ...request,
+      view: { view: 'known-chunks', chunks },
+    });
   }
 
   /** Records below the volume. */

@@ -148,6 +148,11 @@ const EDGE_OFFSETS = [MiB - 40, MiB - 1, MiB, MiB + 3, 2 * MiB - 10, 2 * MiB, 3 
 const FAR_OFFSETS = [70 * MiB - 5, 200 * MiB, 2 ** 40 - 3, LIMITS.fileBytesMax - 100];
 const LENGTHS = [1, 2, 3, 10, 50, 100, 128, 300, 4096, 6000];
 
+/** By which writers say when they made a chunk. */
+export interface WritersClock {
+  second: number;
+}
+
 /** Makes operations of steps; remembers the chunks that it wrote. */
 export class Interpreter {
   readonly model: ModelShard;
@@ -158,12 +163,14 @@ export class Interpreter {
   readonly #lent: ReadonlySet<string>;
   /** Chunks of before a rollback: they are not named again either. */
   readonly #before = new Set<string>();
+  readonly #clock: WritersClock;
 
   constructor(
     makeModel: (chunks: ReadonlyMap<string, Uint8Array>) => ModelShard,
     allowsFar: boolean,
-    base?: Interpreter,
+    { base, clock = { second: 0 } }: { base?: Interpreter; clock?: WritersClock } = {},
   ) {
+    this.#clock = clock;
     this.chunks = base?.chunks ?? new Map();
     this.model = makeModel(this.chunks);
     const lent =
@@ -407,13 +414,38 @@ export class Interpreter {
     seed: number,
     chunkOffset: number,
   ): ExtentSource & { kind: 'chunk' } {
-    const count = this.chunks.size;
-    const chunk = makeChunkId((count % 16_384) as PartitionId, 'abcdef012345', count);
     const bytes = new Uint8Array(chunkLength);
     for (let index = 0; index < chunkLength; index++)
       bytes[index] = (seed * 7 + index * 11 + 1) & 0xff;
-    this.chunks.set(chunk, bytes);
+    const chunk = this.#named(bytes, this.#clock.second);
     return { kind: 'chunk', chunk, chunkOffset, chunkLength };
+  }
+
+  #named(bytes: Uint8Array, madeAt: number): ChunkId {
+    const count = this.chunks.size;
+    const chunk = makeChunkId((count % 16_384) as PartitionId, 'abcdef012345', count, madeAt);
+    this.chunks.set(chunk, bytes);
+    return chunk;
+  }
+
+  /** The operation with the bytes of chunks that are `barred` in new ones, made in that second or later. */
+  writtenAnew(
+    operation: Operation,
+    barred: number,
+    isKnown: (chunk: ChunkId) => boolean,
+  ): Operation {
+    if (!('extents' in operation)) return operation;
+    const madeAt = Math.max(barred, this.#clock.second);
+    const anew = new Map<ChunkId, ChunkId>();
+    const extents = operation.extents.map((extent) => {
+      const { source } = extent;
+      if (source.kind !== 'chunk' || isKnown(source.chunk)) return extent;
+      const bytes = this.chunks.get(source.chunk) as Uint8Array;
+      const chunk = anew.get(source.chunk) ?? this.#named(bytes, madeAt);
+      anew.set(source.chunk, chunk);
+      return { ...extent, source: { ...source, chunk } };
+    });
+    return { ...operation, extents };
   }
 
   /** A chunk of given bytes. */

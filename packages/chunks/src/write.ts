@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import {
+  CHUNK_NUMBERS_MAX,
   type ChunkId,
   type ClusterMap,
   HoldfastError,
@@ -39,14 +40,19 @@ interface Place {
 /** Stores chunks on all their replicas at once; enough durable copies make a write. */
 export class ChunkWriter {
   readonly #cluster: ChunkCluster;
+  readonly #nowMs: () => number;
   readonly #writer = randomBytes(6).toString('hex');
   #counter = 0;
+  /** The second in which chunks are made, as their ids say. */
+  #madeAt = 0;
   #partition = randomBytes(2).readUInt16LE() % PARTITION_COUNT;
   #unfinishedBytes = 0;
   #waiting: (() => void)[] = [];
 
-  constructor(cluster: ChunkCluster) {
+  /** `nowMs`: milliseconds since the epoch. */
+  constructor(cluster: ChunkCluster, nowMs = (): number => Date.now()) {
     this.#cluster = cluster;
+    this.#nowMs = nowMs;
   }
 
   /**
@@ -117,12 +123,31 @@ export class ChunkWriter {
     }
     const needed = Math.min(minReplicas, best.row.length);
     return {
-      chunk: makeChunkId(best.partition as PartitionId, this.#writer, this.#counter++),
+      chunk: this.#newChunk(best.partition as PartitionId),
       // A peer that is down would only be waited for; repair gives it its copy when it is back.
       nodes: best.up.length >= needed ? best.up : best.row,
       needed,
       copies: replicas,
     };
+  }
+
+  /** Never goes back, nor below what was barred. */
+  #newChunk(partition: PartitionId): ChunkId {
+    this.#madeAt = Math.max(this.#madeAt, Math.floor(this.#nowMs() / 1000));
+    const chunk = makeChunkId(partition, this.#writer, this.#counter++, this.#madeAt);
+    if (this.#counter > CHUNK_NUMBERS_MAX) {
+      this.#counter = 0;
+      this.#madeAt += 1;
+    }
+    return chunk;
+  }
+
+  /**
+   * A chunk of this writer was refused, since those made before a second are not to be named any more:
+   * those that are made from now on are of that second, or later. 0: it was not that.
+   */
+  barred(before: number): void {
+    this.#madeAt = Math.max(this.#madeAt, before);
   }
 
   /** `full`: gets the peers that have no room. */

@@ -16,6 +16,7 @@ import { attributesOf, inodeOf } from './inodes.ts';
 import { answerKey, sessionKey } from './keys.ts';
 import { adoptBaseRecords, cloneFromAfar, holdForAfar, letGoForAfar } from './operations/afar.ts';
 import { setAttributes } from './operations/attributes.ts';
+import { barChunks } from './operations/bars.ts';
 import { cloneVolume } from './operations/clones.ts';
 import { fallocate, moveInline, writeExtents } from './operations/extents.ts';
 import { releaseLocks, setLock } from './operations/locks.ts';
@@ -139,6 +140,7 @@ const OF_SHARD: ReadonlySet<Operation['op']> = new Set<Operation['op']>([
   'expire-session',
   'reclaim',
   'chunks-collected',
+  'bar-chunks',
   'adopt-base-records',
 ]);
 
@@ -147,6 +149,7 @@ const INTERNAL: ReadonlySet<Operation['op']> = new Set<Operation['op']>([
   'expire-session',
   'reclaim',
   'chunks-collected',
+  'bar-chunks',
   'hold-snapshot',
   'let-go',
   'clone-from-afar',
@@ -270,8 +273,22 @@ function perform(context: Context, operation: Operation): OperationAnswer {
     case 'return-delegation':
       return returnDelegation(context);
     case 'reclaim':
+    case 'chunks-collected':
+    case 'bar-chunks':
+      return tidyUp(context, operation);
+  }
+}
+
+function tidyUp(
+  context: Context,
+  operation: Extract<Operation, { op: 'reclaim' | 'chunks-collected' | 'bar-chunks' }>,
+): OperationAnswer {
+  switch (operation.op) {
+    case 'reclaim':
       return reclaim(context, operation);
     case 'chunks-collected':
       return chunksCollected(context, operation);
+    case 'bar-chunks':
+      return barChunks(context, operation);
   }
 }

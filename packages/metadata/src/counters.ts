@@ -4,7 +4,13 @@ import type { Transaction } from './transaction.ts';
 
 /** The counters of the shard. */
 export function countersOf(transaction: Transaction): CountersRecord {
-  const first = { nextOrdinal: 1, endedSessions: 0, nextFreed: 1, nextTree: FIRST_TREE };
+  const first = {
+    nextOrdinal: 1,
+    endedSessions: 0,
+    nextFreed: 1,
+    nextTree: FIRST_TREE,
+    barredBefore: 0,
+  };
   return transaction.read(COUNTERS, countersKey()) ?? first;
 }
 

@@ -142,6 +142,11 @@ export function chunkKey(volume: VolumeNumber, chunk: ChunkId): Uint8Array {
   return keyOf(volume, KIND.chunk, Buffer.from(chunk, 'hex'));
 }
 
+/** The chunk in a key of chunkKey. */
+export function chunkIn(key: Uint8Array): ChunkId {
+  return Buffer.from(key.subarray(WIDTH.volume + 1)).toString('hex') as ChunkId;
+}
+
 /** In a shadow: a chunk of the volume that its records come from, in another shard. */
 export function lentKey(shadow: VolumeNumber, chunk: ChunkId): Uint8Array {
   return keyOf(shadow, KIND.lent, Buffer.from(chunk, 'hex'));
@@ -376,6 +381,11 @@ export function shardKindRange(kind: keyof typeof SHARD_KIND, volume?: VolumeNum
 /** All keys below a volume. */
 export function volumeRange(volume: VolumeNumber): KeyRange {
   return rangeOf(keyOf(volume, 0).subarray(0, WIDTH.volume));
+}
+
+/** Above all keys below a volume, and below those of the next one. */
+export function afterVolume(volume: VolumeNumber): Uint8Array {
+  return keyOf(volume, 0xff);
 }
 
 /** All regions of a content. */

@@ -12,6 +12,8 @@ export interface CountersRecord {
   readonly nextFreed: number;
   /** Next number for a tree of a rollback, above those of volumes; never used again. */
   readonly nextTree: number;
+  /** Chunks made before this second that are not known are refused; never falls. */
+  readonly barredBefore: number;
 }
 
 /** The first number of a tree that is no volume. */
@@ -23,6 +25,7 @@ export const COUNTERS = recordType<CountersRecord>('counters', {
   endedSessions: { short: 'e', absent: 0 },
   nextFreed: { short: 'f', absent: 1 },
   nextTree: { short: 't', absent: FIRST_TREE },
+  barredBefore: { short: 'b', absent: 0 },
 });
 
 /** The open sessions. */

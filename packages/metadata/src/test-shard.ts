@@ -21,7 +21,14 @@ import { view } from './views.ts';
 
 type Create = Extract<Operation, { op: 'create' }>;
 
-const OF_SHARD = ['open-session', 'close-session', 'expire-session', 'reclaim', 'chunks-collected'];
+const OF_SHARD = [
+  'open-session',
+  'close-session',
+  'expire-session',
+  'reclaim',
+  'chunks-collected',
+  'bar-chunks',
+];
 
 /** A session id of a small number. */
 export function sessionId(number: number): SessionId {

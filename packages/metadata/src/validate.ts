@@ -5,6 +5,7 @@
  * beyond LIMITS.fileBytesMax the answer is EFBIG, not BAD_REQUEST.
  */
 import {
+  CHUNK_NUMBERS_MAX,
   type Command,
   HoldfastError,
   isChunkId,
@@ -281,6 +282,7 @@ const OPERATIONS: { readonly [Name in Operation['op']]: Shape } = {
   'return-delegation': {},
   reclaim: { keys: list(bytes(KEY_BYTES_MAX), KEYS_MAX) },
   'chunks-collected': { places: list(whole(Number.MAX_SAFE_INTEGER), KEYS_MAX) },
+  'bar-chunks': { before: whole(CHUNK_NUMBERS_MAX) },
 };
 
 const count = whole(Number.MAX_SAFE_INTEGER, 1);
@@ -305,6 +307,7 @@ const VIEWS: { readonly [Name in View['view']]: Shape } = {
   'snapshot-space': { at: generation },
   difference: { from: generation, after: latin1(KEY_BYTES_MAX * 2), count },
   'changed-ranges': { ino, from: generation, offset: whole(Number.MAX_SAFE_INTEGER), count },
+  'known-chunks': { chunks: list(chunk, LIMITS.knownChunksMax) },
   'base-records': {
     at: generation,
     by: whole(LIMITS.volumesMax, 1),

@@ -15,6 +15,7 @@ import { type Context, volumeOf } from './context.ts';
 import { checkName, entryOf } from './dentries.ts';
 import { difference } from './difference.ts';
 import { attributesOf, directoryOf, fileOf, inodeOf } from './inodes.ts';
+import { type KnownChunksView, knownChunks } from './known-chunks.ts';
 import { listEntries } from './listing.ts';
 import { conflictingLock } from './operations/locks.ts';
 import { openSessionOf } from './operations/sessions.ts';
@@ -46,6 +47,8 @@ export async function view<V extends View>(
   state: StateSource,
   request: ViewRequest<V>,
 ): Promise<Answer<V['view']>> {
+  checkView(request.view);
+  if (isOfShard(request)) return (await knownChunks(state, request)) as Answer<V['view']>;
   const context = contextOf(state, request);
   const answer = (await answerOf(state, context, request.view)) as Answer<V['view']>;
   // Else the versions that it read may have been deleted under its hands.
@@ -55,11 +58,14 @@ export async function view<V extends View>(
   return answer;
 }
 
+function isOfShard(request: ViewRequest): request is ViewRequest<KnownChunksView> {
+  return request.view.view === 'known-chunks';
+}
+
 function contextOf(
   state: StateSource,
   { session, volume: home, view: wanted }: ViewRequest,
 ): Context {
-  checkView(wanted);
   const transaction = new Transaction(state);
   const isInternal = session === INTERNAL_SESSION;
   const { ordinal, origin } = isInternal
@@ -144,6 +150,8 @@ function answerOf(
       return baseRecords(state, context, wanted);
     case 'base-range':
       return baseRange(state, context, wanted);
+    case 'known-chunks':
+      throw new HoldfastError('INTERNAL', 'this is no look at a volume');
     case 'space':
       return space(context);
     case 'parent':

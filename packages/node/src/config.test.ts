@@ -20,6 +20,7 @@ describe('configuration', () => {
       bind: '0.0.0.0',
       probeBind: '127.0.0.1',
       outAfterMs: 600_000,
+      orphanAgeMs: 86_400_000,
       repairIntervalMs: 10_000,
       discovery: true,
       overrides: {},

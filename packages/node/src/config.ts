@@ -56,6 +56,9 @@ const KEYS = {
     'time between comparisons of chunks with other peers',
   ),
   'repair-rate': size().describe('bytes per second that repair copies at most; 0: no limit'),
+  'orphan-age': duration(1_000, 30 * 86_400_000).describe(
+    'time after which chunks that nothing names are freed',
+  ),
 } as const;
 
 const SCHEMA = z.strictObject(KEYS).partial();
@@ -82,6 +85,7 @@ export interface NodeConfig {
   readonly repairIntervalMs: number;
   /** Infinity: no limit. */
   readonly repairBytesPerSecond: number;
+  readonly orphanAgeMs: number;
   readonly adminSocket: string;
 }
 
@@ -123,6 +127,7 @@ function complete(given: z.infer<typeof SCHEMA>): NodeConfig {
     repairIntervalMs: given['repair-interval'] ?? REPAIR_DEFAULTS.intervalMs,
     repairBytesPerSecond:
       (given['repair-rate'] ?? REPAIR_DEFAULTS.bytesPerSecond) || Number.POSITIVE_INFINITY,
+    orphanAgeMs: given['orphan-age'] ?? 86_400_000,
     adminSocket: join(dataDirectory, DATA_NAMES.adminSocket),
   };
 }

@@ -18,7 +18,7 @@ import { MapCache } from './membership/map-cache.ts';
 import { Registry } from './membership/registry.ts';
 import { ShardGroups, type ShardParts } from './membership/shard-groups.ts';
 import { VolumeSnapshots } from './membership/snapshots.ts';
-import { VolumeLifecycle } from './membership/volumes.ts';
+import { type RunInShard, VolumeLifecycle } from './membership/volumes.ts';
 import type { ChunkPeersOptions } from './repair/peers.ts';
 import { Peers } from './rpc/peers.ts';
 import { RpcServer } from './rpc/server.ts';
@@ -71,6 +71,9 @@ export interface Core extends CoreInput {
   readonly volumes: VolumeLifecycle;
   readonly snapshots: VolumeSnapshots;
   readonly shardCalls: ShardCalls;
+  /** What the cluster itself does in volume shards, wherever they are led. */
+  readonly runInShard: RunInShard;
+  readonly lookInShard: LookInShard;
   /** The system shard on this peer, while it is a member. */
   readonly systemShard: () => SystemShard | undefined;
 }
@@ -149,17 +152,18 @@ function callsOf(shards: VolumeShards): ShardCalls {
   };
 }
 
-/** What the cluster itself does in volume shards, wherever they are led. */
 function ownWork(
   registry: Registry,
   shards: VolumeShards,
   caller: Omit<ShardCallerOptions, 'here'>,
-): Pick<Core, 'volumes' | 'snapshots' | 'shardCalls'> {
+): Pick<Core, 'volumes' | 'snapshots' | 'shardCalls' | 'runInShard' | 'lookInShard'> {
   const shardCalls = callsOf(shards);
   const options = { ...caller, here: shardCalls };
   const run = shardRunner(options);
-  const snapshots = new VolumeSnapshots({ registry, run, look: shardLooker(options) });
-  return { volumes: new VolumeLifecycle({ registry, run, snapshots }), snapshots, shardCalls };
+  const look = shardLooker(options);
+  const snapshots = new VolumeSnapshots({ registry, run, look });
+  const volumes = new VolumeLifecycle({ registry, run, snapshots });
+  return { volumes, snapshots, shardCalls, runInShard: run, lookInShard: look };
 }
 
 async function openVolumeShards(

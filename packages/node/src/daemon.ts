@@ -171,7 +171,7 @@ async function serve(core: Core): Promise<void> {
     execute: (change) => registry.execute(change),
   });
   serveMembership(rpc, { clusterId, clusterName, authority, registry, map, liveness });
-  const { store, repair } = await openChunks(core);
+  const { store, repair, orphans } = await openChunks(core);
   const schedules = new SnapshotSchedules({ ...core, now: Date.now });
   const clock = (): number => performance.now();
   const jobs = new BackupJobs({ ...core, now: Date.now, clock });
@@ -195,6 +195,7 @@ async function serve(core: Core): Promise<void> {
   teardown.add('wire', () => wire.close());
   map.onChange(() => wire.dropRevoked());
   repair.start();
+  orphans.start();
   const discovery = beginDiscovery(core);
   const heartbeat = beginHeartbeat(core, liveness, discovery);
   const controller = new Controller({

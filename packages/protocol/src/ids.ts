@@ -19,7 +19,7 @@ export type VolumeNumber = Brand<number, 'VolumeNumber'>;
 export type InodeNumber = Brand<number, 'InodeNumber'>;
 /** One mount's or program's lease with the shards: 16 lower-case hexadecimal digits, chosen at random. */
 export type SessionId = Brand<string, 'SessionId'>;
-/** A chunk: 32 lower-case hexadecimal digits, of which the first four are its partition. */
+/** A chunk: 32 lower-case hexadecimal digits, see {@link makeChunkId}. */
 export type ChunkId = Brand<string, 'ChunkId'>;
 /** A placement unit, 0 … 16383. */
 export type PartitionId = Brand<number, 'PartitionId'>;
@@ -61,18 +61,46 @@ export const PARTITION_COUNT = 16_384;
 const CHUNK_ID_PATTERN = /^[0-3][0-9a-f]{31}$/;
 const SESSION_ID_PATTERN = /^[0-9a-f]{16}$/;
 
+/** Largest {@link madeAtOf} and counter of a chunk's id: 8 hexadecimal digits each. */
+export const CHUNK_NUMBERS_MAX = 2 ** 32 - 1;
+
 /**
- * Builds a chunk's id from its partition, the writer (48 random bits, 12 hex digits, new for each
- * client process) and the writer's counter (0 … 2^53-1). Throws RangeError outside these ranges.
+ * Builds a chunk's id: 4 hexadecimal digits of its partition, 12 of the writer (48 random bits, new for
+ * each client process), 8 of `madeAt`, 8 of the writer's counter (both 0 … {@link CHUNK_NUMBERS_MAX}; no
+ * writer uses the same two twice). Throws RangeError outside these ranges.
  */
-export function makeChunkId(partition: PartitionId, writer: string, counter: number): ChunkId {
+export function makeChunkId(
+  partition: PartitionId,
+  writer: string,
+  counter: number,
+  madeAt = 0,
+): ChunkId {
   if (!Number.isInteger(partition) || partition < 0 || partition >= PARTITION_COUNT) {
     throw new RangeError(`partition ${partition} is outside 0 … ${PARTITION_COUNT - 1}`);
   }
   if (!/^[0-9a-f]{12}$/.test(writer)) throw new RangeError('a chunk writer has 12 hex digits');
-  if (!Number.isSafeInteger(counter) || counter < 0) throw new RangeError('chunk counter');
+  for (const number of [counter, madeAt]) {
+    if (!Number.isInteger(number) || number < 0 || number > CHUNK_NUMBERS_MAX)
+      throw new RangeError(`chunk number ${number} is outside 0 … ${CHUNK_NUMBERS_MAX}`);
+  }
   const high = partition.toString(16).padStart(4, '0');
-  return `${high}${writer}${counter.toString(16).padStart(16, '0')}` as ChunkId;
+  const low = [madeAt, counter].map((number) => number.toString(16).padStart(8, '0'));
+  return `${high}${writer}${low.join('')}` as ChunkId;
+}
+
+/**
+ * The second since the epoch in which a chunk was made, as its id says: by the clock of its writer, or
+ * later where that was barred. Throws RangeError when the id is malformed.
+ */
+export function madeAtOf(chunk: ChunkId): number {
+  if (!isChunkId(chunk)) throw new RangeError(`malformed chunk id '${chunk}'`);
+  return Number.parseInt(chunk.slice(16, 24), 16);
+}
+
+/** Of a refusal with CHUNK_FREED: the second before which chunks are barred; 0 when that is not why. */
+export function barOf(detail: Readonly<Record<string, unknown>> | undefined): number {
+  const before = detail?.['barredBefore'];
+  return typeof before === 'number' && before > 0 ? before : 0;
 }
 
 /** The partition that a chunk's id carries. Throws RangeError when the id is malformed. */

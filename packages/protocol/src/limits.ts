@@ -51,6 +51,8 @@ export const LIMITS = {
   sessionsEndedMax: 65_536,
   /** Locks on one inode, of both families: they are one record. */
   locksPerInodeMax: 4096,
+  /** Chunks that a peer asks a shard about at a time. */
+  knownChunksMax: 1024,
   /** Ranges of one write-extents or move-inline. */
   writeExtentsMax: 4096,
   /** Bytes that one fallocate or write-extents covers: bounds the work of one log entry. */

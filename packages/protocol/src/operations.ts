@@ -164,7 +164,8 @@ export type Operation =
    * Publishes written ranges in the order given, all or none. `append`: offsets are relative to the
    * end of file at this moment. Sets mtime and ctime; grows the size as needed, never shrinks it.
    * At most LIMITS.writeExtentsMax ranges and LIMITS.allocateBytesMax bytes. Only a chunk that was
-   * never given up (CHUNK_FREED) and is used by no other volume may be named.
+   * never given up and is not barred (CHUNK_FREED, see barOf), and that is used by no other
+   * volume, may be named.
    */
   | {
       readonly op: 'write-extents';
@@ -259,7 +260,12 @@ export type Operation =
    */
   | { readonly op: 'reclaim'; readonly keys: readonly Uint8Array[] }
   /** Internal, by the leader: the chunks at these places of the list of freed chunks are gone from all replicas. */
-  | { readonly op: 'chunks-collected'; readonly places: readonly number[] };
+  | { readonly op: 'chunks-collected'; readonly places: readonly number[] }
+  /**
+   * Internal: from here on, chunks that were made before a second (see madeAtOf) and that the shard does
+   * not know are refused, CHUNK_FREED, whoever names them. A bar is never lowered: no change.
+   */
+  | { readonly op: 'bar-chunks'; readonly before: number };
 
 export type OperationName = Operation['op'];
 
@@ -406,6 +412,8 @@ type LookAt =
       readonly offset: number;
       readonly count: number;
     }
+  /** Internal, of the whole shard (`volume` is 0): which of these chunks it knows. At most knownChunksMax. */
+  | { readonly view: 'known-chunks'; readonly chunks: readonly ChunkId[] }
   | BaseView;
 
 /** Answers of {@link View}, by name. Refusals are thrown as HoldfastError (ENOENT, ESTALE, ENOTDIR, EINVAL, ENODATA, ENXIO). */
@@ -441,6 +449,8 @@ export interface ViewAnswers {
     readonly ranges: readonly { readonly offset: number; readonly length: number }[];
     readonly next?: number;
   };
+  /** Chunks made before `barredBefore` that are not `known` never will be. */
+  'known-chunks': { readonly known: readonly ChunkId[]; readonly barredBefore: number };
   'base-records': BaseRecords;
   'base-range': BaseRecords;
 }

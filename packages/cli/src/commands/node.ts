@@ -19,6 +19,8 @@ const FLAGS = {
     'time between comparisons of chunks with other peers (default: 10s)',
   '--repair-rate <size>':
     'bytes per second that repair copies at most (default: 100M; 0: no limit)',
+  '--orphan-age <duration>':
+    'time after which chunks of writes that were given up are freed (default: 1d)',
   '--no-discovery': 'do without kad-dht: peers are found by the addresses on disk only',
 } as const;
 

@@ -4,6 +4,7 @@ import {
   HoldfastError,
   type InodeNumber,
   type NodeReference,
+  type Operation,
   type RequestContext,
   type ShardId,
   type VolumeNumber,
@@ -32,7 +33,7 @@ function fileIn(first: ChunkId) {
   };
   const data = new FileData({
     session: { view },
-    sink: { write: notUsed },
+    sink: { write: notUsed, barred: notUsed },
     source: {
       read: (chunk, _chunkLength, offset, length) => {
         const text = world.chunks.get(chunk);
@@ -47,6 +48,61 @@ function fileIn(first: ChunkId) {
     Buffer.concat(await data.read(VOLUME, NODE, 0, 10, CONTEXT)).toString();
   return { world, read };
 }
+
+describe('writing', () => {
+  /** A file system whose shard refuses chunks by their ids; gives what was committed and told. */
+  async function write(length: number, refusals: readonly HoldfastError[]) {
+    const left = [...refusals];
+    const chunks: [ChunkId, string][] = [];
+    const told: number[] = [];
+    const commits: Operation[] = [];
+    const data = new FileData({
+      session: { view: () => Promise.reject(new RangeError('not used')) },
+      sink: {
+        write: (bytes) => {
+          const chunk = String(chunks.length).repeat(32) as ChunkId;
+          chunks.push([chunk, Buffer.from(bytes).toString()]);
+          return Promise.resolve({ chunk, chunkLength: bytes.length });
+        },
+        barred: (before) => told.push(before),
+      },
+      source: { read: () => Promise.reject(new RangeError('not used')), ahead: () => {} },
+      isHeld: () => false,
+    });
+    const commit = (operation: Operation) => {
+      const refusal = left.shift();
+      if (refusal !== undefined) return Promise.reject(refusal);
+      commits.push(operation);
+      return Promise.resolve({});
+    };
+    const how = { append: false, killPrivileges: false, commit };
+    const volume = { ...VOLUME, policy: { replicas: 3, minReplicas: 2 } } as VolumeRecord;
+    await data.write(volume, NODE, 7, Buffer.alloc(length, 'x'), how, CONTEXT);
+    return { chunks, told, commits };
+  }
+  const freed = (barredBefore?: number) =>
+    new HoldfastError('CHUNK_FREED', undefined, {
+      detail: barredBefore === undefined ? {} : { barredBefore },
+    });
+
+  it('puts the bytes into other chunks while theirs may not be named any more, and says why', async () => {
+    const { chunks, told, commits } = await write(40_000, [freed(12), freed(), freed(13)]);
+    expect(new Set(chunks.map(([, bytes]) => bytes))).toEqual(new Set(['x'.repeat(40_000)]));
+    expect(chunks).toHaveLength(4);
+    expect(told).toEqual([12, 0, 13]);
+    const chunk = chunks[3]?.[0];
+    const source = { kind: 'chunk', chunk, chunkOffset: 0, chunkLength: 40_000 };
+    expect(commits).toMatchObject([{ extents: [{ offset: 7, length: 40_000, source }] }]);
+  });
+
+  it('ends with any other refusal, and does not go on for ever', async () => {
+    await expect(write(40_000, [new HoldfastError('ENOSPC')])).rejects.toMatchObject({
+      code: 'ENOSPC',
+    });
+    const always = Array.from({ length: 100 }, () => freed(1));
+    await expect(write(40_000, always)).rejects.toMatchObject({ code: 'CHUNK_FREED' });
+  });
+});
 
 describe('reading where the bytes were last time', () => {
   it('looks again when they have moved and the old chunk is gone', async () => {

@@ -1,4 +1,5 @@
 import {
+  barOf,
   type ChunkId,
   type ExtentWrite,
   HoldfastError,
@@ -22,7 +23,12 @@ export interface ChunkSink {
     policy: { replicas: number; minReplicas: number },
     signal?: AbortSignal,
   ): Promise<{ chunk: ChunkId; chunkLength: number }>;
+  /** A chunk was refused: those made before a second (0: of no matter) are not to be named any more. */
+  barred(before: number): void;
 }
+
+/** Times that bytes are written anew whose chunks may not be named any more. */
+const ANEW_MAX = 16;
 
 /** What {@link FileData} works with. */
 export interface FileDataOptions {
@@ -171,15 +177,20 @@ export class FileData {
   ): Promise<void> {
     const base = options.append ? 0 : offset;
     if (base + bytes.length > LIMITS.fileBytesMax) throw new HoldfastError('EFBIG');
-    const extents = await this.#store(volume, base, bytes, context);
-    const operation = {
-      op: 'write-extents',
-      ino: node.ino,
-      extents,
-      append: options.append,
-      killPrivileges: options.killPrivileges,
-    } as const;
-    await this.#extents.changing(node, () => options.commit(operation));
+    const { append, killPrivileges, commit } = options;
+    for (let anew = 0; ; anew++) {
+      const extents = await this.#store(volume, base, bytes, context);
+      const how = { ino: node.ino, extents, append, killPrivileges };
+      try {
+        await this.#extents.changing(node, () => commit({ op: 'write-extents', ...how }));
+        return;
+      } catch (error) {
+        const isFreed = error instanceof HoldfastError && error.code === 'CHUNK_FREED';
+        if (!isFreed || anew === ANEW_MAX) throw error;
+        // It took long until now: peers may have deleted them, and nothing of this command was done.
+        this.#sink.barred(barOf(error.detail));
+      }
+    }
   }
 
   async #store(

@@ -2,7 +2,7 @@
  * Liveness of chunks. A chunk's live bytes are the sum over all pieces that refer to it; at zero it
  * goes on the list of freed chunks and is never taken back: the leader may be deleting it already.
  */
-import { type ChunkId, HoldfastError, type VolumeNumber } from '@holdfast/protocol';
+import { type ChunkId, HoldfastError, madeAtOf, type VolumeNumber } from '@holdfast/protocol';
 import { changeCounters, countersOf } from '../counters.ts';
 import { chunkKey, freedChunkKey, lentKey, volumeKey } from '../keys.ts';
 import { CHUNK, type ChunkRecord, FREED_CHUNK, LENT, VOLUME } from '../records.ts';
@@ -17,8 +17,8 @@ export interface ChunkOfVolume {
 }
 
 /**
- * Makes a chunk known before pieces refer to it. CHUNK_FREED when it was given up, EINVAL when it is
- * known with another length.
+ * Makes a chunk known before pieces refer to it. CHUNK_FREED when it was given up or is barred, EINVAL
+ * when it is known with another length.
  */
 export function registerChunk(
   transaction: Transaction,
@@ -36,6 +36,7 @@ export function registerChunk(
         detail: { chunk },
       });
     }
+    checkBar(transaction, chunk);
     transaction.write(CHUNK, key, { length, liveBytes: 0, freed: 0 });
     return;
   }
@@ -44,6 +45,15 @@ export function registerChunk(
     const detail = { chunk, length: known.length };
     throw new HoldfastError('EINVAL', 'the chunk is known with another length', { detail });
   }
+}
+
+/** Peers may be deleting it already: see packages/node/src/repair/README.md. */
+function checkBar(transaction: Transaction, chunk: ChunkId): void {
+  const { barredBefore } = countersOf(transaction);
+  if (madeAtOf(chunk) >= barredBefore) return;
+  throw new HoldfastError('CHUNK_FREED', 'the chunk was made too long ago to be named only now', {
+    detail: { chunk, barredBefore },
+  });
 }
 
 /** A chunk of the volumes that a clone comes from, the nearest first. */

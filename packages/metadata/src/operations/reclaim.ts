@@ -1,10 +1,4 @@
-import type {
-  ChunkId,
-  InodeNumber,
-  Operation,
-  OperationAnswer,
-  VolumeNumber,
-} from '@holdfast/protocol';
+import type { InodeNumber, Operation, OperationAnswer, VolumeNumber } from '@holdfast/protocol';
 import { listFreed } from '../content/chunks.ts';
 import { ContentEditor } from '../content/content-editor.ts';
 import { isCutOff } from '../content/cuts.ts';
@@ -12,6 +6,7 @@ import { deadContentOf, releaseRegion } from '../content/dead-content.ts';
 import { type Context, volumeOf } from '../context.ts';
 import { putInode } from '../inodes.ts';
 import {
+  chunkIn,
   chunkKey,
   deadVolumeKey,
   freedChunkKey,
@@ -134,20 +129,13 @@ function reclaimOfVolume(context: Context, key: Uint8Array, parsed: ParsedKey): 
 function reclaimOfDeadVolume(context: Context, key: Uint8Array, { kind }: ParsedKey): void {
   const { transaction, volume, nowNs } = context;
   if (kind === KIND.chunk) {
-    const chunk = chunkOf(key);
+    const chunk = chunkIn(key);
     const known = transaction.read(CHUNK, key);
     if (known !== undefined && known.freed === 0) {
       listFreed(transaction, { volume, chunk }, known.length, nowNs);
     }
   }
   transaction.remove(MARK, key);
-}
-
-const CHUNK_ID_BYTES = 16;
-
-function chunkOf(key: Uint8Array): ChunkId {
-  const id = key.subarray(key.length - CHUNK_ID_BYTES);
-  return Buffer.from(id).toString('hex') as ChunkId;
 }
 
 /** A region of a content that nobody shows, or one that was cut off. */

@@ -22,10 +22,16 @@ export class PartitionDigests {
   readonly #hashes = new Uint32Array(PARTITION_COUNT * HALVES);
   readonly #changedAt = new Float64Array(PARTITION_COUNT);
   #version = 0;
+  #total = 0;
 
   /** Grows with every change; 0 for a store that never had a chunk since it was opened. */
   get version(): number {
     return this.#version;
+  }
+
+  /** Chunks of all partitions. */
+  get total(): number {
+    return this.#total;
   }
 
   /** A chunk is here that was not. */
@@ -77,6 +83,7 @@ export class PartitionDigests {
     const half = partition * HALVES;
     this.#hashes[half] = (this.#hashes[half] ?? 0) ^ high;
     this.#hashes[half + 1] = (this.#hashes[half + 1] ?? 0) ^ low;
+    this.#total += by;
     this.#counts[partition] = (this.#counts[partition] ?? 0) + by;
     this.#changedAt[partition] = ++this.#version;
   }

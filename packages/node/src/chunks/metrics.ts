@@ -2,6 +2,7 @@ import { Counter, Gauge, Histogram, type Registry } from 'prom-client';
 
 /** Where the gauges come from. */
 export interface ChunkFigures {
+  readonly storedChunks: () => number;
   readonly liveBytes: () => number;
   readonly deadBytes: () => number;
   readonly damagedChunks: () => number;
@@ -47,6 +48,7 @@ export class ChunkMetrics {
         },
       });
     };
+    gauge('holdfast_chunks_stored', 'Chunks that are here', source.storedChunks);
     gauge('holdfast_chunks_live_bytes', 'Bytes of records in use', source.liveBytes);
     gauge('holdfast_chunks_dead_bytes', 'Bytes of records not in use any more', source.deadBytes);
     gauge('holdfast_chunks_damaged', 'Chunks whose copy here is bad', source.damagedChunks);

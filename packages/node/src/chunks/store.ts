@@ -82,6 +82,7 @@ export class ChunkStore {
     this.digests = parts.digests;
     const { directory, options, files, index, space, segment, offset } = parts;
     this.#metrics = new ChunkMetrics(options.registry, {
+      storedChunks: () => parts.digests.total,
       liveBytes: () => space.liveBytes,
       deadBytes: () => space.totalBytes - space.liveBytes,
       damagedChunks: () => parts.damaged.size,

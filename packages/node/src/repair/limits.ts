@@ -44,6 +44,13 @@ export const REPAIR_LIMITS = {
   soonMs: 1_000,
   /** Milliseconds between two rounds at least, so that several new maps make one. */
   gapMs: 200,
+  /** Milliseconds between two searches for chunks that nobody names: a quarter of their age, within bounds. */
+  orphanIntervalMsMin: 1_000,
+  orphanIntervalMsMax: 6 * 3_600_000,
+  /** Milliseconds until the first search, and the next one after one that failed, at most. */
+  orphanRetryMs: 60_000,
+  /** Milliseconds between two questions of a search: shards have clients. */
+  orphanBatchMs: 1_000,
   /** Milliseconds of rest when the store is overloaded, and when it is full or broken. */
   overloadedMs: 500,
   fullMs: 30_000,

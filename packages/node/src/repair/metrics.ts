@@ -65,3 +65,30 @@ export class RepairMetrics {
     );
   }
 }
+
+/** Metrics of the search for chunks whose commit never came. */
+export class OrphanMetrics {
+  readonly searches: Counter<'result'>;
+  readonly freedChunks: Counter;
+  readonly freedBytes: Counter;
+
+  constructor(registry: Registry) {
+    const registers = [registry];
+    this.searches = new Counter({
+      name: 'holdfast_orphan_searches_total',
+      help: 'Searches of this peer for chunks whose write was given up, by result (done, failed)',
+      labelNames: ['result'] as const,
+      registers,
+    });
+    this.freedChunks = new Counter({
+      name: 'holdfast_orphan_chunks_freed_total',
+      help: 'Chunks that this peer found on its disk, known to no shard, and freed on all peers',
+      registers,
+    });
+    this.freedBytes = new Counter({
+      name: 'holdfast_orphan_bytes_freed_total',
+      help: 'Bytes of those chunks, each counted once',
+      registers,
+    });
+  }
+}

@@ -1,18 +1,23 @@
 import { join } from 'node:path';
-import type { Epoch } from '@holdfast/protocol';
+import { type Epoch, ROOT_VOLUME, SYSTEM_SHARD } from '@holdfast/protocol';
 import { serveChunks } from '../chunks/service.ts';
 import { ChunkStore } from '../chunks/store.ts';
 import type { Core } from '../core.ts';
 import { DATA_NAMES } from '../membership/data-directory.ts';
+import { ChunkCollector } from '../shards/chunk-collector.ts';
+import { Orphans } from './orphans.ts';
 import { ChunkPeers } from './peers.ts';
 import { Repair } from './repair.ts';
 import { chunkRules } from './rules.ts';
 
 /**
- * Opens the chunks of a peer, registers the methods that serve them, and makes what keeps them whole.
- * Repair begins with its `start`, when other peers can reach this one. Throws as ChunkStore.open.
+ * Opens the chunks of a peer, registers the methods that serve them, and makes what keeps them whole and
+ * what frees those that nobody names. Both begin with their `start`, when other peers can reach this one.
+ * Throws as ChunkStore.open.
  */
-export async function openChunks(core: Core): Promise<{ store: ChunkStore; repair: Repair }> {
+export async function openChunks(
+  core: Core,
+): Promise<{ store: ChunkStore; repair: Repair; orphans: Orphans }> {
   const { self, map, book, config, identity, registry, metrics, log, teardown, wire } = core;
   const holder: { repair?: Repair } = {};
   const store = await ChunkStore.open(join(config.dataDirectory, DATA_NAMES.chunks), {
@@ -50,5 +55,33 @@ export async function openChunks(core: Core): Promise<{ store: ChunkStore; repai
   teardown.add('repair', () => repair.close());
   const stopListening = map.onChange((newest) => repair.mapChanged(newest));
   teardown.add('repair maps', stopListening);
-  return { store, repair };
+  return { store, repair, orphans: searchOrphans(core, store) };
+}
+
+function searchOrphans(core: Core, store: ChunkStore): Orphans {
+  const { map, book, config, identity, metrics, log, teardown } = core;
+  const collector = new ChunkCollector({
+    clusterId: identity.clusterId,
+    tls: () => identity.tls,
+    map: () => map.current,
+    addressOf: (node) => book.of(node, 'wireAddress'),
+  });
+  teardown.add('orphan collector', () => collector.close());
+  const orphans = new Orphans({
+    store,
+    // All of a cluster are made with its first entry: every map has them.
+    shards: () =>
+      (map.current?.shards ?? [])
+        .map(({ shard }) => shard)
+        .filter((shard) => shard !== SYSTEM_SHARD),
+    look: (shard, chunks) => core.lookInShard(shard, ROOT_VOLUME, { view: 'known-chunks', chunks }),
+    bar: (shard, before) => core.runInShard(shard, ROOT_VOLUME, { op: 'bar-chunks', before }),
+    deleteChunks: (chunks) => collector.delete(chunks),
+    nowMs: Date.now,
+    ageMs: config.orphanAgeMs,
+    registry: metrics,
+    log,
+  });
+  teardown.add('orphans', () => orphans.close());
+  return orphans;
 }

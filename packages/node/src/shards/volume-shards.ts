@@ -48,6 +48,7 @@ const OF_REGISTRY: ReadonlySet<string> = new Set([
   'hold-snapshot',
   'let-go',
   'adopt-base-records',
+  'bar-chunks',
   'rollback-volume',
   'destroy-volume',
   'set-quota',

@@ -6,7 +6,7 @@ import { ConsensusMetrics } from '../consensus/metrics.ts';
 import { BackupJobMetrics } from '../membership/backup-job-metrics.ts';
 import { BackupWatch } from '../membership/backup-watch.ts';
 import { ScheduleMetrics } from '../membership/schedule-metrics.ts';
-import { RepairMetrics } from '../repair/metrics.ts';
+import { OrphanMetrics, RepairMetrics } from '../repair/metrics.ts';
 import { InlineMetrics } from '../shards/inline/metrics.ts';
 import { DriverMetrics } from '../volume-driver/metrics.ts';
 import { observeNode } from './metrics.ts';
@@ -35,12 +35,14 @@ export function peerMetricFacts(): readonly MetricFacts[] {
     sessions: () => [],
   });
   new ChunkMetrics(registry, {
+    storedChunks: none,
     liveBytes: none,
     deadBytes: none,
     damagedChunks: none,
     pendingBytes: none,
   });
   new RepairMetrics(registry, () => ({ behindPartitions: 0, missingChunks: 0 }));
+  new OrphanMetrics(registry);
   new InlineMetrics(registry);
   new ScheduleMetrics(registry, () => []);
   const nobody = { isLeader: false, applied: () => new ClusterState() };

@@ -63,7 +63,7 @@ export class World {
       nowNs: () => 1n,
     });
     const chunks = {
-      sink: { write: this.#write },
+      sink: { write: this.#write, barred: () => {} },
       source: { read: this.#read, ahead: () => {} },
     };
     const { session } = this;

@@ -1,5 +1,5 @@
 import { check, freedChunks } from '@holdfast/metadata';
-import { HoldfastError, ROOT_INODE } from '@holdfast/protocol';
+import { HoldfastError, INTERNAL_SESSION, ROOT_INODE, type VolumeNumber } from '@holdfast/protocol';
 import { afterEach, describe, expect, it } from 'vitest';
 import { TWO, World } from './testing/world.ts';
 
@@ -29,6 +29,20 @@ describe('inline mover', () => {
     expect(await world.read(c, { volume: TWO })).toEqual({ text: 'other volume', inline: 0 });
     const bodies = [...world.chunks.values()].map((bytes) => Buffer.from(bytes).toString());
     expect(bodies).toEqual(['hello worldb', 'other volume']);
+  });
+
+  it('moves bytes into another chunk when the first may not be named any more', async () => {
+    world = new World();
+    const a = world.file('a');
+    world.write(a, 0, 'hello');
+    world.pass(1000);
+    const bar = { op: 'bar-chunks', before: 1 } as const;
+    world.apply(world.command(bar, 0 as VolumeNumber, INTERNAL_SESSION));
+    world.mover.start();
+    await world.until(() => world.isMoved());
+    expect(await world.read(a)).toEqual({ text: 'hello', inline: 0 });
+    expect(world.barred).toEqual([1]);
+    expect(world.deleted).toHaveLength(1);
   });
 
   it('leaves alone what was written just now', async () => {

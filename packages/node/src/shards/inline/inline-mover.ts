@@ -13,6 +13,7 @@ import {
   view,
 } from '@holdfast/metadata';
 import {
+  barOf,
   type ChunkId,
   type Command,
   type CommandResult,
@@ -35,7 +36,7 @@ import { Settling } from './settling.ts';
 /** Where inline bytes go. */
 export interface InlineDestination {
   /** Stores chunks, which are then durable on enough peers; reads those of regions in many pieces. */
-  readonly chunks: Pick<ChunkWriter, 'write'> & Pick<ChunkReader, 'read'>;
+  readonly chunks: Pick<ChunkWriter, 'write' | 'barred'> & Pick<ChunkReader, 'read'>;
   /** Copies that a volume wants; undefined when it is gone. Rejects in an outage. */
   readonly policyOf: (volume: VolumeNumber) => Promise<CopyPolicy | undefined>;
   readonly metrics: InlineMetrics;
@@ -258,7 +259,7 @@ export class InlineMover {
 
   /** All commands are proposed in one turn: the chunk is not collected before the last of them. */
   async #refer(pack: Pack, chunk: ChunkId): Promise<void> {
-    const { propose, metrics, shard } = this.#options;
+    const { propose, metrics, shard, chunks } = this.#options;
     const operations = pack.operations(chunk);
     const outcomes = await Promise.allSettled(
       operations.map((operation) => propose(operation, pack.volume)),
@@ -268,6 +269,7 @@ export class InlineMover {
       const result = outcome.value.ok ? 'moved' : 'refused';
       metrics.commands.inc({ shard, result });
       if (outcome.value.ok) metrics.movedBytes.inc({ shard }, bytesOf(operations[index]));
+      else chunks.barred(barOf(outcome.value.detail));
     }
     // Nothing names it and nothing ever will. Of a chunk whose fate is unknown nothing is concluded.
     if (outcomes.every(isWithoutEffect)) this.#giveUp(chunk);

@@ -29,6 +29,7 @@ export function openInlineDestination(parts: InlineParts): InlineDestination {
   return {
     chunks: {
       write: (...asked) => writer.write(...asked),
+      barred: (before) => writer.barred(before),
       read: (...asked) => reader.read(...asked),
     },
     policyOf: (volume) => policies.of(volume),

@@ -33,6 +33,8 @@ export class World {
   readonly state = new MemoryState();
   readonly chunks = new Map<ChunkId, Uint8Array>();
   readonly deleted: ChunkId[] = [];
+  /** Seconds before which the writer was told that its chunks are barred. */
+  readonly barred: number[] = [];
   readonly moves: Operation[] = [];
   nowMs = 1_000_000;
   /** Called between a chunk's write and the commands that refer to it. */
@@ -42,6 +44,7 @@ export class World {
   readonly mover: InlineMover;
   #sequence = 0;
   #counter = 0;
+  #madeAt = 0;
 
   constructor(limits: Partial<InlineLimits> = {}) {
     for (const volume of [ONE, TWO]) {
@@ -58,6 +61,10 @@ export class World {
       },
       chunks: {
         write: (bytes) => this.#write(bytes),
+        barred: (before) => {
+          this.barred.push(before);
+          this.#madeAt = before;
+        },
         read: (chunk, offset, length) => this.#read(chunk, offset, length),
       },
       policyOf: () => Promise.resolve(POLICY),
@@ -76,7 +83,7 @@ export class World {
   }
 
   #store(bytes: Uint8Array): ChunkId {
-    const chunk = makeChunkId(0 as PartitionId, 'f'.repeat(12), this.#counter++);
+    const chunk = makeChunkId(0 as PartitionId, 'f'.repeat(12), this.#counter++, this.#madeAt);
     this.chunks.set(chunk, Uint8Array.from(bytes));
     return chunk;
   }
