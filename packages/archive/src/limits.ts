@@ -3,7 +3,7 @@ export const ARCHIVE_LIMITS = {
   /** Bytes of a path in an archive that is read: what no path of a file system reaches. */
   pathBytesMax: 65_536,
   /** Components of a path in an archive that is read: each is an open directory while it is filled. */
-  depthMax: 1_024,
+  depthMax: 4_096,
   /** Bytes of one PAX header: names, targets, 128 KiB of attributes and a list of holes. */
   paxBytesMax: 16 * 1024 * 1024,
   /** Lines of an ACL's text that are looked at: twice what an ACL may have. */

@@ -121,7 +121,29 @@ class Walk {
     this.#hardLinks = hardLinks;
   }
 
+  /**
+   * Everything below a directory. The directories on the way are a list: generators that delegate to
+   * each other would take as much of the stack at every entry as the tree is deep.
+   */
   async *below(path: string, entry: SourceEntry): AsyncGenerator<Walked> {
+    const way = [this.#entries(path, entry)];
+    try {
+      for (let last = way.at(-1); last !== undefined; last = way.at(-1)) {
+        const { done, value } = await last.next();
+        if (done === true) {
+          way.pop();
+          continue;
+        }
+        yield value;
+        if (value.entry.kind === 'directory') way.push(this.#entries(value.path, value.entry));
+      }
+    } finally {
+      for (const open of way.reverse()) await open.return(undefined);
+    }
+  }
+
+  /** What is in one directory. */
+  async *#entries(path: string, entry: SourceEntry): AsyncGenerator<Walked, undefined> {
     const children: SourceEntry[] = [];
     try {
       for await (const child of this.#source.list(path, entry)) children.push(child);
@@ -131,17 +153,17 @@ class Walk {
       return;
     }
     children.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-    for await (const walked of this.#prepared(path, children)) {
-      yield walked;
-      if (walked.entry.kind === 'directory') yield* this.below(walked.path, walked.entry);
-    }
+    yield* this.#prepared(path, children);
   }
 
   /**
    * Entries with what they need, prepared ahead of their turn. Never past a directory: a name below
    * it comes before those behind it, and may be the first of a file with several.
    */
-  async *#prepared(path: string, children: readonly SourceEntry[]): AsyncGenerator<Walked> {
+  async *#prepared(
+    path: string,
+    children: readonly SourceEntry[],
+  ): AsyncGenerator<Walked, undefined> {
     const ahead: Promise<Walked | undefined>[] = [];
     let next = 0;
     let isBlocked = false;
