@@ -172,6 +172,7 @@ export class MemoryFileSystem implements FileSystem {
       checkName(name);
       if (directory.children.has(name)) throw new HoldfastError('EEXIST');
       const inode = this.#inode(node);
+      if (inode.kind === 'directory') throw new HoldfastError('EPERM');
       inode.nlink += 1;
       this.#table.enter(directory, name, inode);
       return this.#answer(inode);
