@@ -127,6 +127,12 @@ describe('bad input over HTTP', () => {
     }
   });
 
+  it('is not an empty body of a route that takes none, whatever type it is said to have', async () => {
+    await call('POST', '/v1/volumes', '{"name":"empty","policy":{}}');
+    expect(await call('DELETE', '/v1/volumes/empty', '')).toMatchObject({ status: 200 });
+    expect(await call('DELETE', '/v1/volumes/empty', '{')).toMatchObject({ status: 400 });
+  });
+
   it('is told where, and what a body is', async () => {
     const message = async (text: string, type?: string) =>
       (await call('POST', '/v1/volumes', text, type)).body['message'];
