@@ -264,6 +264,24 @@ describe('a backup cut off at any step', () => {
 });
 
 describe('verify', () => {
+  it('tells how far it is: from nothing to all that it expects, packs with their bytes', async () => {
+    await history(2);
+    const opened = await openRepository({ store, password: 'secret' });
+    const told: { files: number; bytes: number }[] = [];
+    let expected = { files: 0, bytes: 0 };
+    const { packsRead, bytesRead } = await verify(opened, {
+      readData: 'all',
+      onExpected: (all) => {
+        expected = all;
+      },
+      onProgress: (done) => told.push(done),
+    });
+    expect(told.map(({ files }) => files)).toEqual(told.map((_, at) => at + 1));
+    expect(told.at(-1)).toEqual(expected);
+    expect(expected.bytes).toBe(bytesRead);
+    expect(told.filter(({ bytes }) => bytes > 0)).toHaveLength(packsRead);
+  });
+
   it('finds one wrong bit in any pack, by subsets too', async () => {
     await history(2);
     const opened = await openRepository({ store, password: 'secret' });

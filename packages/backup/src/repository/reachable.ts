@@ -44,6 +44,8 @@ export async function reachableBlobs(
   options: {
     readonly snapshots: readonly Snapshot[];
     readonly report: ReportProblem;
+    /** A tree was looked at. */
+    readonly onTree?: () => void;
     readonly signal?: AbortSignal;
   },
 ): Promise<Reachable> {
@@ -79,6 +81,7 @@ export async function reachableBlobs(
         trees.add(node.subtree);
         next.push({ tree: node.subtree, where: here });
       }
+      options.onTree?.();
     });
     level = next;
   }

@@ -10,13 +10,22 @@ import { type ReportProblem, reachableBlobs } from './reachable.ts';
 import type { Repository } from './repository.ts';
 import { listSnapshots } from './snapshots.ts';
 
-/** How much of the data is read. */
+/** What is looked at: trees and packs, which are read whole, and the bytes of these packs. */
+export interface VerifyProgress {
+  readonly files: number;
+  readonly bytes: number;
+}
+
+/** How much of the data is read, and who is told. */
 export interface VerifyOptions {
   /**
    * `none`: only that all trees can be read and all packs are there with their lengths. A subset n of
    * m reads the packs whose turn it is: m runs with n = 1 to m read everything.
    */
   readonly readData?: 'none' | 'all' | { readonly n: number; readonly m: number };
+  /** What there is to look at: told when all trees are. */
+  readonly onExpected?: (expected: VerifyProgress) => void;
+  readonly onProgress?: (done: VerifyProgress) => void;
   readonly withoutLock?: boolean;
   readonly lockWaitMs?: number;
   readonly signal?: AbortSignal;
@@ -63,9 +72,14 @@ async function verifyPack(
 async function verifyData(
   repository: Repository,
   index: BlobIndex,
-  options: { ids: readonly StorageId[]; report: ReportProblem; signal: AbortSignal },
+  options: {
+    ids: readonly StorageId[];
+    report: ReportProblem;
+    signal: AbortSignal;
+    onPack: (bytes: number) => void;
+  },
 ): Promise<number> {
-  const { ids, report, signal } = options;
+  const { ids, report, signal, onPack } = options;
   const wanted = new Set(ids);
   const blobs = Map.groupBy(
     [...index.entries()].filter(({ pack }) => wanted.has(pack)),
@@ -74,7 +88,10 @@ async function verifyData(
   const lengths = await mapInParallel(ids, PACKS_AT_ONCE, async (id) => {
     signal.throwIfAborted();
     try {
-      return await verifyPack(repository, id, { blobs: blobs.get(id) ?? [], report, signal });
+      const read = { blobs: blobs.get(id) ?? [], report, signal };
+      const length = await verifyPack(repository, id, read);
+      onPack(length);
+      return length;
     } catch (error) {
       signal.throwIfAborted();
       report(`pack ${id}: ${(error as Error).message}`);
@@ -100,14 +117,26 @@ export async function verify(
     const lost = lostPacks(index, stored);
     for (const [id, why] of lost) report(`pack ${id}: ${why}`);
     const sound = lost.size === 0 ? index : index.without(lost);
-    await reachableBlobs(repository, sound, { snapshots, report, signal });
+    let done: VerifyProgress = { files: 0, bytes: 0 };
+    const count = (bytes: number): void => {
+      done = { files: done.files + 1, bytes: done.bytes + bytes };
+      options.onProgress?.(done);
+    };
+    await reachableBlobs(repository, sound, { snapshots, report, signal, onTree: () => count(0) });
     const turn = sound.packs().filter((id) => isTurn(id, options.readData));
+    const bytes = turn.reduce((sum, id) => sum + (stored.get(id) ?? 0), 0);
+    options.onExpected?.({ files: done.files + turn.length, bytes });
     await mapInParallel(turn, BACKUP_LIMITS.loadsMax, async (id) => {
       await readPackHeader(repository, id, stored.get(id) ?? 0, signal).catch((error: unknown) =>
         report(`pack ${id}: ${(error as Error).message}`),
       );
     });
-    const bytesRead = await verifyData(repository, index, { ids: turn, report, signal });
+    const bytesRead = await verifyData(repository, index, {
+      ids: turn,
+      report,
+      signal,
+      onPack: count,
+    });
     const counts = { snapshots: snapshots.length, packs: stored.size, packsRead: turn.length };
     return { ...counts, bytesRead, problems };
   };

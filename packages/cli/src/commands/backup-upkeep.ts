@@ -15,6 +15,7 @@ import { connectToCluster, contextOf, isMember } from '../context.ts';
 import { bytesText } from '../output.ts';
 import { parseCount } from '../sizes.ts';
 import { stopReason } from '../stop-signal.ts';
+import { lockWait, working } from './backup-work.ts';
 
 /** Problems that are shown to people; --json has all. */
 const PROBLEMS_SHOWN = 20;
@@ -40,11 +41,15 @@ export function addVerify(backup: Command): void {
     .action(async (options: VerifyCommandOptions, command: Command) => {
       const { dataDirectory, output } = contextOf(command);
       const { repository, place } = await openPlace(options, dataDirectory);
-      const result = await verify(repository, {
-        readData: options.readData === true ? 'all' : (options.readDataSubset ?? 'none'),
-        lockWaitMs: options.retryLock * 1_000,
-        signal: stopReason((signal) => `stopped by ${signal}`),
-      });
+      const result = await working(output, 'verify', options, (report) =>
+        verify(repository, {
+          readData: options.readData === true ? 'all' : (options.readDataSubset ?? 'none'),
+          lockWaitMs: lockWait(options),
+          signal: stopReason((signal) => `stopped by ${signal}`),
+          onExpected: report.onExpected,
+          onProgress: report.onDone,
+        }),
+      );
       const { snapshots, packs, packsRead, bytesRead, problems } = result;
       await tell(dataDirectory, place, result).catch(untold(output));
       output.result(result, () => [
