@@ -63,6 +63,8 @@ interface Work {
   readonly hold: Hold;
   /** What is to be there when it is done, and nothing else. */
   readonly check: () => Promise<void>;
+  /** What does it again; none: what came through a pipe is there only once. */
+  readonly repeat?: readonly string[];
 }
 
 describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS }, () => {
@@ -74,6 +76,8 @@ describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS
   /** What is in a source volume. */
   let original: Awaited<ReturnType<typeof seeTree>>;
   let archive: Buffer;
+  /** What is in a volume that was changed since a snapshot `a`, at `b`. */
+  let changed: Awaited<ReturnType<typeof seeTree>>;
   /** All that was begun: none may stay behind when a test fails. */
   const begun: Work[] = [];
 
@@ -113,6 +117,17 @@ describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS
     copyRepository('both', 'one');
     await done('backup', 'forget', (JSON.parse(second) as { id: string }).id, ...repo('one'));
     archive = fs.readFileSync(await exported('source@base'));
+    await done('volume', 'send', 'source@base', '-o', stream('whole'));
+    await done('volume', 'create', 'moving', '--from', 'source@base');
+    await done('snapshot', 'create', 'moving@a');
+    await done('volume', 'send', 'moving@a', '-o', stream('a'));
+    fs.writeFileSync(at('moving', 'one'), randomBytes(2 * MIB));
+    fs.rmSync(at('moving', 'd3'), { recursive: true });
+    fs.renameSync(at('moving', 'd1', 'deep'), at('moving', 'd2', 'deeper'));
+    fs.cpSync(at('moving', 'd4'), at('moving', 'd5', 'copy'), { recursive: true });
+    changed = await treeOf(at('moving'));
+    await done('snapshot', 'create', 'moving@b');
+    await done('volume', 'send', 'moving@b', '--from', 'a', '-o', stream('b'));
   });
   afterAll(async () => {
     for (const { command } of begun) command.child.kill('SIGKILL');
@@ -137,6 +152,7 @@ describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS
   };
   const at = (...names: string[]): string => join(cluster.peer(0).mountPath, ...names);
   const treeOf = (path: string): ReturnType<typeof seeTree> => seeTree(new DirectorySource(path));
+  const stream = (name: string): string => join(scratch, `${name}.stream`);
   const snapshots = async (volume: string): Promise<string[]> =>
     (JSON.parse(await done('--json', 'snapshot', 'ls', volume)) as { name: string }[]).map(
       ({ name }) => name,
@@ -160,7 +176,8 @@ describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS
   ): Work => {
     const data = ['--data', cluster.peer(host % 3).dataDirectory];
     const command = new RunningCommand([...data, ...args], env);
-    return { args, command, hold: holdOf(command), check };
+    const repeat = args[1] === 'import' ? {} : { repeat: args };
+    return { args, command, hold: holdOf(command), check, ...repeat };
   };
   /** Holds a backup's work up at this round's moment. */
   const atMoment = (what: keyof typeof MOMENTS, repository: string, round: number) => (): Hold => {
@@ -171,7 +188,15 @@ describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS
     return held.hold(isIt);
   };
   const stageIn = (path: string) => (): boolean =>
-    fs.readdirSync(path).some((name) => name.startsWith('.holdfast-'));
+    fs.existsSync(path) && fs.readdirSync(path).some((name) => name.startsWith('.holdfast-'));
+  /** Gives a command half of its input, and the rest when it goes on. */
+  const feed =
+    (bytes: Buffer, into: string) =>
+    ({ child: { stdin } }: RunningCommand): Hold => {
+      stdin?.write(bytes.subarray(0, bytes.length >> 1));
+      const reached = until(`the middle of ${into}`, stageIn(at(into)));
+      return { reached, goOn: () => stdin?.end(bytes.subarray(bytes.length >> 1)) };
+    };
 
   const backups = async (round: number): Promise<Work[]> => {
     const [fresh, over] = [`fresh-${round}`, `over-${round}`];
@@ -183,7 +208,7 @@ describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS
     fs.writeFileSync(at(over, 'one'), 'spoilt');
     fs.rmSync(at(over, 'd3'), { recursive: true });
     fs.writeFileSync(at('changing', 'f'), randomBytes(MIB));
-    const changed = await treeOf(at('changing'));
+    const present = await treeOf(at('changing'));
     const same = async (path: string): Promise<void> =>
       expect(await treeOf(path), path).toEqual(original);
     const restore = ['backup', 'restore', 'latest', '--volume', 'source', '--to'];
@@ -215,7 +240,7 @@ describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS
             to,
             ...repo('both'),
           );
-          expect(await treeOf(to)).toEqual(changed);
+          expect(await treeOf(to)).toEqual(present);
           expect(await snapshots('changing')).toEqual([expect.stringMatching(KEPT)]);
         },
       ),
@@ -258,11 +283,6 @@ describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS
     for (const name of [into, beside]) await cluster.volume(name);
     const host = join(scratch, beside);
     fs.mkdirSync(host);
-    const feed = ({ child: { stdin } }: RunningCommand): Hold => {
-      stdin?.write(archive.subarray(0, archive.length >> 1));
-      const reached = until('an import', stageIn(at(into)));
-      return { reached, goOn: () => stdin?.end(archive.subarray(archive.length >> 1)) };
-    };
     const same = (path: string) => async (): Promise<void> =>
       expect(await treeOf(path), path).toEqual(original);
     const exporting = start(
@@ -277,7 +297,7 @@ describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS
     );
     return [
       exporting,
-      start(2, ['volume', 'import', into, '-'], feed, same(at(into))),
+      start(2, ['volume', 'import', into, '-'], feed(archive, into), same(at(into))),
       start(
         0,
         ['snapshot', 'cp', 'source@base', `${beside}:/copy`],
@@ -291,6 +311,23 @@ describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS
         same(join(host, 'copy')),
       ),
     ];
+  };
+
+  const receives = async (round: number): Promise<Work[]> => {
+    const [got, became] = [`got-${round}`, `became-${round}`];
+    await done('volume', 'receive', became, '-i', stream('a'));
+    const receive = (
+      host: number,
+      volume: string,
+      [name, what]: readonly [string, Awaited<ReturnType<typeof seeTree>>],
+    ): Work => {
+      const args = ['volume', 'receive', volume];
+      const work = start(host, args, feed(fs.readFileSync(stream(name)), volume), async () =>
+        expect(await treeOf(at(volume)), volume).toEqual(what),
+      );
+      return { ...work, repeat: [...args, '-i', stream(name)] };
+    };
+    return [receive(2, got, ['whole', original]), receive(1, became, ['b', changed])];
   };
 
   const leaderOf = async (shard: number): Promise<LocalPeer> => {
@@ -315,17 +352,17 @@ describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS
     }
     for (const { hold } of works) hold.goOn();
     const ended = await Promise.all(
-      works.map(async ({ args, command }) => ({ args, ...(await command.ended) })),
+      works.map(async ({ command, ...work }) => ({ ...work, ...(await command.ended) })),
     );
     if (isStopped) process.kill(leader.nodePid ?? 0, 'SIGCONT');
     else leader.startNode();
     await leader.ready();
     const failed = ended.filter(({ status }) => status !== 0);
-    for (const { args, status, stderr } of failed) {
+    for (const { args, repeat = args, status, stderr } of failed) {
       const told = `${args.join(' ')}: ${status} ${stderr}`;
       // Who stood still for longer than a lease counts as dead, says so, and has to be run again.
-      expect(told).toMatch(/^snapshot cp .*: 1 .*the session was fenced/s);
-      await done(...args);
+      expect(told).toMatch(/^(snapshot cp|volume receive) .*: 1 .*the session was fenced/s);
+      await done(...repeat);
     }
   };
   const restic = async (repository: string, ...args: string[]): Promise<string> => {
@@ -343,8 +380,10 @@ describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS
     const volumes = fs.readdirSync(at());
     const ours = volumes.filter((name) => name.endsWith(`-${round}`));
     expect(ours).toEqual([
+      `became-${round}`,
       `beside-${round}`,
       `fresh-${round}`,
+      `got-${round}`,
       `into-${round}`,
       `new-${round}`,
       `out-${round}`,
@@ -362,6 +401,8 @@ describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS
     expect(await snapshots('changing')).toEqual(kept);
     expect(await snapshots(`fresh-${round}`)).toEqual(kept);
     expect(await snapshots(`over-${round}`)).toEqual(before);
+    expect(await snapshots(`got-${round}`)).toEqual(['base']);
+    expect(await snapshots(`became-${round}`)).toEqual(['a', 'b']);
     for (const name of ['beside', 'into', 'new', 'out'])
       expect(await snapshots(`${name}-${round}`), name).toEqual([]);
     // Of three mounts with two shards each; sessions of commands, and what they had locked, are gone.
@@ -373,13 +414,13 @@ describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS
 
   /** Asked for once more they do it again; only a volume that is complete is in the way of a new one. */
   const again = async (works: readonly Work[]): Promise<void> => {
-    // An archive from a pipe there is only once.
-    const repeated = works.filter(({ args }) => args[1] !== 'import');
-    const ends = repeated.map(async ({ args }) => {
-      const isInTheWay = args[1] === 'restore' && !args.includes('--overwrite');
-      const { status } = await holdfast(['--data', cluster.peer(0).dataDirectory, ...args], env);
-      return [args.join(' '), status, isInTheWay ? 5 : 0];
-    });
+    const ends = works
+      .flatMap(({ repeat }) => (repeat === undefined ? [] : [repeat]))
+      .map(async (args) => {
+        const isInTheWay = args[1] === 'restore' && !args.includes('--overwrite');
+        const { status } = await holdfast(['--data', cluster.peer(0).dataDirectory, ...args], env);
+        return [args.join(' '), status, isInTheWay ? 5 : 0];
+      });
     for (const [what, status, wanted] of await Promise.all(ends))
       expect(status, `${what}`).toBe(wanted);
   };
@@ -387,7 +428,11 @@ describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS
   it.each(Array.from({ length: ROUNDS }, (_, round) => round))(
     'complete by themselves, and leave nothing behind, round %i',
     async (round) => {
-      const works = [...(await backups(round)), ...(await archives(round))];
+      const works = [
+        ...(await backups(round)),
+        ...(await archives(round)),
+        ...(await receives(round)),
+      ];
       begun.push(...works);
       await Promise.all(works.map(({ command, hold }) => command.until(hold.reached)));
       await disturb(works, round);
