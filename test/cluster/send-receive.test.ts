@@ -93,7 +93,7 @@ describe('a volume that goes to another cluster', () => {
     fs.rmSync(at(here, 'all', 'third'));
     fs.renameSync(at(here, 'all', 'deep', 'er'), at(here, 'all', 'up there'));
     fs.truncateSync(at(here, 'all', 'noise'), 100_000);
-    const sent = await send('all', 'all.2', '--from', 'one');
+    const sent = await send('all', 'all.2', '--from', 'one', '--limit-upload', '100M');
     expect(sent.snapshot).toMatch(/^sent-/);
     expect(await receive('all', 'all.2')).toMatchObject({ snapshot: sent.snapshot });
     await same('all');

@@ -38,7 +38,12 @@ export {
 export { SnapshotContent } from './snapshot-content.ts';
 export { type AzureOptions, AzureStore } from './store/azure.ts';
 export { type AzureAccount, azureAccount } from './store/azure-account.ts';
-export { type Bandwidth, type BandwidthSurroundings, limitBandwidth } from './store/bandwidth.ts';
+export {
+  type Bandwidth,
+  type BandwidthSurroundings,
+  limitBandwidth,
+  limitStream,
+} from './store/bandwidth.ts';
 export {
   type CredentialSource,
   credentialChain,

@@ -1,5 +1,6 @@
 /** Snapshots of volumes out as streams, through the client, without a mount. */
 import { compressed } from '@holdfast/archive';
+import { limitStream, ownSurroundings } from '@holdfast/backup';
 import type { ClusterClient } from '@holdfast/client';
 import {
   HoldfastError,
@@ -41,6 +42,8 @@ export interface SendRequest {
   /** A path, or `-`. */
   readonly output: string;
   readonly isCompressed: boolean;
+  /** Bytes a second that leave at most, as they are packed; 1 or more. */
+  readonly uploadLimit?: number;
 }
 
 /** What was sent. */
@@ -199,7 +202,12 @@ async function write(
   };
   const bytes = encodeStream(frames(onInode), counts);
   const packed = compressed(bytes, request.isCompressed ? 'zstd' : 'none');
-  await writeArchive(request.output, packed).catch((error: unknown) => {
+  const { uploadLimit } = request;
+  const paced =
+    uploadLimit === undefined
+      ? packed
+      : limitStream(packed, uploadLimit, ownSurroundings(), signal);
+  await writeArchive(request.output, paced).catch((error: unknown) => {
     throw asEnded(error, signal);
   });
   const { dataBytes, streamBytes } = counts;

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { limitBandwidth } from './bandwidth.ts';
+import { ownSurroundings } from '../repository/surroundings.ts';
+import { limitBandwidth, limitStream } from './bandwidth.ts';
 import type { Store } from './store.ts';
 
 const OBJECT = new Uint8Array(5000);
@@ -24,5 +25,32 @@ describe('a limit of bandwidth', () => {
     await limited.get('a', { offset: 0, length: 1000 });
     await limited.get('a', { offset: 0, length: 1000 });
     expect(waits).toEqual([500, 600]);
+  });
+
+  it('holds for a stream, which goes on in parts of a tenth of a second and loses nothing', async () => {
+    let nowMs = 0;
+    const surroundings = {
+      nowMs: () => nowMs,
+      sleep: async (ms: number) => {
+        nowMs += ms;
+      },
+    };
+    const chunks = async function* () {
+      yield Uint8Array.from({ length: 250 }, (_, at) => at);
+      yield new Uint8Array(0);
+      yield Uint8Array.of(7);
+    };
+    const parts: Uint8Array[] = [];
+    for await (const part of limitStream(chunks(), 1000, surroundings)) parts.push(part);
+    expect(parts.map(({ length }) => length)).toEqual([100, 100, 50, 1]);
+    expect(Buffer.concat(parts)).toEqual(
+      Buffer.of(...Array.from({ length: 250 }, (_, at) => at), 7),
+    );
+    expect(nowMs).toBe(250);
+    const stopped = AbortSignal.abort(new Error('stopped'));
+    const real = { nowMs: () => 0, sleep: ownSurroundings().sleep };
+    const late = limitStream(chunks(), 1, real, stopped);
+    await late.next(); // what is sent first has nothing to wait for
+    await expect(late.next()).rejects.toThrow('aborted');
   });
 });

@@ -69,3 +69,23 @@ export function limitBandwidth(
     delete: (key: string, signal?: AbortSignal) => store.delete(key, signal),
   };
 }
+
+/** Parts of a second in which a limited stream goes on: what is sent at once is no more than one holds. */
+const PARTS_OF_SECOND = 10;
+
+/** A stream that goes on no faster. `bytesPerSecond`: 1 or more. Rejects when the signal aborts. */
+export async function* limitStream(
+  bytes: AsyncIterable<Uint8Array>,
+  bytesPerSecond: number,
+  surroundings: BandwidthSurroundings,
+  signal?: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  const sending = new Lane(bytesPerSecond, surroundings);
+  const most = Math.max(1, Math.floor(bytesPerSecond / PARTS_OF_SECOND));
+  for await (const chunk of bytes)
+    for (let at = 0; at < chunk.length; at += most) {
+      const part = chunk.subarray(at, at + most);
+      await sending.pass(part.length, signal);
+      yield part;
+    }
+}

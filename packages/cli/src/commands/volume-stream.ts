@@ -7,7 +7,7 @@ import { bytesText, type Output } from '../output.ts';
 import { ProgressLine } from '../progress.ts';
 import type { ReceivedVolume, ReceiveReport } from '../receive-volume.ts';
 import type { SentVolume } from '../send-volume.ts';
-import { parseCount, parseLimit } from '../sizes.ts';
+import { parseCount, parseLimit, parseSize } from '../sizes.ts';
 import { stopReason } from '../stop-signal.ts';
 import { Warnings } from '../warnings.ts';
 
@@ -15,6 +15,7 @@ interface SendCommandOptions {
   readonly from?: string;
   readonly output: string;
   readonly compress?: boolean;
+  readonly limitUpload?: number;
 }
 
 interface ReceiveCommandOptions {
@@ -40,6 +41,7 @@ function addSend(volume: Command): void {
     .option('--from <snapshot>', 'only what changed since this snapshot, which the receiver has')
     .option('-o, --output <file>', 'the stream, - for standard output', STANDARD_STREAM)
     .option('--compress', 'with zstd; the receiver sees it by itself')
+    .option('--limit-upload <size>', 'bytes a second of the stream at most, such as 10M', parseSize)
     .action(async (name: string, options: SendCommandOptions, command: Command) => {
       const { dataDirectory, output } = contextOf(command);
       const request = {
@@ -47,6 +49,7 @@ function addSend(volume: Command): void {
         output: options.output,
         isCompressed: options.compress === true,
         ...(options.from !== undefined && { from: options.from }),
+        ...(options.limitUpload ? { uploadLimit: options.limitUpload } : {}),
       };
       const { sendVolume } = await import('../send-volume.ts');
       const sent = await streaming(dataDirectory, output, 'send', (client, report) =>
