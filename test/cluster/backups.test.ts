@@ -124,6 +124,28 @@ describe('backups of volumes', () => {
     expect(await backUp('original')).toMatchObject({ bytesRead: 7 });
   });
 
+  it('show what a command before the snapshot made, and nothing of what the one behind it did', async () => {
+    await done('volume', 'create', 'held');
+    const say = (what: string): string =>
+      `echo ${what} $HOLDFAST_VOLUME >> ${join(mounted('held'), 'log')}`;
+    await backUp('held', '--pre', say('hold'), '--post', say('go on'));
+    await done('backup', 'restore', 'latest', '--volume', 'held', '--to', join(scratch, 'held'));
+    expect(readFileSync(join(scratch, 'held', 'log'), 'utf8')).toBe('hold held\n');
+    expect(readFileSync(join(mounted('held'), 'log'), 'utf8')).toBe('hold held\ngo on held\n');
+    const [kept] = await snapshots('held');
+    const failures = [
+      [['held', '--pre', 'exit 3'], /the command of --pre ended with status 3/],
+      [['held', '--post', 'exit 3'], /the snapshot is taken, but the command of --post/],
+      [[`held@${kept}`, '--pre', 'true'], /is taken already: --pre and --post are for/],
+    ] as const;
+    for (const [args, why] of failures) {
+      const { status, stderr } = await here('backup', 'create', ...args);
+      expect([status === 0, stderr]).toEqual([false, expect.stringMatching(why)]);
+    }
+    expect(await snapshots('held')).toEqual([kept]);
+    await done('volume', 'rm', '--force', 'held');
+  });
+
   it('are known to the cluster: when, how large, verified, and overdue', async () => {
     expect(await done('backup', 'period', 'original', '1h')).toMatch(/one every 1h; last of /);
     const { id } = await backUp('original');

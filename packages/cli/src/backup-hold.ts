@@ -177,6 +177,9 @@ export async function withSnapshot<T>(
   }
 }
 
+/** Runs the step that takes a snapshot, and what has to be done before and after it. */
+export type TakeSnapshot = <T>(step: () => Promise<T>) => Promise<T>;
+
 /** A backup's work with snapshots. */
 export interface BackupHold extends HeldSnapshot {
   /**
@@ -196,7 +199,13 @@ export async function withBackupSnapshot<T>(
     volume,
     name,
     repository,
-  }: { readonly volume: VolumeRecord; readonly name?: string; readonly repository: string },
+    take = (step) => step(),
+  }: {
+    readonly volume: VolumeRecord;
+    readonly name?: string;
+    readonly repository: string;
+    readonly take?: TakeSnapshot;
+  },
   task: (held: BackupHold) => Promise<T>,
 ): Promise<T> {
   const present = presentOf(volume);
@@ -234,8 +243,8 @@ export async function withBackupSnapshot<T>(
     const own = `${BACKUP_SNAPSHOTS}${repository.slice(0, 8)}-${random}`;
     // Before the snapshot is there: nobody may find it without its lock.
     await lock(byteOf(own), 'write');
-    const snapshot = await client.snapshots.create(volume.name, own);
     try {
+      const snapshot = await take(() => client.snapshots.create(volume.name, own));
       return await run({ snapshot, root: await rootAt(client, present, own) });
     } catch (error) {
       await client.snapshots.remove(volume.name, own).catch(() => {});

@@ -35,7 +35,7 @@ import {
   VolumeSource,
 } from '@holdfast/tree';
 import { changeSince } from './backup-change.ts';
-import { withBackupSnapshot } from './backup-hold.ts';
+import { type TakeSnapshot, withBackupSnapshot } from './backup-hold.ts';
 import {
   decodeRecord,
   encodeRecord,
@@ -75,6 +75,8 @@ export interface BackupRequest {
   /** Reads everything, whatever an earlier backup has. */
   readonly isForced: boolean;
   readonly lockWaitMs: number;
+  /** Takes the snapshot of now, with something before and after it. */
+  readonly take?: TakeSnapshot;
   /** Awaited before the backup is there; what it throws prevents it. */
   readonly beforeSnapshot?: () => Promise<void>;
 }
@@ -115,7 +117,7 @@ function baseOf(parent: Snapshot | undefined, { number }: VolumeRecord): number 
 export async function backupVolume(
   client: ClusterClient,
   repository: Repository,
-  { volume, name, tags, isForced, lockWaitMs, beforeSnapshot }: BackupRequest,
+  { volume, name, tags, isForced, lockWaitMs, take, beforeSnapshot }: BackupRequest,
   report: WorkReport<BackupCounts> & Pick<BackupOptions, 'onDamage'>,
 ): Promise<VolumeBackup> {
   const { onExpected, onDamage, onProgress, signal } = report;
@@ -129,7 +131,12 @@ export async function backupVolume(
     );
   const { clusterId } = client.cluster.map;
   const { id } = repository.config;
-  const of = { volume: record, repository: id, ...(name === undefined ? {} : { name }) };
+  const of = {
+    volume: record,
+    repository: id,
+    ...(name !== undefined && { name }),
+    ...(take !== undefined && { take }),
+  };
   try {
     return await withBackupSnapshot(client, of, async ({ snapshot, root, holdBase }) => {
       const { usedBytes, usedInodes } = snapshot;

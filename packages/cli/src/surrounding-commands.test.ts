@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -63,11 +65,32 @@ describe('commands around a step', () => {
 
   it('say when the second fails that it was taken', async () => {
     await expect(around({ post: 'kill -9 $$' })).rejects.toThrow(
-      'it is done, but the command of --post ended with SIGKILL',
+      'the snapshot is taken, but the command of --post ended with SIGKILL',
     );
     expect(steps).toHaveLength(1);
     await expect(around({ pre: 'exit 1', post: 'exit 2' })).rejects.toThrow(
       'the command of --pre ended with status 1; and then the command of --post ended with status 2',
     );
+  });
+
+  it('are done when this process is killed in between: the second runs', async () => {
+    const code = `
+      import { surrounded } from ${JSON.stringify(join(import.meta.dirname, 'surrounding-commands.ts'))};
+      const environment = { LOG: process.argv[1] };
+      const signal = new AbortController().signal;
+      const never = () => new Promise((resolve) => setTimeout(resolve, 600_000));
+      const commands = { pre: 'echo pre >> "$LOG"', post: 'echo post >> "$LOG"' };
+      await surrounded({ ...commands, waitMs: 60_000, environment, signal }, () => {
+        console.log('in between');
+        return never();
+      });`;
+    const options = ['--input-type=module', '--disable-warning=ExperimentalWarning'];
+    const child = spawn(process.execPath, [...options, '-e', code, log], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    await once(child.stdout as NodeJS.ReadableStream, 'data');
+    expect(logged()).toBe('pre\n');
+    child.kill('SIGKILL');
+    await expect.poll(logged, { timeout: 10_000 }).toBe('pre\npost\n');
   });
 });

@@ -20,14 +20,15 @@ export interface SurroundingCommands {
 
 /**
  * Takes the step between the two commands. It is not taken when the first fails, lasts too long or is
- * stopped; the second runs in any case, so it must do no harm where the first did nothing. Throws what
- * went wrong first; CONFLICT for a command.
+ * stopped; the second runs in any case, also when this process is killed, so it must do no harm where the
+ * first did nothing, nor a second time. Throws what went wrong first; CONFLICT for a command.
  */
 export async function surrounded<T>(
   commands: SurroundingCommands,
   step: () => Promise<T>,
 ): Promise<T> {
   const { pre, post, signal } = commands;
+  const guard = post === undefined ? undefined : await Guard.start(post, commands);
   const before = async (): Promise<T> => {
     if (pre !== undefined) await runCommand('--pre', pre, commands);
     signal.throwIfAborted();
@@ -39,11 +40,50 @@ export async function surrounded<T>(
   const [after] = await Promise.allSettled([
     post === undefined ? undefined : runCommand('--post', post, never),
   ]);
+  await guard?.dismiss();
   if (outcome.status === 'fulfilled' && after.status === 'fulfilled') return outcome.value;
   if (outcome.status === 'fulfilled')
-    throw failed(`it is done, but ${wordsOf((after as PromiseRejectedResult).reason)}`);
+    throw failed(`the snapshot is taken, but ${wordsOf((after as PromiseRejectedResult).reason)}`);
   if (after.status === 'fulfilled') throw outcome.reason;
   throw failed(`${wordsOf(outcome.reason)}; and then ${wordsOf(after.reason)}`);
+}
+
+/** What it says to the guard when nothing is left to do. */
+const DISMISSED = 'done';
+/** The second command is its argument. Of a parent that dies it reads nothing more. */
+const GUARD = `read -r said; [ "$said" = ${DISMISSED} ] || exec /bin/sh -c "$1"`;
+
+/** A process that runs the second command if this one is killed before it has. */
+class Guard {
+  readonly #process: ChildProcess;
+
+  private constructor(child: ChildProcess) {
+    this.#process = child;
+  }
+
+  /** Rejects when there can be no process. */
+  static async start(
+    post: string,
+    { environment }: Pick<SurroundingCommands, 'environment'>,
+  ): Promise<Guard> {
+    const child = spawn('/bin/sh', ['-c', GUARD, 'holdfast-post', post], {
+      stdio: ['pipe', 2, 2],
+      env: { ...process.env, ...environment },
+      detached: true, // what is said to the group of this process is not said to it
+    });
+    child.stdin?.on('error', () => {}); // killed: then there is no guard any more
+    await once(child, 'spawn');
+    return new Guard(child);
+  }
+
+  /** Resolves when it has ended without doing anything. */
+  async dismiss(): Promise<void> {
+    const child = this.#process;
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const ended = once(child, 'exit');
+    child.stdin?.end(`${DISMISSED}\n`);
+    await ended;
+  }
 }
 
 function wordsOf(reason: unknown): string {

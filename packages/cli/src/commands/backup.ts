@@ -10,9 +10,11 @@ import {
 } from '@holdfast/backup';
 import { HoldfastError, parseSnapshotName } from '@holdfast/protocol';
 import type { Command } from 'commander';
+import type { TakeSnapshot } from '../backup-hold.ts';
 import { noteBackup, totalsOf, untold } from '../backup-notes.ts';
 import { openPlace, type PlaceOptions, withPlace } from '../backup-place.ts';
 import { backupVolume, type VolumeBackup, volumePath } from '../backup-volume.ts';
+import { between, type CommandOptions, withCommands } from '../command-options.ts';
 import { connectToCluster, contextOf } from '../context.ts';
 import { bytesText, table, timeText } from '../output.ts';
 import { Warnings } from '../warnings.ts';
@@ -45,8 +47,21 @@ export function addBackup(program: Command): void {
   addWorker(backup);
 }
 
+interface BackupOptions {
+  readonly tag?: readonly string[];
+  readonly force?: boolean;
+}
+
+function refuseCommands({ name }: { readonly name?: string }, { pre, post }: CommandOptions): void {
+  if (name === undefined || (pre === undefined && post === undefined)) return;
+  throw new HoldfastError(
+    'BAD_REQUEST',
+    `snapshot '${name}' is taken already: --pre and --post are for a backup of now, or for 'holdfast snapshot create'`,
+  );
+}
+
 function addCreate(backup: Command): void {
-  withPlace(backup.command('create <volume[@snapshot]>'))
+  withCommands(withPlace(backup.command('create <volume[@snapshot]>')), 'there is no backup')
     .description(
       'back up a volume as it is now, or as it was at a snapshot; only what changed since the last one is read and sent',
     )
@@ -55,11 +70,12 @@ function addCreate(backup: Command): void {
     .action(
       async (
         text: string,
-        options: PlaceOptions & { readonly tag?: readonly string[]; readonly force?: boolean },
+        options: PlaceOptions & CommandOptions & BackupOptions,
         command: Command,
       ) => {
         const { dataDirectory, output } = contextOf(command);
         const of = parseSnapshotName(text);
+        refuseCommands(of, options);
         const request = {
           ...of,
           tags: options.tag ?? [],
@@ -72,14 +88,23 @@ function addCreate(backup: Command): void {
           const client = await connectToCluster(dataDirectory);
           try {
             const onProgress = report.onDone;
-            const result = await backupVolume(client, repository, request, {
-              ...report,
-              onDamage: (problem) =>
-                report.onNotice(
-                  `${problem}; everything is read, and what is lost is sent again; then run 'holdfast backup repo repair'`,
-                ),
-              onProgress: ({ files, bytesDone }) => onProgress({ files, bytes: bytesDone }),
-            });
+            const { volume } = of;
+            const { signal } = report;
+            const take: TakeSnapshot = (step) =>
+              between(options, { volume, signal: () => signal }, step);
+            const result = await backupVolume(
+              client,
+              repository,
+              { ...request, take },
+              {
+                ...report,
+                onDamage: (problem) =>
+                  report.onNotice(
+                    `${problem}; everything is read, and what is lost is sent again; then run 'holdfast backup repo repair'`,
+                  ),
+                onProgress: ({ files, bytesDone }) => onProgress({ files, bytes: bytesDone }),
+              },
+            );
             const tookMs = performance.now() - startedMs;
             const done = { volume: of.volume, result, tookMs };
             await noteBackup(client, place, done).catch(untold(output));

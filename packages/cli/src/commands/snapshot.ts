@@ -1,12 +1,11 @@
 import { HoldfastError, parseSnapshotName, parseWholeSnapshotName } from '@holdfast/protocol';
 import type { Command } from 'commander';
+import { between, type CommandOptions, withCommands } from '../command-options.ts';
 import { connectToCluster, contextOf } from '../context.ts';
 import { table } from '../output.ts';
-import { parseCount } from '../sizes.ts';
 import { differenceLines, differenceValues } from '../snapshot-differences.ts';
 import { listSnapshots, ownText, type ShownSnapshot, snapshotRow } from '../snapshots.ts';
 import { stopReason } from '../stop-signal.ts';
-import { surrounded } from '../surrounding-commands.ts';
 import { addCopy } from './snapshot-copy.ts';
 import { addRollback } from './snapshot-rollback.ts';
 import { addSchedule } from './snapshot-schedule.ts';
@@ -28,55 +27,21 @@ export function addSnapshot(program: Command): void {
 }
 
 function addCreate(snapshot: Command): void {
-  snapshot
-    .command('create <volume@name>')
+  withCommands(snapshot.command('create <volume@name>'), 'no snapshot is taken')
     .description(
       'snapshot a volume at once, whatever its size; without @NAME its time in UTC is its name',
     )
-    .option(
-      '--pre <command>',
-      'run this by sh on this host first, such as one that makes a database hold still; when it fails no snapshot is taken',
-    )
-    .option('--post <command>', 'run this afterwards, whatever happened before')
-    .option(
-      '--command-wait <seconds>',
-      'how long each of them may take (default 60)',
-      parseCount('--command-wait', 1, 3_600),
-    )
-    .action(async (text: string, options: CreateOptions, command: Command) => {
+    .action(async (text: string, options: CommandOptions, command: Command) => {
       const { admin, output } = contextOf(command);
       const { volume, name } = parseSnapshotName(text);
       const path = `/v1/volumes/${encodeURIComponent(volume)}/snapshots`;
       const take = (): Promise<{ snapshot: { name: string } }> =>
         admin('POST', path, { ...(name !== undefined && { name }) });
-      const { snapshot: made } = await between(options, volume, take);
+      const signal = (): AbortSignal =>
+        stopReason((name) => `stopped by ${name}; no snapshot is taken`);
+      const { snapshot: made } = await between(options, { volume, signal }, take);
       output.result(made, () => [`snapshot ${volume}@${made.name} is taken`]);
     });
-}
-
-interface CreateOptions {
-  readonly pre?: string;
-  readonly post?: string;
-  readonly commandWait?: number;
-}
-
-const COMMAND_WAIT_S = 60;
-
-/** Takes a snapshot between the commands, if there are any. */
-async function between<T>(
-  { pre, post, commandWait = COMMAND_WAIT_S }: CreateOptions,
-  volume: string,
-  take: () => Promise<T>,
-): Promise<T> {
-  if (pre === undefined && post === undefined) return take();
-  const commands = {
-    ...(pre !== undefined && { pre }),
-    ...(post !== undefined && { post }),
-    waitMs: commandWait * 1_000,
-    environment: { HOLDFAST_VOLUME: volume },
-    signal: stopReason((signal) => `stopped by ${signal}; no snapshot is taken`),
-  };
-  return surrounded(commands, take);
 }
 
 function addList(snapshot: Command): void {
