@@ -45,6 +45,7 @@ describe('the command line', () => {
   it.each([
     [['status', '--jsn', '--json'], 2, 'BAD_REQUEST'],
     [['token', 'create', '--role', 'king', '--json'], 2, 'BAD_REQUEST'],
+    [['backup', 'schedule', 'set', 'v', '', '--json'], 2, 'BAD_REQUEST'],
     [['--json', 'volume', 'ls'], 3, 'UNREACHABLE'],
   ] as const)('%j ends with status %i and one object', (args, status, code) => {
     const ended = holdfast(...args);

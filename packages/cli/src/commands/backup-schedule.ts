@@ -1,7 +1,8 @@
-import type { JobRuns, VolumePolicy, VolumeRecord } from '@holdfast/protocol';
+import type { JobRuns, VolumeRecord } from '@holdfast/protocol';
 import { Schedule } from '@holdfast/schedule';
 import type { Command } from 'commander';
-import { type Context, contextOf } from '../context.ts';
+import { contextOf } from '../context.ts';
+import { addShowAndRemove, changePolicy, volumePath } from '../volume-schedules.ts';
 import { addKeepOptions, type KeepOptions, keepText } from './backup-keep.ts';
 import { backupText } from './backup-period.ts';
 
@@ -19,29 +20,21 @@ export function addBackupSchedule(backup: Command): void {
     );
   addSet(schedule);
   schedule
-    .command('show <volume>')
-    .description('show the backup schedule of a volume, what runs, what was last and what is next')
-    .action(async (name: string, _options: unknown, command: Command) => {
-      const { admin, output } = contextOf(command);
-      const { volume } = await admin<{ volume: VolumeRecord }>('GET', pathOf(name));
-      output.result(shownOf(volume), () => backupScheduleLines(volume, Date.now()));
-    });
-  schedule
     .command('run <volume>')
     .description('ask for a run of the schedule at once; see how it goes with show')
     .action(async (name: string, _options: unknown, command: Command) => {
       const { admin, output } = contextOf(command);
-      await admin('POST', `${pathOf(name)}/backup`);
+      await admin('POST', `${volumePath(name)}/backup`);
       output.result({ volume: name, asked: true }, () => [`a backup of ${name} is due now`]);
     });
-  schedule
-    .command('rm <volume>')
-    .description('make no more backups by schedule; one that runs is given up, those made stay')
-    .action(async (name: string, _options: unknown, command: Command) => {
-      const { admin, output } = contextOf(command);
-      const volume = await change(admin, name, { backupSchedule: '' });
-      output.result(shownOf(volume), () => [`${name} has no backup schedule any more`]);
-    });
+  addShowAndRemove(schedule, {
+    show: 'show the backup schedule of a volume, what runs, what was last and what is next',
+    remove: 'make no more backups by schedule; one that runs is given up, those made stay',
+    without: { backupSchedule: '' },
+    none: 'no backup schedule any more',
+    shownOf,
+    linesOf: backupScheduleLines,
+  });
 }
 
 function addSet(schedule: Command): void {
@@ -60,25 +53,14 @@ function addSet(schedule: Command): void {
       const { admin, output } = contextOf(command);
       const { repo } = options;
       const keep = options.keepAll === true ? '' : keepText(options);
-      const volume = await change(admin, name, {
+      Schedule.parse(cron); // '' would mean none, as an unset variable of a script is
+      const volume = await changePolicy(admin, name, {
         backupSchedule: cron,
         ...(repo !== undefined && { backupRepository: repo }),
         ...(keep !== undefined && { backupKeep: keep }),
       });
       output.result(shownOf(volume), () => [`${name}: ${backupText(volume)}`]);
     });
-}
-
-function pathOf(volume: string): string {
-  return `/v1/volumes/${encodeURIComponent(volume)}`;
-}
-
-async function change(
-  admin: Context['admin'],
-  name: string,
-  policy: Partial<VolumePolicy>,
-): Promise<VolumeRecord> {
-  return (await admin<{ volume: VolumeRecord }>('PATCH', pathOf(name), { policy })).volume;
 }
 
 function shownOf({ name, policy, backupRuns, lastBackup }: VolumeRecord): object {

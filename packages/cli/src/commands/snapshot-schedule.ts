@@ -1,7 +1,8 @@
-import type { VolumePolicy, VolumeRecord } from '@holdfast/protocol';
+import type { VolumeRecord } from '@holdfast/protocol';
 import { Schedule } from '@holdfast/schedule';
 import type { Command } from 'commander';
-import { type Context, contextOf } from '../context.ts';
+import { contextOf } from '../context.ts';
+import { addShowAndRemove, changePolicy } from '../volume-schedules.ts';
 
 /** `holdfast snapshot schedule …` */
 export function addSchedule(snapshot: Command): void {
@@ -22,37 +23,17 @@ export function addSchedule(snapshot: Command): void {
       const { keep } = options;
       Schedule.parse(cron); // '' would mean none, as an unset variable of a script is
       const policy = { snapshotSchedule: cron, ...(keep !== undefined && { snapshotKeep: keep }) };
-      const volume = await change(admin, name, policy);
+      const volume = await changePolicy(admin, name, policy);
       output.result(shownOf(volume), () => [`${name}: ${scheduleText(volume)}`]);
     });
-  schedule
-    .command('show <volume>')
-    .description('show the schedule of a volume, what it made last and when it is next due')
-    .action(async (name: string, _options: unknown, command: Command) => {
-      const { admin, output } = contextOf(command);
-      const { volume } = await admin<{ volume: VolumeRecord }>('GET', pathOf(name));
-      output.result(shownOf(volume), () => linesOf(volume, Date.now()));
-    });
-  schedule
-    .command('rm <volume>')
-    .description('make no more snapshots by a schedule; those that were made stay')
-    .action(async (name: string, _options: unknown, command: Command) => {
-      const { admin, output } = contextOf(command);
-      const volume = await change(admin, name, { snapshotSchedule: '' });
-      output.result(shownOf(volume), () => [`${name} has no snapshot schedule any more`]);
-    });
-}
-
-function pathOf(volume: string): string {
-  return `/v1/volumes/${encodeURIComponent(volume)}`;
-}
-
-async function change(
-  admin: Context['admin'],
-  name: string,
-  policy: Partial<VolumePolicy>,
-): Promise<VolumeRecord> {
-  return (await admin<{ volume: VolumeRecord }>('PATCH', pathOf(name), { policy })).volume;
+  addShowAndRemove(schedule, {
+    show: 'show the schedule of a volume, what it made last and when it is next due',
+    remove: 'make no more snapshots by a schedule; those that were made stay',
+    without: { snapshotSchedule: '' },
+    none: 'no snapshot schedule any more',
+    shownOf,
+    linesOf,
+  });
 }
 
 function shownOf({ name, policy, snapshotRuns }: VolumeRecord): object {
