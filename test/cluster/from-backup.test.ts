@@ -24,6 +24,14 @@ import { type Ended, holdfast, LAUNCHER } from './command-line.ts';
 
 const KEYS = { accessKeyId: 'AKIA', secretAccessKey: 'secret' };
 const FILES = 16;
+const YEARLY = '0 0 1 1 *';
+const SCHEDULES = {
+  snapshotSchedule: YEARLY,
+  snapshotKeep: 'yearly=2',
+  backupSchedule: YEARLY,
+  backupRepository: 'r',
+  backupKeep: 'yearly=3',
+};
 
 interface PluginAnswer {
   readonly Err: string;
@@ -94,6 +102,8 @@ describe('a volume from a backup', () => {
     fs.chmodSync(v, 0o1770);
     original = await seeTree(new DirectorySource(v));
     await add(cluster, '--init');
+    await done('snapshot', 'schedule', 'set', 'v', YEARLY, '--keep', 'yearly=2');
+    await done('backup', 'schedule', 'set', 'v', YEARLY, '--repo', 'r', '--keep-yearly', '3');
     await done('snapshot', 'create', 'v@before');
     await done('backup', 'create', 'v@before', '--repo', 'r');
   });
@@ -229,7 +239,7 @@ describe('a volume from a backup', () => {
     // It was not fetched again.
     expect(fs.statSync(join(root, first)).ino).toBe(ino);
     expect(await record('pg')).toMatchObject({
-      policy: { quotaBytes: 2 ** 30, replicas: 2 },
+      policy: { quotaBytes: 2 ** 30, replicas: 2, ...SCHEDULES },
       restore: { state: 'done' },
       attachedTo: [other.name],
     });
@@ -270,6 +280,12 @@ describe('a volume from a backup', () => {
       return JSON.parse(shown.stdout) as VolumeRecord;
     };
     try {
+      const early = ['early', '--from-backup', `${place}:v@before`];
+      const unknown = await on(blank, 'volume', 'create', ...early);
+      expect(unknown.stdout).toMatch(/^came along: 2 replicas, a limit of 1 GiB, snapshots at '/m);
+      expect(unknown.stdout).toMatch(/^did not come along: .* into 'r': .*backup repo add/m);
+      const without = await on(blank, '--json', 'volume', 'inspect', 'early');
+      expect(JSON.parse(without.stdout)).not.toHaveProperty('policy.backupSchedule');
       await add(blank);
       const [first, ino] = await killMidway(blank);
       const { policy } = await made('v', '--from-backup', 'r:v');
@@ -277,7 +293,12 @@ describe('a volume from a backup', () => {
         quotaBytes: 2 ** 30,
         replicas: 2,
         backupPeriodMs: 86_400_000,
+        ...SCHEDULES,
       });
+      const to = ['backup', 'restore', 'latest', '--volume', 'v', '--repo', 'r', '--to', 'x'];
+      const restored = JSON.parse((await on(blank, '--json', ...to)).stdout);
+      expect(restored).toMatchObject({ policy: SCHEDULES });
+      expect(restored).not.toHaveProperty('left');
       const root = join(blank.peer(0).mountPath, 'v');
       expect(await seeTree(new DirectorySource(root))).toEqual(original);
       // What the killed one had fetched was not fetched again.
@@ -286,12 +307,12 @@ describe('a volume from a backup', () => {
       expect((await made('w', ...from)).policy).toMatchObject({ quotaBytes: 2 ** 31, replicas: 3 });
       const again = await on(blank, 'volume', 'create', 'v', '--from-backup', 'r:v');
       expect([again.status, again.stderr]).toEqual([5, expect.stringMatching(/volume 'v' exists/)]);
-      const none = await on(blank, 'volume', 'create', 'x', '--from-backup', 'r:none');
+      const none = await on(blank, 'volume', 'create', 'y', '--from-backup', 'r:none');
       expect([none.status, none.stderr]).toEqual([
         4,
         expect.stringMatching(/no backup latest of volume 'none'/),
       ]);
-      expect(fs.readdirSync(blank.peer(0).mountPath).sort()).toEqual(['v', 'w']);
+      expect(fs.readdirSync(blank.peer(0).mountPath).sort()).toEqual(['early', 'v', 'w', 'x']);
     } finally {
       await blank.close();
     }

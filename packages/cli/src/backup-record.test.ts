@@ -29,6 +29,18 @@ describe('the record of a volume in its backup', () => {
     expect(read({ snapshotSchedule: '0 * * * *' })).toEqual(policy);
   });
 
+  it('has the schedule of backups with it, unless any part of that is not understood', () => {
+    const backups = { backupSchedule: '30 2 * * *', backupRepository: 'nightly' };
+    const read = (more: object): object =>
+      decodeRecord(encodeRecord({ name: 'db', policy: { ...policy, ...more } }, used)).policy;
+    const keep = { backupKeep: 'daily=7,within=1m' };
+    expect(read({ ...backups, ...keep })).toEqual({ ...policy, ...backups, ...keep });
+    expect(read(backups)).toEqual({ ...policy, ...backups });
+    expect(read({ ...backups, backupKeep: 'some' })).toEqual(policy);
+    expect(read({ ...backups, backupSchedule: 'at night' })).toEqual(policy);
+    expect(read({ backupSchedule: '@daily' })).toEqual(policy);
+  });
+
   it('is read without what is odd in it', () => {
     const odd = {
       name: 7,

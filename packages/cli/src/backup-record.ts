@@ -1,6 +1,6 @@
 /** What a backup says of its volume, `.holdfast/volume.json` in the root of the snapshot. */
 import { HoldfastError, type VolumePolicy, type VolumeRecord } from '@holdfast/protocol';
-import { parseKeep, Schedule } from '@holdfast/schedule';
+import { parseBackupKeep, parseKeep, Schedule } from '@holdfast/schedule';
 
 /** Where it lies. */
 export const RECORD_PATH = '.holdfast/volume.json';
@@ -49,6 +49,25 @@ function scheduleIn({
   }
 }
 
+/** The schedule of backups, where they go and which stay: all, or nothing when one is not understood. */
+function backupsIn({
+  backupSchedule: schedule,
+  backupRepository: repository,
+  backupKeep: keep,
+}: Readonly<Record<string, unknown>>): Partial<VolumePolicy> {
+  if (typeof schedule !== 'string' || typeof repository !== 'string') return {};
+  if (keep !== undefined && typeof keep !== 'string') return {};
+  try {
+    return {
+      backupSchedule: Schedule.parse(schedule).text,
+      backupRepository: repository,
+      ...(keep === undefined ? {} : { backupKeep: parseBackupKeep(keep).text }),
+    };
+  } catch {
+    return {};
+  }
+}
+
 function countIn(fields: Readonly<Record<string, unknown>>, name: string): number | undefined {
   const value = fields[name];
   return Number.isSafeInteger(value) && (value as number) >= 0 ? (value as number) : undefined;
@@ -60,7 +79,10 @@ function fieldsIn(value: unknown): Readonly<Record<string, unknown>> {
     : {};
 }
 
-/** A policy that somebody else wrote down; fields that are missing or odd are left out. */
+/**
+ * A policy that somebody else wrote down, without its schedule of backups; fields that are missing or odd
+ * are left out.
+ */
 export function policyIn(fields: Readonly<Record<string, unknown>>): Partial<VolumePolicy> {
   const counts = POLICY_FIELDS.map((field) => [field, countIn(fields, field)] as const);
   const policy: Partial<VolumePolicy> = Object.fromEntries(
@@ -78,10 +100,11 @@ export function decodeRecord(bytes: Uint8Array): VolumeInBackup {
     throw new HoldfastError('CORRUPT', `${RECORD_PATH} of the backup is damaged`, { cause });
   }
   const fields = fieldsIn(document);
+  const policy = fieldsIn(fields['policy']);
   const [usedBytes, usedInodes] = [countIn(fields, 'usedBytes'), countIn(fields, 'usedInodes')];
   return {
     name: typeof fields['name'] === 'string' ? fields['name'] : '',
-    policy: policyIn(fieldsIn(fields['policy'])),
+    policy: { ...policyIn(policy), ...backupsIn(policy) },
     ...(usedBytes === undefined ? {} : { usedBytes }),
     ...(usedInodes === undefined ? {} : { usedInodes }),
   };

@@ -46,6 +46,7 @@ import {
 import { fillOrGoOn } from './fill-volume.ts';
 import type { Expected } from './progress.ts';
 import { restoreOver } from './restore-over.ts';
+import { type PolicyOfThen, policyOfThen } from './restored-policy.ts';
 import { whyStopped } from './stop-signal.ts';
 
 /** What long work tells while it goes on. */
@@ -217,18 +218,6 @@ export async function chooseSource(
   return named ?? chooseBackup(repository, backup, volume);
 }
 
-/**
- * The policy of a volume that is made from a backup: that of then but for what is asked for now. As many
- * durable copies as go with the copies that are asked for.
- */
-export function policyOfThen(
-  { record }: Pick<Found, 'record'>,
-  asked: Partial<VolumePolicy>,
-): Partial<VolumePolicy> {
-  const { minReplicas: _, ...rest } = record?.policy ?? {};
-  return asked.replicas === undefined ? (record?.policy ?? {}) : rest;
-}
-
 /** What is restored. */
 export interface RestoreRequest {
   readonly snapshot: Snapshot;
@@ -315,6 +304,12 @@ function stageIdOf({ snapshot, filter }: RestoreRequest, { path }: Found): strin
   return createHash('sha256').update(what).digest('hex').slice(0, STAGE_ID_DIGITS);
 }
 
+/** What was restored into a volume, and which policy came along: of one that was made. */
+export interface RestoredVolume {
+  readonly counts: RestoreCounts;
+  readonly policy?: PolicyOfThen;
+}
+
 /**
  * Restores into a new or empty volume, all or nothing; a volume that is made gets the policy of then.
  * What an attempt that was killed or stopped, or lost the cluster or the store, has done is gone on
@@ -332,16 +327,19 @@ export async function restoreToVolume(
     readonly isForNew: boolean;
   },
   report: WorkReport<RestoreCounts>,
-): Promise<RestoreCounts> {
+): Promise<RestoredVolume> {
   const { name, policy, isForNew } = request;
   try {
     const found = await lookInto(repository, request, report.signal);
-    const policyIfNew = request.withPolicy ? policyOfThen(found, policy) : {};
+    const isMade = isForNew || (await client.volumes.get(name)) === undefined;
+    const ofThen =
+      isMade && request.withPolicy ? await policyOfThen(client, found, policy) : undefined;
+    const policyIfNew = ofThen?.policy ?? {};
     const fill = { name, policy, policyIfNew, isForNew, stageId: stageIdOf(request, found) };
     const counts = await fillOrGoOn(client, fill, report, (sink) =>
       restoreInto(repository, sink, { request, found }, report),
     );
-    return counts ?? noneRestored();
+    return { counts: counts ?? noneRestored(), ...(ofThen !== undefined && { policy: ofThen }) };
   } catch (error) {
     throw whyStopped(error, report.signal);
   }

@@ -12,14 +12,8 @@ import {
 } from '@holdfast/protocol';
 import { isBeingFilled, VolumeStage } from '@holdfast/tree';
 import { knownPlace, openAt } from './backup-place.ts';
-import {
-  chooseBackup,
-  chooseSource,
-  type Found,
-  lookInto,
-  policyOfThen,
-  restoreInto,
-} from './backup-volume.ts';
+import { chooseBackup, chooseSource, type Found, lookInto, restoreInto } from './backup-volume.ts';
+import { policyOfThen } from './restored-policy.ts';
 import { rootOf } from './volume-root.ts';
 
 /** Milliseconds between two signs of life. */
@@ -192,7 +186,10 @@ class Restorer {
 
   async #givePolicy(found: Found): Promise<void> {
     const { asked, withPolicy } = this.#restore;
-    const policy = withPolicy ? { ...policyOfThen(found, asked), ...asked } : {};
+    const ofThen = withPolicy ? await policyOfThen(this.#client, found, asked) : undefined;
+    if (ofThen?.left !== undefined)
+      this.#report('restore.policy-left', { volume: this.#volume.name, left: ofThen.left });
+    const policy = ofThen === undefined ? {} : { ...ofThen.policy, ...asked };
     if (Object.keys(policy).length === 0) return;
     await this.#client.volumes.setRestoredPolicy(this.#volume.number, { by: this.#by, policy });
     await this.#client.volumes.get(this.#volume.name); // so that what is written is kept by it

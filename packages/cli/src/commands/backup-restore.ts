@@ -10,6 +10,7 @@ import { type Command, Option } from 'commander';
 import { openPlace, type PlaceOptions, withPlace } from '../backup-place.ts';
 import {
   chooseBackup,
+  type RestoredVolume,
   restoreIntoVolume,
   restoreToDirectory,
   restoreToVolume,
@@ -19,6 +20,7 @@ import { connectToCluster, contextOf } from '../context.ts';
 import { bytesText, timeText } from '../output.ts';
 import { parseRestoreTarget, type RestoreTarget } from '../restore-over.ts';
 import { previewRestore } from '../restore-preview.ts';
+import { policyLines } from '../restored-policy.ts';
 import { parseCount, parseLimit } from '../sizes.ts';
 import { collected } from './backup-keep.ts';
 import { ID_SHOWN, lockWait, type SharedReport, working } from './backup-work.ts';
@@ -101,15 +103,19 @@ async function restoreHere(
   const { repository } = await openPlace(options, dataDirectory);
   const snapshot = await chooseBackup(repository, id, options.volume);
   const work = { repository, snapshot, target, options };
-  const { counts, kept } = await working(output, `restore to ${options.to}`, options, (report) =>
-    restoreTo(work, restoring(report), dataDirectory),
+  const { counts, kept, policy } = await working(
+    output,
+    `restore to ${options.to}`,
+    options,
+    (report) => restoreTo(work, restoring(report), dataDirectory),
   ).catch((error: unknown) => {
     throw explainedDamage(error, options);
   });
   const facts = { id: snapshot.id, time: timeText(snapshot.timeNs), to: options.to, ...counts };
   const { problems } = counts;
-  output.result({ ...facts, ...(kept !== undefined && { kept }) }, () => [
+  output.result({ ...facts, ...(kept !== undefined && { kept }), ...policy }, () => [
     restoreLine(snapshot, options, counts),
+    ...policyLines(policy),
     ...(kept === undefined ? [] : [`what was there until now is kept as ${kept}`]),
   ]);
   if (problems > 0)
@@ -144,8 +150,7 @@ function explainedDamage(error: unknown, { skipDamaged = false }: RestoreCommand
   );
 }
 
-interface Restored {
-  readonly counts: RestoreCounts;
+interface Restored extends RestoredVolume {
   /** VOLUME@SNAPSHOT of what was there before. */
   readonly kept?: string;
 }
@@ -201,7 +206,7 @@ async function restoreTo(
     }
     const withPolicy = options.withoutPolicy !== true;
     const fill = { ...request, name: volume, policy, withPolicy, isForNew: false };
-    return { counts: await restoreToVolume(client, repository, fill, report) };
+    return await restoreToVolume(client, repository, fill, report);
   } finally {
     await client.close();
   }

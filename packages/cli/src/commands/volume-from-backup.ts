@@ -4,6 +4,7 @@ import { chooseSource, restoreToVolume } from '../backup-volume.ts';
 import type { Context } from '../context.ts';
 import { connectToCluster } from '../context.ts';
 import { bytesText, timeText } from '../output.ts';
+import { policyLines } from '../restored-policy.ts';
 import { restoring } from './backup-restore.ts';
 import { ID_SHOWN, working } from './backup-work.ts';
 
@@ -29,12 +30,13 @@ export async function createRestored(
     const snapshot = await chooseSource(repository, source);
     const wanted = { name, policy, withPolicy, isForNew: true };
     const request = { snapshot, isExact: false, lockWaitMs: 0, ...wanted };
-    const counts = await working(output, `making ${name}`, place, (report) =>
+    const { counts, policy: came } = await working(output, `making ${name}`, place, (report) =>
       restoreToVolume(client, repository, request, restoring(report)),
     );
     const { id, timeNs } = snapshot;
-    output.result({ name, id, time: timeText(timeNs), ...counts }, () => [
+    output.result({ name, id, time: timeText(timeNs), ...counts, ...came }, () => [
       `volume ${name} is ready, as backup ${id.slice(0, ID_SHOWN)} has it: ${counts.files} files, ${bytesText(counts.bytesWritten)}`,
+      ...policyLines(came),
     ]);
   } finally {
     await client.close();
