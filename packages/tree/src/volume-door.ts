@@ -96,7 +96,11 @@ export class VolumeDoor {
     const { mode, uid, gid } = entry;
     const [atime, mtime] = [withinRange(entry.atimeNs), withinRange(entry.mtimeNs)];
     if (atime !== entry.atimeNs || mtime !== entry.mtimeNs)
-      this.problem(entry.name, 'times', new HoldfastError('ERANGE', 'times end in April 2262'));
+      this.problem(
+        entry.name,
+        'times',
+        new HoldfastError('ERANGE', 'times are kept from 1677 to 2262'),
+      );
     const change = { mode, uid, gid, atime, mtime, ...(size === undefined ? {} : { size }) };
     await this.fileSystem.setAttributes(node, change, this.context());
   }

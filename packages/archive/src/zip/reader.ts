@@ -59,6 +59,12 @@ function fieldOf(fields: readonly ExtraField[], id: number): Buffer | undefined 
   return fields.find((field) => field.id === id)?.data;
 }
 
+/** Nanoseconds since the epoch; `undefined` for 0, which 7-Zip writes for what it does not know. */
+function ntfsTime(field: Buffer, offset: number): bigint | undefined {
+  const ticks = field.readBigUInt64LE(offset);
+  return ticks === 0n ? undefined : (ticks - NTFS_EPOCH) * 100n;
+}
+
 /** Times of "UT" or of NTFS, else those of MS-DOS, which name no zone: this host's. */
 function timesOf(
   entry: Entry,
@@ -72,8 +78,8 @@ function timesOf(
   }
   const ntfs = fieldOf(fields, 0x000a);
   if (ntfs !== undefined && ntfs.length >= 32 && ntfs.readUInt16LE(4) === 1) {
-    const at = (offset: number): bigint => (ntfs.readBigUInt64LE(offset) - NTFS_EPOCH) * 100n;
-    return { mtimeNs: at(8), atimeNs: at(16) };
+    const [mtimeNs, atimeNs] = [ntfsTime(ntfs, 8), ntfsTime(ntfs, 16)];
+    if (mtimeNs !== undefined) return { mtimeNs, atimeNs: atimeNs ?? mtimeNs };
   }
   const dos = entry.getLastModDate({ forceDosFormat: true }).getTime();
   const mtimeNs = BigInt(Number.isFinite(dos) ? dos : 0) * 1_000_000n;
