@@ -100,6 +100,25 @@ describe('a volume that is filled', () => {
     expect(fileSystem.inodes).toBe(1);
   });
 
+  it.each(['.snapshots', '.holdfast-import-evil', '.holdfast-import-evil-complete'])(
+    'refuses %s in its root at once, and nothing below it',
+    async (name) => {
+      const fileSystem = new MemoryFileSystem();
+      const stage = await begin(fileSystem, 'one');
+      const top = await stage.sink.root();
+      const refusal = { code: 'CONFLICT', message: expect.stringContaining(name) };
+      await (await top.file(entry('a')))?.finish();
+      await expect(top.directory(entry(name, 'directory'))).rejects.toMatchObject(refusal);
+      await expect(top.file(entry(name))).rejects.toMatchObject(refusal);
+      await expect(top.special(entry(name, 'symlink'))).rejects.toMatchObject(refusal);
+      await expect(top.link({ name }, ['a'])).rejects.toMatchObject(refusal);
+      const below = await top.directory(entry('d', 'directory'));
+      await (await below.file(entry(name)))?.finish();
+      await stage.discard();
+      expect(await rootNames(fileSystem)).toEqual([]);
+    },
+  );
+
   it('must be empty, and is filled by one at a time', async () => {
     const fileSystem = new MemoryFileSystem();
     const stage = await begin(fileSystem, 'one');

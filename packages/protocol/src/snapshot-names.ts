@@ -31,6 +31,9 @@ export const BACKUP_SNAPSHOTS = 'holdfast-backup-';
 /** What the name of a snapshot begins with to which a volume goes back that was receiving and did not end. */
 export const RECEIVE_SNAPSHOTS = 'holdfast-receive-';
 
+/** Name of the directory of snapshots, in the root of every volume. */
+export const SNAPSHOTS_NAME = '.snapshots';
+
 /**
  * A hidden directory in a volume's root while it receives a change from another cluster: what is there
  * is neither what was before nor what is to be.

@@ -6,6 +6,7 @@ import {
   LIMITS,
   type NodeAnswer,
   type NodeReference,
+  SNAPSHOTS_NAME,
 } from '@holdfast/protocol';
 import type {
   AttributeProblem,
@@ -18,7 +19,7 @@ import type {
   TreeSink,
 } from './sink.ts';
 import { StageFiles } from './stage-files.ts';
-import { isStageName } from './stage-names.ts';
+import { isReservedName, isStageName } from './stage-names.ts';
 import { codeOf, isBare, VolumeDoor } from './volume-door.ts';
 import { readInto } from './volume-read.ts';
 
@@ -182,6 +183,7 @@ class VolumeDirectory implements SinkDirectory {
   }
 
   async link(entry: { readonly name: string }, existing: readonly string[]): Promise<void> {
+    this.#checkName(entry.name);
     let target: NodeAnswer | undefined;
     let parent = this.#root;
     for (const name of existing) {
@@ -207,8 +209,21 @@ class VolumeDirectory implements SinkDirectory {
     await this.#door.fileSystem.setAttributes(this.#node, { atime, mtime }, this.#door.context());
   }
 
+  /** CONFLICT for what could not be moved into the root of the volume when all of it is there. */
+  #checkName(name: string): void {
+    const isOfStage = this.#node === this.#root && this.#attributesTo !== this.#node;
+    if (!isOfStage || !(name === SNAPSHOTS_NAME || isReservedName(name))) return;
+    const meaning =
+      name === SNAPSHOTS_NAME ? 'where a volume shows its snapshots' : 'of work under way';
+    throw new HoldfastError(
+      'CONFLICT',
+      `'${name}' in the root of a volume is ${meaning}: leave it out of what is brought in (of a backup with --exclude /${name})`,
+    );
+  }
+
   async #make(entry: SinkEntry, mode: number): Promise<NodeAnswer> {
     const { kind, name, rdev, target, uid, gid } = entry;
+    this.#checkName(name);
     if (rdev >= 2n ** 32n)
       throw new HoldfastError('EINVAL', `${name}: a device number has 32 bits`);
     const options = { kind, mode, rdev: Number(rdev), target, exclusive: true };

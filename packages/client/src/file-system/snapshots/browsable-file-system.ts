@@ -13,12 +13,12 @@ import {
   ROOT_VOLUME,
   SNAPSHOT_NUMBERS_FROM,
   SNAPSHOTS_INODE,
+  SNAPSHOTS_NAME,
   type SpaceAnswer,
   type VolumeNumber,
   type XattrOptions,
 } from '@holdfast/protocol';
 import { type ReadOnlyPlace, readOnly } from './read-only-place.ts';
-import { SNAPSHOTS_NAME } from './snapshot-list.ts';
 import { SnapshotNumbers } from './snapshot-numbers.ts';
 
 /** One name in a directory. */

@@ -21,8 +21,6 @@ import type { SnapshotNumbers } from './snapshot-numbers.ts';
 import { answerOf } from './snapshot-trees.ts';
 import type { SnapshotViews } from './snapshot-views.ts';
 
-/** Name of the directory of snapshots, in the root of every volume. */
-export const SNAPSHOTS_NAME = '.snapshots';
 /** Snapshots asked for at once: each of those that are listed is looked at. */
 const SEARCHED_AT_ONCE = 1_024;
 const LISTED_AT_ONCE = 64;
