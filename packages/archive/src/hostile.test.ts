@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32, deflateRawSync, gzipSync, zstdCompressSync } from 'node:zlib';
-import { DirectorySink, DirectorySource } from '@holdfast/tree';
+import { DirectorySink, DirectorySource, DrySink } from '@holdfast/tree';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type ImportOptions, importTree } from './import.ts';
@@ -215,6 +215,21 @@ describe('a hostile tar archive', () => {
       importInto(tar(file('a'), file('b'), file('c')), { limits: { entriesMax: 2 } }),
     ).rejects.toMatchObject(refusal);
     expect(await limited({ ratioMax: 2_000 })).toEqual(['zeros']);
+  });
+
+  it('that is a bomb is refused when nobody gives a limit', async () => {
+    const frame = zstdCompressSync(Buffer.alloc(64 * 1024 * 1024));
+    const size = 5 * 64 * 1024 * 1024;
+    const head = { mode: 0o644, uid: 0, gid: 0, mtime: 0, type: '0', linkName: '', size };
+    const header = encodeHeader({ ...head, name: 'zeros', major: 0, minor: 0 });
+    const end = zstdCompressSync(Buffer.alloc(2 * BLOCK));
+    const frames = Array.from({ length: 5 }, () => frame);
+    const bomb = Buffer.concat([zstdCompressSync(header), ...frames, end]);
+    const refused = importTree(chunked(bomb, bomb.length), new DrySink(undefined));
+    await expect(refused).rejects.toMatchObject({
+      code: 'TOO_LARGE',
+      message: expect.stringMatching(/--max-ratio/),
+    });
   });
 
   it('keeps links that lead out as they are, and never follows them', async () => {

@@ -25,6 +25,12 @@ export const ARCHIVE_LIMITS = {
   stepsMax: 16,
   /** Bytes after which a limit of the ratio of compression is applied: small archives may well be regular. */
   ratioBytesMin: 16 * 1024 * 1024,
+  /**
+   * Unpacked bytes for each byte of a tar archive when nobody gives a limit, and bytes after which that is
+   * applied: only zeros, or what somebody means as a bomb, is so much smaller when it is packed.
+   */
+  ratioUnasked: 1_000,
+  ratioUnaskedBytesMin: 256 * 1024 * 1024,
   /** Zeros in a row that become a hole where the archive has none itself (zip). */
   zeroBytes: 65_536,
   /** Bytes of a symbolic link's target in a zip archive. */

@@ -94,7 +94,7 @@ function addImport(volume: Command): void {
     .option('--max-bytes <size>', 'refuse an archive that unpacks to more', parseSize)
     .option(
       '--max-ratio <times>',
-      'refuse an archive that unpacks to more than so many times its size',
+      'refuse an archive that unpacks to more than so many times its size (default 1000 for tar archives, from 256 MiB on)',
       parseCount('--max-ratio', 1, 1_000_000),
     )
     .action(
