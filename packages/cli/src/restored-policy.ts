@@ -23,16 +23,24 @@ export async function policyOfThen(
 ): Promise<PolicyOfThen> {
   const then = record?.policy ?? {};
   const { minReplicas: _, ...rest } = then;
-  const policy = asked.replicas === undefined ? then : rest;
-  const { backupSchedule, backupRepository, backupKeep: _keep, ...others } = policy;
+  const policy = without(asked.replicas === undefined ? then : rest, asked);
+  const { backupSchedule: _schedule, backupRepository, backupKeep: _keep, ...others } = policy;
   const into = asked.backupRepository ?? backupRepository;
   if (into === undefined || asked.backupSchedule === '' || into === '') return { policy: others };
   const isKnown = (await repositories.list()).some(({ name }) => name === into);
   if (isKnown || asked.backupRepository !== undefined) return { policy };
   return {
     policy: others,
-    left: `its backups at '${backupSchedule}' into '${into}': this cluster knows no repository of that name; see 'holdfast backup repo add', then 'holdfast backup schedule set'`,
+    left: `its backups at '${then.backupSchedule}' into '${into}': this cluster knows no repository of that name; see 'holdfast backup repo add', then 'holdfast backup schedule set'`,
   };
+}
+
+/** A policy without what another one says. */
+function without(
+  policy: Partial<VolumePolicy>,
+  other: Partial<VolumePolicy>,
+): Partial<VolumePolicy> {
+  return Object.fromEntries(Object.entries(policy).filter(([field]) => !(field in other)));
 }
 
 /** What came along and what did not, for people. */
