@@ -88,7 +88,8 @@ export class StoreClient {
     const { status } = answer;
     const reason = this.#dialect.reasonOf(answer);
     const options = { detail: { key, status, reason } };
-    const text = `the object store answers ${status} ${reason} for ${key || 'its root'}`;
+    const why = reason === '' ? status : `${status} ${reason}`;
+    const text = `the object store answers ${why} for ${key || 'its root'}`;
     if (status === 404) return new HoldfastError('NOT_FOUND', text, options);
     if (status === 401 || status === 403) return new HoldfastError('FORBIDDEN', text, options);
     if (status === 416) return new HoldfastError('CORRUPT', text, options);
@@ -127,10 +128,14 @@ export class StoreClient {
     });
   }
 
-  /** A request refused for its time is signed anew by the store's clock, once it is known. */
+  /**
+   * A request refused for its time is signed anew by the store's clock, once it is known. The answer to
+   * a HEAD says no reason: a clock that differs is taken for one.
+   */
   #learnClock(answer: HttpAnswer): boolean {
-    const { clockReason } = this.#dialect;
-    if (answer.status !== 403 || this.#dialect.reasonOf(answer) !== clockReason) return false;
+    const reason = this.#dialect.reasonOf(answer);
+    const isOfClock = reason === '' || reason === this.#dialect.clockReason;
+    if (answer.status !== 403 || !isOfClock) return false;
     const theirs = Date.parse(String(answer.headers['date']));
     if (Number.isNaN(theirs)) return false;
     const before = this.#skewMs;
