@@ -4,9 +4,9 @@ import { type LocalCluster, startLocalCluster } from '../demo/local-cluster.ts';
 import { Postgres } from './postgres.ts';
 import { Acknowledger } from './processes.ts';
 
-const BENCH_SECONDS = 30;
+const BENCH_SECONDS = 15;
 /** Milliseconds into the benchmark at which a peer dies. */
-const KILL_AFTER_MS = 10_000;
+const KILL_AFTER_MS = 5_000;
 
 describe('PostgreSQL on a volume', () => {
   let cluster: LocalCluster;

@@ -136,6 +136,8 @@ describe('failures under a writer that notes what was acknowledged', () => {
   it('answers with an errno after the bounded wait while there is no quorum, and goes on by itself', async () => {
     await writesOn();
     await writer.kill();
+    await cluster.peer(0).stopMount();
+    await cluster.peer(0).startMount('--wait', '5000');
     await Promise.all([cluster.peer(1).killNode(), cluster.peer(2).killNode()]);
     const failed = await run('sh', ['-c', 'echo x >"$0"', on(0, 'without-quorum')]).then(
       () => '',

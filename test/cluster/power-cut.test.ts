@@ -25,8 +25,14 @@ async function makeDisk(image: string, directory: string): Promise<void> {
   await run('rmdir', [join(directory, 'lost+found')]);
 }
 
-const plugIn = (image: string, directory: string): Promise<unknown> =>
-  run('mount', ['-o', 'loop', image, directory]);
+/** Not before the last mount of it is gone: a namespace of another test may have a copy for a moment. */
+async function plugIn(image: string, directory: string): Promise<void> {
+  await until('the end of the last mount', async () => {
+    const { stdout } = await run('losetup', ['-j', image]);
+    return stdout === '';
+  });
+  await run('mount', ['-o', 'loop', image, directory]);
+}
 
 describe('a power cut right after the first start', () => {
   const root = mkdtempSync(join(tmpdir(), 'holdfast-first-seconds-'));
