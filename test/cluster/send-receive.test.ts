@@ -229,4 +229,61 @@ describe('a volume that goes to another cluster', () => {
     expect(await snapshots(there, 'whole')).toEqual(['a']);
     expect(fs.readdirSync(at(there, 'whole'))).toHaveLength(20);
   });
+
+  it('goes on where it was cut off, and where it was killed, when that was wanted', async () => {
+    await run(here, 'volume', 'create', 'far');
+    for (const name of ['one', 'two', 'three'])
+      fs.writeFileSync(at(here, 'far', name), randomBytes(8 * MIB));
+    await run(here, 'snapshot', 'create', 'far@a');
+    const whole = await send('far@a', 'far.a');
+    fs.writeFileSync(file('far.cut'), fs.readFileSync(file('far.a')).subarray(0, 10 * MIB));
+    const cut = await refused('far', 'far.cut', '--resumable');
+    expect(cut.stderr).toMatch(/is kept; .*--resume-token(.|\n)*cut off/);
+    const tokenOf = async (): Promise<string> =>
+      (await run<{ token: string }>(there, 'volume', 'receive', 'far', '--resume-token')).token;
+    const token = await tokenOf();
+    const rest = await send('far@a', 'far.rest', '--resume', token);
+    expect(rest.streamBytes).toBeLessThan(whole.streamBytes - 7 * MIB);
+    const nowhere = await refused('nowhere', 'far.rest');
+    expect(nowhere.stderr).toContain('nothing that the stream goes on with');
+    expect(await volumes(there)).not.toContain('nowhere');
+    await run(here, 'snapshot', 'create', 'far@b');
+    const misnamed = await attempt(
+      here,
+      'volume',
+      'send',
+      'far@b',
+      '--resume',
+      token,
+      '-o',
+      file('x'),
+    );
+    expect(misnamed.stderr).toContain('the token is of another snapshot than far@b');
+
+    const args = ['--data', there.peer(0).dataDirectory, 'volume', 'receive', 'far'];
+    const child = spawn(LAUNCHER, args, { stdio: ['pipe', 'ignore', 'pipe'] });
+    child.stdin.on('error', () => {});
+    const told = child.stderr.setEncoding('utf8').toArray();
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    child.stdin.write(fs.readFileSync(file('far.rest')).subarray(0, 12 * MIB));
+    const stage = at(there, 'far', '.holdfast-import-receive');
+    await until('another note', async () => {
+      if (child.exitCode !== null) throw new Error((await told).join(''));
+      const only = ['--only-values', '-n', 'user.holdfast.received', stage];
+      return (await runProgram('getfattr', only)).stdout !== token;
+    });
+    child.kill('SIGKILL');
+    await ended;
+    const last = await send('far@a', 'far.last', '--resume', await tokenOf());
+    expect(last.streamBytes).toBeLessThan(rest.streamBytes - 7 * MIB);
+    const again = (): Promise<Ended> =>
+      attempt(there, 'volume', 'receive', 'far', '-i', file('far.last'));
+    let done = await again();
+    while (done.stderr.includes('somebody else')) done = await again();
+    expect(done.status, done.stderr).toBe(0);
+    await same('far');
+    expect(await snapshots(there, 'far')).toEqual(['a']);
+    const none = await attempt(there, 'volume', 'receive', 'far', '--resume-token');
+    expect(none.stderr).toContain('no receive with --resumable has left anything');
+  });
 });

@@ -1,8 +1,18 @@
+import { randomBytes } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { HoldfastError, NodeReference } from '@holdfast/protocol';
-import { changeFrames, encodeStream, type Frame, noCounts } from '@holdfast/transfer';
+import {
+  applyStream,
+  changeFrames,
+  decodeStream,
+  encodeStream,
+  type Frame,
+  fullFrames,
+  noCounts,
+  type StreamPosition,
+} from '@holdfast/transfer';
 import { DirectorySource, VolumeSink } from '@holdfast/tree';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { CONTEXT, ROOT } from '../../packages/client/src/file-system/snapshots/test-world.ts';
@@ -41,6 +51,92 @@ describe('a sent snapshot', () => {
     await same(sender, 'there', receiver);
     expect(await seeTree(receiver.source())).toEqual(await seeTree(new DirectorySource(scratch)));
     expect((await rangesOf(receiver, 'holes')).length).toBe(2);
+  });
+});
+
+describe('a stream that was cut off', () => {
+  const frames = async (sender: Sender, resume?: StreamPosition): Promise<Frame[]> => {
+    const header = { ...HEADER, ...(resume !== undefined && { resume }) };
+    const all: Frame[] = [];
+    for await (const frame of fullFrames(await sender.at('there'), header)) all.push(frame);
+    return all;
+  };
+  const bytesIn = (all: readonly Frame[]): number =>
+    all.reduce((sum, frame) => sum + (frame.frame === 'data' ? frame.bytes.length : 0), 0);
+  async function* some(all: readonly Frame[]): AsyncGenerator<Frame> {
+    yield* all;
+  }
+
+  /** Takes the first frames of a stream; answers how far it then was for certain. */
+  const takePart = async (
+    receiver: Receiver,
+    part: readonly Frame[],
+  ): Promise<StreamPosition | undefined> => {
+    let position: StreamPosition | undefined;
+    const note = async (at: StreamPosition): Promise<void> => {
+      position = at;
+    };
+    const { fileSystem } = receiver.world;
+    const checkpoint = { bytes: 1, note };
+    const target = { fileSystem, root: ROOT, checkpoint, onAttributeProblem: fail };
+    const cut = async function* (): AsyncGenerator<Frame> {
+      yield* part;
+      throw new Error('cut off'); // what is gathered and not written is lost
+    };
+    await expect(applyStream(target, cut())).rejects.toThrow('cut off');
+    return position;
+  };
+
+  it('goes on from what was stored, wherever it was cut, and sends no byte of that again', async (context) => {
+    context.skip(process.getuid?.() !== 0, 'owners and devices are made by root only');
+    const scratch = await mkdtemp(join(tmpdir(), 'holdfast-cut-'));
+    try {
+      makeSampleTree(scratch);
+      const sender = new Sender();
+      const sink = new VolumeSink(sender.world.fileSystem, ROOT, { onAttributeProblem: fail });
+      await copyTree(new DirectorySource(scratch), sink);
+      await sender.world.file('large', randomBytes((5 * MIB) / 2));
+      const sparse = await sender.world.file('sparse', randomBytes(3 * MIB));
+      const hole = { mode: 'punch', keepSize: true, offset: MIB / 2, length: 2 * MIB } as const;
+      await sender.world.fileSystem.allocate(sparse, hole, CONTEXT);
+      sender.take('there');
+      const whole = await frames(sender);
+      const behindData = [...whole.keys()].filter((at) => whole[at - 1]?.frame === 'data');
+      const elsewhere = [...whole.keys()].filter((at) => at % 29 === 0);
+      const cuts = [...behindData.filter((_, nth) => nth % 3 === 0), ...elsewhere];
+      let resumed = 0;
+      for (const cut of cuts) {
+        const receiver = new Receiver();
+        const part = whole.slice(0, cut);
+        const position = await takePart(receiver, part);
+        if (position === undefined) continue;
+        const rest = await frames(sender, position);
+        expect(bytesIn(part) + bytesIn(rest), `cut at ${cut}`).toBe(bytesIn(whole));
+        const goOn = { isResumed: true, onAttributeProblem: fail };
+        const { fileSystem } = receiver.world;
+        const bytes = encodeStream(some(rest), noCounts(), true);
+        await applyStream({ fileSystem, root: ROOT, ...goOn }, decodeStream(bytes));
+        await same(sender, 'there', receiver);
+        resumed += 1;
+      }
+      expect(resumed).toBeGreaterThan(5);
+    } finally {
+      await rm(scratch, { recursive: true, force: true });
+    }
+  });
+
+  it('is not taken for one that begins at the beginning, nor the other way round', async () => {
+    const sender = new Sender();
+    await sender.world.file('f', Buffer.from('bytes'));
+    sender.take('there');
+    const all = await frames(sender, { inodes: 1, offset: 0 });
+    for (const [given, isResumed] of [
+      [all, false],
+      [await frames(sender), true],
+    ] as const) {
+      const stream = encodeStream(some(given), noCounts(), isResumed);
+      await expect(new Receiver().take(stream, false)).rejects.toMatchObject({ code: 'CORRUPT' });
+    }
   });
 });
 

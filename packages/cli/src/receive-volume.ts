@@ -19,14 +19,17 @@ import {
   type Frame,
   makeHold,
   noCounts,
+  STREAM_LIMITS,
   type StreamCounts,
   type StreamHeader,
+  type StreamPosition,
 } from '@holdfast/transfer';
 import { VolumeStage } from '@holdfast/tree';
 import { STANDARD_STREAM, standardInput } from './archive-files.ts';
 import { presentOf } from './backup-hold.ts';
 import { policyIn } from './backup-record.ts';
 import { isReceiveMark, type ReceiveHold, withReceiveHold } from './receive-hold.ts';
+import { goesOnFrom, noteReceived, RECEIVE_STAGE, receivedSoFar } from './receive-progress.ts';
 import { identityOf, type StreamReport } from './send-volume.ts';
 import { whyStopped } from './stop-signal.ts';
 
@@ -44,6 +47,8 @@ export interface ReceiveRequest {
   readonly policy: Partial<VolumePolicy>;
   /** Whether the rest of the sender's policy comes along. */
   readonly takesPolicy: boolean;
+  /** What was received stays when it does not end, and a stream that is sent with a token goes on. */
+  readonly isResumable: boolean;
   /** Goes back to the base first, whatever was changed since, and whoever uses the volume. */
   readonly force: boolean;
 }
@@ -158,9 +163,10 @@ async function receiveFrom(
   try {
     return await withReceiveHold(client, volume, async (hold) => {
       const receiving = { client, volume, incoming, request, report };
-      await hold.recover();
+      if (header.resume === undefined) await hold.recover();
       const there = await snapshotOf(receiving, header.snapshot.id);
       if (there !== undefined) return alreadyThere(receiving, there);
+      if (header.resume !== undefined) return goOn(receiving, hold, header.resume);
       return header.base === undefined
         ? receiveWhole(receiving, hold)
         : receiveChange(receiving, hold, header.base);
@@ -239,27 +245,77 @@ function problemsTo({ onWarning }: ReceiveReport) {
   };
 }
 
-async function receiveWhole(receiving: Receiving, hold: ReceiveHold): Promise<ReceivedVolume> {
-  const { client, volume, incoming, report } = receiving;
+/** Goes on with what a receive of the same snapshot left. CONFLICT when that is not there, or not as far. */
+async function goOn(
+  receiving: Receiving,
+  hold: ReceiveHold,
+  position: StreamPosition,
+): Promise<ReceivedVolume> {
+  const { client, volume, incoming } = receiving;
+  const { id } = incoming.header.snapshot;
+  const left = await receivedSoFar(client, volume);
+  const all = await client.snapshots.list(volume.name);
+  const mark = all.find((one) => isReceiveMark(one) && one.origin === id);
+  if (mark !== undefined && left !== undefined && goesOnFrom(left, id, position))
+    return receiveWhole(receiving, hold, mark);
+  throw new HoldfastError(
+    'CONFLICT',
+    `volume '${volume.name}' has nothing that the stream goes on with: 'holdfast volume receive ${volume.name} --resume-token' prints what to send it with, or send the whole`,
+  );
+}
+
+/** `left`: the mark of a receive that is gone on with. */
+async function receiveWhole(
+  receiving: Receiving,
+  hold: ReceiveHold,
+  left?: Snapshot,
+): Promise<ReceivedVolume> {
+  const { client, volume, incoming, request, report } = receiving;
   const { signal } = report;
   const fileSystem = client.fileSystem();
   const root = presentOf(volume);
+  const { id: origin } = incoming.header.snapshot;
   await refuseName(receiving);
-  const mark = await hold.mark(undefined, incoming.header.snapshot.id);
+  const mark = left ?? (await hold.mark(undefined, origin));
   let stage: VolumeStage | undefined;
   let isPublished = false;
+  let isKept = left !== undefined;
   try {
     const onAttributeProblem = problemsTo(report);
-    const id = randomBytes(6).toString('hex');
-    stage = await VolumeStage.begin(fileSystem, root, { id, signal, onAttributeProblem });
-    const target = { root: stage.node, attributesOfRoot: root, onAttributeProblem, signal };
-    await applyStream({ fileSystem, ...target }, incoming.frames);
+    const isResumable = request.isResumable || isKept;
+    const id = isResumable ? RECEIVE_STAGE : randomBytes(6).toString('hex');
+    const options = { id, signal, onAttributeProblem };
+    stage = isKept
+      ? await VolumeStage.resume(fileSystem, root, options)
+      : await VolumeStage.begin(fileSystem, root, options);
+    if (stage === undefined) throw new HoldfastError('INTERNAL', 'the stage is gone');
+    const { node } = stage;
+    const note = async (position: StreamPosition): Promise<void> => {
+      await noteReceived(client, node, { id: origin, position });
+      isKept = true;
+    };
+    const checkpoint = { bytes: STREAM_LIMITS.checkpointBytes, note };
+    const target = { root: node, attributesOfRoot: root, onAttributeProblem, signal };
+    await applyStream(
+      {
+        fileSystem,
+        ...target,
+        isResumed: left !== undefined,
+        ...(isResumable && { checkpoint }),
+      },
+      incoming.frames,
+    );
     isPublished = true;
     await stage.publish();
     const snapshot = await complete(receiving, hold, mark);
     return resultOf(receiving, snapshot, { wasThere: false });
   } catch (error) {
     if (isPublished) throw await undone(error, hold, mark);
+    if (isKept) {
+      const how = `'holdfast volume receive ${volume.name} --resume-token' prints what to send it with, to go on`;
+      report.onWarning(volume.name, `what was received so far is kept; ${how}`);
+      throw error;
+    }
     await stage?.discard().catch(() => {}); // what cannot be removed now, the next one removes
     await hold.unmark(mark).catch(() => {});
     throw error;

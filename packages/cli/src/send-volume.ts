@@ -16,8 +16,10 @@ import {
   type Frame,
   fullFrames,
   noCounts,
+  parseResumeToken,
   type SnapshotIdentity,
   type StreamHeader,
+  type StreamPosition,
   snapshotId,
 } from '@holdfast/transfer';
 import { VolumeSource } from '@holdfast/tree';
@@ -39,6 +41,8 @@ export interface SendRequest {
   readonly name: string;
   /** Only what changed since this snapshot. */
   readonly from?: string;
+  /** How far the receiver is, who has what was before. Of a whole snapshot that is named. */
+  readonly resume?: string;
   /** A path, or `-`. */
   readonly output: string;
   readonly isCompressed: boolean;
@@ -84,6 +88,11 @@ export async function sendVolume(
   report: StreamReport,
 ): Promise<SentVolume> {
   const wanted = parseSnapshotName(request.name);
+  if (request.resume !== undefined && (wanted.name === undefined || request.from !== undefined))
+    throw new HoldfastError(
+      'BAD_REQUEST',
+      '--resume goes on with the whole of a snapshot: name the one that was sent (VOLUME@NAME), without --from',
+    );
   const volume = await client.volumes.get(wanted.volume);
   if (volume === undefined)
     throw new HoldfastError('NOT_FOUND', `there is no volume '${wanted.volume}'`);
@@ -136,9 +145,22 @@ async function sendWhole(
   const { snapshot } = sending.held;
   report.onExpected({ bytes: snapshot.usedBytes, files: snapshot.usedInodes });
   const source = sourceOf(client, sending.held, report.signal);
-  const header = headerOf(client, sending);
+  const whole = headerOf(client, sending);
+  const position = positionOf(sending, whole.snapshot.id);
+  const header = { ...whole, ...(position !== undefined && { resume: position }) };
   return write(sending, report, (onInode) =>
     fullFrames(source, header, { signal: report.signal, onInode }),
+  );
+}
+
+/** Where the stream goes on. BAD_REQUEST, CONFLICT when the token is of another snapshot. */
+function positionOf({ held, request, volume }: Sending, id: string): StreamPosition | undefined {
+  if (request.resume === undefined) return undefined;
+  const { id: wanted, ...position } = parseResumeToken(request.resume);
+  if (wanted === id) return position;
+  throw new HoldfastError(
+    'CONFLICT',
+    `the token is of another snapshot than ${volume.name}@${held.snapshot.name}: name the one that was sent`,
   );
 }
 
@@ -200,7 +222,7 @@ async function write(
     inodes += 1;
     onDone({ files: inodes, bytes: counts.dataBytes });
   };
-  const bytes = encodeStream(frames(onInode), counts);
+  const bytes = encodeStream(frames(onInode), counts, request.resume !== undefined);
   const packed = compressed(bytes, request.isCompressed ? 'zstd' : 'none');
   const { uploadLimit } = request;
   const paced =

@@ -12,6 +12,7 @@ import {
 import { type AttributeProblem, isBare, StageFiles, VolumeDoor } from '@holdfast/tree';
 import { damaged } from './fields.ts';
 import type { Finish, Frame } from './frames.ts';
+import type { StreamPosition } from './header.ts';
 import { STREAM_LIMITS } from './limits.ts';
 import { Window } from './window.ts';
 
@@ -24,6 +25,13 @@ export interface ApplyTarget {
   readonly attributesOfRoot?: NodeReference;
   /** A directory for what is kept aside: {@link makeHold}. Of an incremental stream. */
   readonly hold?: NodeReference;
+  /** Of a full stream that goes on: what it makes may be there. */
+  readonly isResumed?: boolean;
+  /** Of a full stream: told how far everything is stored, each time when so many bytes of files were. */
+  readonly checkpoint?: {
+    readonly bytes: number;
+    readonly note: (position: StreamPosition) => Promise<void>;
+  };
   readonly onAttributeProblem: AttributeProblem;
   readonly signal?: AbortSignal;
 }
@@ -93,6 +101,9 @@ class Application {
   #root: Finish | undefined;
   #isLocating = false;
   #isLosing = false;
+  #finished = 0;
+  /** Bytes of files since the last checkpoint. */
+  #unnoted = 0;
 
   constructor(target: ApplyTarget) {
     this.#target = target;
@@ -103,6 +114,20 @@ class Application {
   }
 
   async frame(frame: Frame): Promise<void> {
+    await this.#carryOut(frame);
+    const { checkpoint } = this.#target;
+    if (frame.frame === 'finish') this.#finished += 1;
+    if (frame.frame !== 'data' || checkpoint === undefined) return;
+    this.#unnoted += frame.bytes.length;
+    if (this.#unnoted < checkpoint.bytes) return;
+    this.#unnoted = 0;
+    await this.#write();
+    await this.#window.idle();
+    const offset = frame.offset + frame.bytes.length;
+    await checkpoint.note({ inodes: this.#finished, offset });
+  }
+
+  async #carryOut(frame: Frame): Promise<void> {
     this.#target.signal?.throwIfAborted();
     if (frame.frame === 'data') return this.#data(frame);
     await this.#write();
@@ -250,10 +275,12 @@ class Application {
     const [made] = await this.#window.begin({ after: [directory.node] }, async () => {
       const { fileSystem } = this.#target;
       const parentNode = await directory.node;
+      const found = this.#target.isResumed ? await this.#door.look(parentNode, name) : undefined;
+      if (found?.attributes.kind === kind) return found;
       return fileSystem.create(parentNode, name, options, this.#door.context());
     });
     directory.add(made!);
-    this.#add(id, new Inode(made!, kind, true));
+    this.#add(id, new Inode(made!, kind, !this.#target.isResumed));
   }
 
   async #link({ id, parent, name, isLast }: Of<'link'>): Promise<void> {
@@ -261,6 +288,8 @@ class Application {
     const after = [directory.node, inode.node];
     const [step] = await this.#window.begin({ after }, async () => {
       const [to, node] = [await directory.node, await inode.node];
+      const found = this.#target.isResumed ? await this.#door.look(to, name) : undefined;
+      if (found?.node.ino === node.ino) return;
       await this.#target.fileSystem.link(node, to, name, this.#door.context());
     });
     directory.add(step!);
@@ -326,7 +355,8 @@ class Application {
     }
     const { kind, isNew } = inode;
     const entry = { ...finish, name: `inode ${id}`, kind, rdev: 0n, target: '' };
-    const size = isNew && kind === 'file' ? { size: finish.size } : {};
+    const isWhole = isNew || this.#target.isResumed; // then all that it holds came as bytes from the front
+    const size = isWhole && kind === 'file' ? { size: finish.size } : {};
     const after = [inode.node, inode.done];
     const [step] = await this.#window.begin({ after }, async () =>
       this.#door.finish(await inode.node, entry, { isBare: await inode.isBare, ...size }),

@@ -13,6 +13,8 @@ export interface Content {
   readonly ranges?: readonly ByteRange[];
   /** Whether the bytes of a file are sent at all. */
   readonly hasBytes: boolean;
+  /** Of a file that is new: where its bytes begin that are sent; 0. */
+  readonly from?: number;
   /** Whether further frames name it. */
   readonly isKept: boolean;
 }
@@ -54,7 +56,7 @@ export async function* contentFrames(
 
 async function* byteFrames(
   source: TreeSource,
-  { path, entry, ranges }: Content,
+  { path, entry, ranges, from = 0 }: Content,
 ): AsyncGenerator<Frame> {
   const id = Number(entry.inode);
   const file = await source.open(path, entry);
@@ -62,7 +64,11 @@ async function* byteFrames(
     const { size } = file;
     if (ranges === undefined) {
       const all = [{ offset: 0, length: size }];
-      for (const range of (await file.dataRanges()) ?? all) yield* dataFrames(id, file, range);
+      for (const { offset, length } of (await file.dataRanges()) ?? all) {
+        const begin = Math.max(offset, from);
+        const end = offset + length;
+        if (end > begin) yield* dataFrames(id, file, { offset: begin, length: end - begin });
+      }
       return;
     }
     yield { frame: 'size', id, size };

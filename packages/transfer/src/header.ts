@@ -10,6 +10,14 @@ export interface SnapshotIdentity {
   readonly id: string;
 }
 
+/** How far a full stream was carried out: everything before it is stored. */
+export interface StreamPosition {
+  /** Inodes that were finished, in the order of the stream. */
+  readonly inodes: number;
+  /** Bytes of the next one, a file, that are there. */
+  readonly offset: number;
+}
+
 /** The first frame. */
 export interface StreamHeader {
   /** Of the volume at the sender. */
@@ -20,6 +28,8 @@ export interface StreamHeader {
   readonly usedInodes: number;
   /** Of an incremental stream: what the receiver must have. */
   readonly base?: SnapshotIdentity;
+  /** Of a full stream that goes on: bytes of files before this position are left out. */
+  readonly resume?: StreamPosition;
   /** The volume's policy as JSON that the receiver judges. */
   readonly policy: Readonly<Record<string, unknown>>;
 }
@@ -52,13 +62,15 @@ export function decodeHeader(bytes: Buffer): StreamHeader {
     });
   }
   const fields = recordIn(document, 'first frame');
-  const { base, policy } = fields;
+  const { base, policy, resume } = fields;
+  if (base !== undefined && resume !== undefined) throw damaged('a change does not go on');
   return {
     volume: nameIn(fields['volume']),
     snapshot: identityIn(fields['snapshot']),
     usedBytes: countIn(fields['usedBytes']),
     usedInodes: countIn(fields['usedInodes']),
     ...(base === undefined ? {} : { base: identityIn(base) }),
+    ...(resume === undefined ? {} : { resume: positionIn(resume) }),
     policy: policy === undefined ? {} : recordIn(policy, 'policy'),
   };
 }
@@ -83,4 +95,26 @@ function nameIn(value: unknown): string {
 function countIn(value: unknown): number {
   if (Number.isSafeInteger(value) && (value as number) >= 0) return value as number;
   throw damaged('a size is none');
+}
+
+function positionIn(value: unknown): StreamPosition {
+  const { inodes, offset } = recordIn(value, 'position');
+  return { inodes: countIn(inodes), offset: countIn(offset) };
+}
+
+/** Names a position of a stream of one snapshot, for `holdfast volume send --resume`. */
+export function resumeToken(id: string, { inodes, offset }: StreamPosition): string {
+  return `${id}:${inodes}:${offset}`;
+}
+
+/** The reverse of {@link resumeToken}. BAD_REQUEST. */
+export function parseResumeToken(text: string): { readonly id: string } & StreamPosition {
+  const [, id = '', inodes, offset] = /^([^:]+):(\d{1,16}):(\d{1,16})$/.exec(text) ?? [];
+  const position = { inodes: Number(inodes), offset: Number(offset) };
+  if (ID_FORM.test(id) && Object.values(position).every(Number.isSafeInteger))
+    return { id, ...position };
+  throw new HoldfastError(
+    'BAD_REQUEST',
+    `'${text.slice(0, 80)}' is no token: 'holdfast volume receive NAME --resume-token' prints it`,
+  );
 }

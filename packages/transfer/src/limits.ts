@@ -18,6 +18,8 @@ export const STREAM_LIMITS = {
   /** Steps of a receiver under way at a time, and bytes that they hold. */
   stepsMax: 64,
   stepBytesMax: 32 * 1024 * 1024,
+  /** Bytes of files after which a resumable receive notes how far it is, and waits until they are stored. */
+  checkpointBytes: 8 * 1024 * 1024,
   /** Bytes of a file that a receiver gathers into one write: a whole chunk. */
   writeBytes: 4 * 1024 * 1024,
 } as const;

@@ -4,7 +4,7 @@ import type { SourceEntry, VolumeSource } from '@holdfast/tree';
 import { ahead } from './ahead.ts';
 import { contentFrames, type PreparedContent, prepareContent } from './content.ts';
 import type { Frame } from './frames.ts';
-import type { StreamHeader } from './header.ts';
+import type { StreamHeader, StreamPosition } from './header.ts';
 import { STREAM_LIMITS } from './limits.ts';
 
 /** What sending tells, and may be told. */
@@ -66,8 +66,29 @@ async function* steps(source: VolumeSource, signal?: AbortSignal): AsyncGenerato
   }
 }
 
+/** A step, and which of its bytes are sent. */
+type Placed = Omit<Step, 'content'> & {
+  readonly content?: NonNullable<Step['content']> & {
+    readonly hasBytes: boolean;
+    readonly from: number;
+  };
+};
+
+/** The walk of a snapshot is the same each time: so its steps tell what is before a position. */
+async function* placed(
+  walk: AsyncIterable<Step>,
+  { inodes, offset }: StreamPosition = { inodes: 0, offset: 0 },
+): AsyncGenerator<Placed> {
+  let finished = 0;
+  for await (const { name, content } of walk) {
+    const where = { hasBytes: finished >= inodes, from: finished === inodes ? offset : 0 };
+    if (content !== undefined) finished += 1;
+    yield { ...(name && { name }), ...(content && { content: { ...content, ...where } }) };
+  }
+}
+
 /**
- * The frames of a full stream. Memory: a page of the directories on the way, a number for each file with
+ * The frames of a full stream; of one that goes on (`header.resume`) without bytes that are there. Memory: a page of the directories on the way, a number for each file with
  * several names, and what is read ahead.
  */
 export async function* fullFrames(
@@ -77,11 +98,11 @@ export async function* fullFrames(
 ): AsyncGenerator<Frame> {
   yield { frame: 'begin', header };
   type Prepared = Omit<Step, 'content'> & { readonly content?: PreparedContent };
-  const prepare = async ({ name, content }: Step): Promise<Prepared> => ({
+  const prepare = async ({ name, content }: Placed): Promise<Prepared> => ({
     ...(name && { name }),
-    ...(content && { content: await prepareContent(source, { ...content, hasBytes: true }) }),
+    ...(content && { content: await prepareContent(source, content) }),
   });
-  const walk = steps(source, signal);
+  const walk = placed(steps(source, signal), header.resume);
   for await (const { name, content } of ahead(walk, prepare, STREAM_LIMITS.aheadEntries)) {
     signal?.throwIfAborted();
     if (name !== undefined) yield name;

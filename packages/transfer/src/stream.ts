@@ -17,9 +17,11 @@ import {
   type Frame,
   TYPES,
 } from './frames.ts';
+import type { StreamHeader } from './header.ts';
 
 const MAGIC = Buffer.from('HFSEND');
-const VERSION = 1;
+/** Of a stream that begins at its beginning, and of one that goes on. */
+const [WHOLE, RESUMED] = [1, 2];
 const FRONT_BYTES = MAGIC.length + 2;
 const HEAD_BYTES = 5;
 
@@ -37,14 +39,15 @@ export function noCounts(): StreamCounts {
   return { frames: 0, dataBytes: 0, streamBytes: 0 };
 }
 
-/** A stream's bytes of its frames, the first of which is `begin`. `counts` goes along. */
+/** A stream's bytes of its frames, the first of which is `begin`. `counts` goes along; `isResumed`: it has a position. */
 export async function* encodeStream(
   frames: AsyncIterable<Frame>,
   counts: StreamCounts = noCounts(),
+  isResumed = false,
 ): AsyncGenerator<Uint8Array> {
   const digest = createHash('sha256');
   const front = Buffer.concat([MAGIC, Buffer.alloc(2)]);
-  front.writeUInt16LE(VERSION, MAGIC.length);
+  front.writeUInt16LE(isResumed ? RESUMED : WHOLE, MAGIC.length);
   let crc = crc32(front);
   const sealed = (type: number, content: Buffer): Buffer => {
     const head = Buffer.alloc(HEAD_BYTES);
@@ -152,12 +155,18 @@ async function checkFront(portions: Portions): Promise<Buffer> {
     );
   if (front.length < FRONT_BYTES) throw damaged('it ends too early');
   const version = front.readUInt16LE(MAGIC.length);
-  if (version !== VERSION)
+  if (version !== WHOLE && version !== RESUMED)
     throw new HoldfastError(
       'NEWER_FORMAT',
-      `the stream has version ${version} of the format, and this holdfast reads ${VERSION}: update it`,
+      `the stream has version ${version} of the format, and this holdfast reads ${RESUMED}: update it`,
     );
   return front;
+}
+
+/** Who does not know of positions must not take a stream that has one for whole. */
+function checkVersion(front: Buffer, { resume }: StreamHeader): void {
+  const isResumed = front.readUInt16LE(MAGIC.length) === RESUMED;
+  if (isResumed !== (resume !== undefined)) throw damaged('its version is of another stream');
 }
 
 /**
@@ -198,6 +207,7 @@ export async function* decodeStream(
       digest.update(head).update(body);
       const frame = decodeFrame(type, content);
       order.check(frame);
+      if (frame.frame === 'begin') checkVersion(front, frame.header);
       counts.frames += 1;
       if (frame.frame === 'data') counts.dataBytes += frame.bytes.length;
       yield frame;

@@ -1,8 +1,8 @@
 import type { ClusterClient } from '@holdfast/client';
-import type { VolumePolicy } from '@holdfast/protocol';
+import { HoldfastError, type VolumePolicy } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import { checkReadable, STANDARD_STREAM } from '../archive-files.ts';
-import { connectToCluster, contextOf } from '../context.ts';
+import { type Context, connectToCluster, contextOf } from '../context.ts';
 import { bytesText, type Output } from '../output.ts';
 import { ProgressLine } from '../progress.ts';
 import type { ReceivedVolume, ReceiveReport } from '../receive-volume.ts';
@@ -13,6 +13,7 @@ import { Warnings } from '../warnings.ts';
 
 interface SendCommandOptions {
   readonly from?: string;
+  readonly resume?: string;
   readonly output: string;
   readonly compress?: boolean;
   readonly limitUpload?: number;
@@ -23,6 +24,8 @@ interface ReceiveCommandOptions {
   readonly size?: number;
   readonly replicas?: number;
   readonly policy: boolean;
+  readonly resumable?: boolean;
+  readonly resumeToken?: boolean;
   readonly force?: boolean;
 }
 
@@ -39,6 +42,10 @@ function addSend(volume: Command): void {
       "write a snapshot as a stream for 'holdfast volume receive' on another cluster; without a name one is taken, and stays",
     )
     .option('--from <snapshot>', 'only what changed since this snapshot, which the receiver has')
+    .option(
+      '--resume <token>',
+      "go on where 'receive --resumable' was when it did not end; 'receive --resume-token' prints the token",
+    )
     .option('-o, --output <file>', 'the stream, - for standard output', STANDARD_STREAM)
     .option('--compress', 'with zstd; the receiver sees it by itself')
     .option('--limit-upload <size>', 'bytes a second of the stream at most, such as 10M', parseSize)
@@ -49,6 +56,7 @@ function addSend(volume: Command): void {
         output: options.output,
         isCompressed: options.compress === true,
         ...(options.from !== undefined && { from: options.from }),
+        ...(options.resume !== undefined && { resume: options.resume }),
         ...(options.limitUpload ? { uploadLimit: options.limitUpload } : {}),
       };
       const { sendVolume } = await import('../send-volume.ts');
@@ -87,8 +95,17 @@ function addReceive(volume: Command): void {
       '--force',
       'roll the volume back to the base first, whatever was changed since and whoever uses it; what it was is kept as a snapshot',
     )
+    .option(
+      '--resumable',
+      'keep what was received of a whole snapshot when it does not end, to go on with',
+    )
+    .option(
+      '--resume-token',
+      "print what 'volume send --resume' takes to go on, and receive nothing",
+    )
     .action(async (name: string, options: ReceiveCommandOptions, command: Command) => {
       const { dataDirectory, output } = contextOf(command);
+      if (options.resumeToken === true) return printToken(name, contextOf(command));
       const { input, size, replicas, policy, force } = options;
       if (input !== STANDARD_STREAM) await checkReadable(input);
       const wanted: Partial<VolumePolicy> = {
@@ -100,6 +117,7 @@ function addReceive(volume: Command): void {
         input,
         policy: wanted,
         takesPolicy: policy,
+        isResumable: options.resumable === true,
         force: force === true,
       };
       const { receiveVolume } = await import('../receive-volume.ts');
@@ -108,6 +126,24 @@ function addReceive(volume: Command): void {
       );
       output.result(received, () => receivedLines(received));
     });
+}
+
+async function printToken(name: string, { dataDirectory, output }: Context): Promise<void> {
+  const { receivedSoFar } = await import('../receive-progress.ts');
+  const client = await connectToCluster(dataDirectory);
+  try {
+    const volume = await client.volumes.get(name);
+    if (volume === undefined) throw new HoldfastError('NOT_FOUND', `there is no volume '${name}'`);
+    const token = await receivedSoFar(client, volume);
+    if (token === undefined)
+      throw new HoldfastError(
+        'NOT_FOUND',
+        `no receive with --resumable has left anything in volume '${name}': send the whole`,
+      );
+    output.result({ volume: name, token }, () => [token]);
+  } finally {
+    await client.close();
+  }
 }
 
 function sentText({ volume, snapshot, from, inodes, streamBytes }: SentVolume): string {
