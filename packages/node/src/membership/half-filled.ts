@@ -54,11 +54,15 @@ export async function fillingOf(
   look: LookInShard,
   record: VolumeRecord,
 ): Promise<Filling | undefined> {
-  const found = unfilled(record) ?? (await restoring(look, record));
-  if (found !== undefined) return found;
-  if (await hasEntry(look, record, RECEIVING_NAME))
-    return receiving(record, await isLocked(look, record, RECEIVES_AT));
-  const stage = await stageIn(look, record);
+  const known = unfilled(record);
+  if (known !== undefined) return known;
+  const [restore, isReceiving, stage] = await Promise.all([
+    restoring(look, record),
+    hasEntry(look, record, RECEIVING_NAME),
+    stageIn(look, record),
+  ]);
+  if (restore !== undefined) return restore;
+  if (isReceiving) return receiving(record, await isLocked(look, record, RECEIVES_AT));
   if (stage === undefined) return undefined;
   return staged(record, stage.name, await isLocked(look, record, 'flock', stage.ino));
 }
@@ -69,8 +73,11 @@ export async function isHalf(
   record: VolumeRecord,
   generation: number,
 ): Promise<boolean> {
-  if (await hasEntry(look, record, RECEIVING_NAME, generation)) return true;
-  return (await stageIn(look, record, generation)) !== undefined;
+  const [isReceiving, stage] = await Promise.all([
+    hasEntry(look, record, RECEIVING_NAME, generation),
+    stageIn(look, record, generation),
+  ]);
+  return isReceiving || stage !== undefined;
 }
 
 /** Whether somebody restores into the volume as it is. */

@@ -87,9 +87,11 @@ export class VolumeSnapshots {
   /** What is being filled since it was looked at: a snapshot that shows it goes again. */
   async #refuseHalf(record: VolumeRecord, { name, generation }: Snapshot): Promise<void> {
     const { look, run } = this.#options;
-    const isWhole =
-      !(await isHalf(look, record, generation)) && (await restoring(look, record)) === undefined;
-    if (isWhole) return;
+    const [half, restore] = await Promise.all([
+      isHalf(look, record, generation),
+      restoring(look, record),
+    ]);
+    if (!half && restore === undefined) return;
     const operation = { op: 'remove-snapshot', name, generation } as const;
     await run(record.shard, record.number, operation);
     await this.#refuseFilling(record);
