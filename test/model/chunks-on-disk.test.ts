@@ -6,7 +6,7 @@ import { type DiskEvent, Disks } from './disks.ts';
 import { type Step, stepsOf, stepsWithSnapshots, type WritersClock } from './steps.ts';
 
 /** Random sequences; more by the environment when something is suspected. */
-const RUNS = Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 10);
+const RUNS = Number(process.env['HOLDFAST_MODEL_RUNS'] ?? 8);
 
 /** Far above what the runs take: machines that test may be busy with other things. */
 const TIMEOUT_MS = 600_000;

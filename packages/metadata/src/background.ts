@@ -34,7 +34,7 @@ import { recordAt } from './versions.ts';
 const SCAN_ENTRIES_MAX = 1024;
 
 /** All entries of a range, a bounded scan at a time. */
-export async function* entriesOf(
+async function* entriesOf(
   state: StateSource,
   range: KeyRange,
 ): AsyncGenerator<[Uint8Array, Uint8Array]> {

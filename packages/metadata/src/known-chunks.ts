@@ -6,7 +6,6 @@ import {
   type ViewAnswers,
   type VolumeNumber,
 } from '@holdfast/protocol';
-import { entriesOf } from './background.ts';
 import { countersOf } from './counters.ts';
 import { afterVolume, chunkIn, chunkKey, keyAfter, volumeIn, volumeRange } from './keys.ts';
 import type { StateSource } from './state.ts';
@@ -15,6 +14,9 @@ import type { ViewRequest } from './views.ts';
 
 /** The look. */
 export type KnownChunksView = Extract<View, { view: 'known-chunks' }>;
+
+/** Records that one scan takes from the state. */
+const SCAN_ENTRIES = 128;
 
 /** Above all keys. */
 const END = Uint8Array.of(0xff, 0xff, 0xff, 0xff);
@@ -55,18 +57,25 @@ async function* treesOf(state: StateSource): AsyncGenerator<VolumeNumber> {
   }
 }
 
-/** Those of the wanted ones (ascending) that a tree has. */
+/** Those of the wanted ones (ascending) that a tree has; where many lie between two of them it leaps. */
 async function* knownIn(
   state: StateSource,
   tree: VolumeNumber,
   wanted: readonly ChunkId[],
 ): AsyncGenerator<ChunkId> {
-  const [first, last] = [wanted[0], wanted.at(-1)];
-  if (first === undefined || last === undefined) return;
+  const end = wanted.at(-1);
+  if (end === undefined) return;
+  const to = keyAfter(chunkKey(tree, end));
   const asked = new Set(wanted);
-  const range = { from: chunkKey(tree, first), to: keyAfter(chunkKey(tree, last)) };
-  for await (const [key] of entriesOf(state, range)) {
-    const chunk = chunkIn(key);
-    if (asked.has(chunk)) yield chunk;
+  let last: ChunkId | undefined;
+  for (const next of wanted) {
+    if (last !== undefined && next <= last) continue;
+    let found = 0;
+    for await (const [key] of state.scan(chunkKey(tree, next), to, SCAN_ENTRIES)) {
+      found++;
+      last = chunkIn(key);
+      if (asked.has(last)) yield last;
+    }
+    if (found < SCAN_ENTRIES) return;
   }
 }

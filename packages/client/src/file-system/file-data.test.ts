@@ -99,8 +99,10 @@ describe('writing', () => {
     await expect(write(40_000, [new HoldfastError('ENOSPC')])).rejects.toMatchObject({
       code: 'ENOSPC',
     });
-    const always = Array.from({ length: 100 }, () => freed(1));
+    const always = Array.from({ length: 100 }, () => freed());
     await expect(write(40_000, always)).rejects.toMatchObject({ code: 'CHUNK_FREED' });
+    const late = Array.from({ length: 100 }, (_, second) => freed(second + 1));
+    expect((await write(40_000, late)).commits).toHaveLength(1);
   });
 });
 

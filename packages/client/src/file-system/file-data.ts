@@ -27,7 +27,7 @@ export interface ChunkSink {
   barred(before: number): void;
 }
 
-/** Times that bytes are written anew whose chunks may not be named any more. */
+/** Times that bytes are written anew whose chunks were given up, and are not merely barred. */
 const ANEW_MAX = 16;
 
 /** What {@link FileData} works with. */
@@ -185,10 +185,11 @@ export class FileData {
         await this.#extents.changing(node, () => commit({ op: 'write-extents', ...how }));
         return;
       } catch (error) {
-        const isFreed = error instanceof HoldfastError && error.code === 'CHUNK_FREED';
-        if (!isFreed || anew === ANEW_MAX) throw error;
+        if (!(error instanceof HoldfastError) || error.code !== 'CHUNK_FREED') throw error;
         // It took long until now: peers may have deleted them, and nothing of this command was done.
-        this.#sink.barred(barOf(error.detail));
+        const before = barOf(error.detail);
+        if (before === 0 && anew >= ANEW_MAX) throw error;
+        this.#sink.barred(before);
       }
     }
   }
