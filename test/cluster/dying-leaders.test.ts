@@ -4,12 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DirectorySource } from '@holdfast/tree';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  type LocalCluster,
-  type LocalPeer,
-  startLocalCluster,
-  until,
-} from '../demo/local-cluster.ts';
+import { type LocalCluster, startLocalCluster, until } from '../demo/local-cluster.ts';
 import { startTestS3, type TestS3 } from '../s3/server.ts';
 import { seeTree } from '../trees/whole-tree.ts';
 import { holdfast, runProgram } from './command-line.ts';
@@ -330,11 +325,6 @@ describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS
     return [receive(2, got, ['whole', original]), receive(1, became, ['b', changed])];
   };
 
-  const leaderOf = async (shard: number): Promise<LocalPeer> => {
-    const { shards } = await status();
-    const leader = shards.find((one) => one.shard === shard)?.leader ?? 0;
-    return cluster.peer(leader - 1);
-  };
   /**
    * While all are in the middle the leader of their volumes is killed, and back, and then that of the
    * cluster; or the leader of their volumes stands still until they are done.
@@ -347,7 +337,7 @@ describe('commands whose leaders die in the middle', { timeout: 600_000 * ROUNDS
       await leader.killNode();
       leader.startNode();
       await leader.ready();
-      leader = await leaderOf(0);
+      leader = await cluster.leaderOfShard(0);
       await leader.killNode();
     }
     for (const { hold } of works) hold.goOn();

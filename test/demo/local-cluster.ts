@@ -272,12 +272,20 @@ export class LocalCluster {
 
   /** The peer that leads a volume's metadata. */
   async leaderOf(volume: string): Promise<LocalPeer> {
-    const ask = async <T>(...args: string[]): Promise<T> =>
-      JSON.parse(await this.peer(0).holdfast('--json', ...args)) as T;
-    const volumes = await ask<{ name: string; shard: number }[]>('volume', 'ls');
-    const shard = volumes.find(({ name }) => name === volume)?.shard;
-    const { shards } = await ask<{ shards: { shard: number; leader: number }[] }>('status');
-    const leader = shards.find((other) => other.shard === shard)?.leader ?? 0;
+    const text = await this.peer(0).holdfast('--json', 'volume', 'ls');
+    const volumes = JSON.parse(text) as { name: string; shard: number }[];
+    return this.leaderOfShard(volumes.find(({ name }) => name === volume)?.shard ?? -1);
+  }
+
+  /** The peer that leads a shard, once there is one; 0 is that of the cluster itself. */
+  async leaderOfShard(shard: number): Promise<LocalPeer> {
+    let leader = 0;
+    await until(`a leader of shard ${shard}`, async () => {
+      const text = await this.peer(0).holdfast('--json', 'status');
+      const { shards } = JSON.parse(text) as { shards: { shard: number; leader: number }[] };
+      leader = shards.find((other) => other.shard === shard)?.leader ?? 0;
+      return leader > 0;
+    });
     return this.peer(leader - 1);
   }
 
