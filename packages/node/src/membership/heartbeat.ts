@@ -24,9 +24,9 @@ const REFUSALS_PER_LINE = 60;
 /** What {@link Heartbeat} works with. */
 export interface HeartbeatOptions {
   readonly self: NodeNumber;
-  readonly registry: Registry;
-  readonly peers: Peers;
-  readonly map: MapCache;
+  readonly registry: Pick<Registry, 'isLeader' | 'leader'>;
+  readonly peers: { to(node: NodeNumber): Pick<ReturnType<Peers['to']>, 'call'> };
+  readonly map: Pick<MapCache, 'current' | 'offer'>;
   readonly downAfterMs: number;
   readonly facts: () => HeartbeatRequest;
   /** A sign of this peer to itself, when it leads. */
@@ -71,8 +71,9 @@ export class Heartbeat {
     const { registry, map, self } = this.#options;
     const leader = this.#leader();
     try {
-      if (leader === self || registry.isLeader)
-        await this.#options.heardHere(this.#options.facts());
+      if (registry.isLeader) await this.#options.heardHere(this.#options.facts());
+      // It led, or is about to: nobody was told.
+      else if (leader === self) throw new HoldfastError('NOT_LEADER');
       else if (leader !== undefined) await this.#tell(leader);
       this.#failures = 0;
     } catch (error) {
@@ -119,7 +120,8 @@ export class Heartbeat {
   #failed(error: unknown, leader: NodeNumber | undefined): void {
     this.#failures += 1;
     const hint = error instanceof HoldfastError ? Number(error.detail['leader'] ?? 0) : 0;
-    this.#hint = hint === leader ? 0 : (hint as NodeNumber);
+    // That this peer leads it knows best itself.
+    this.#hint = hint === leader || hint === this.#options.self ? 0 : (hint as NodeNumber);
     const isRefused = error instanceof HoldfastError && error.kind === 'refusal';
     const fields = { event: 'heartbeat.failed', leader, failures: this.#failures, error };
     // A refusal will not change by itself: said at once, then once a minute.
