@@ -237,7 +237,7 @@ describe('backups of volumes', () => {
       await done('--json', 'backup', 'forget', '--keep-last', '1', ...volume, '--prune'),
     ) as { removed: unknown[]; kept: { id: string }[]; pruned: { bytesFreed: number } };
     expect(forgotten).toMatchObject({ removed: [{}, {}, {}], kept: [{}] });
-    expect(await done('backup', 'verify', '--read-data')).toMatch(/2 backups .* 0 problems/);
+    expect(await done('backup', 'verify', '--read-data')).toMatch(/3 backups .* 0 problems/);
     expect(await restic('check', '--read-data')).toContain('no errors were found');
     expect(await restic('list', 'locks')).toBe('');
   });
