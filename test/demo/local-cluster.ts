@@ -211,7 +211,10 @@ export class LocalCluster {
     if (this.peers.length === 0 && peers > 0) await this.addPeer();
     const others: LocalPeer[] = [];
     while (this.peers.length < peers) others.push(await this.#enroll());
-    await Promise.all(others.map((peer) => this.#start(peer)));
+    const starts = others.map((peer) => this.#start(peer));
+    // When one fails, the others are closed as well: not while they are on their way.
+    await Promise.allSettled(starts);
+    await Promise.all(starts);
   }
 
   /** Makes a peer a member. */
