@@ -173,8 +173,11 @@ describe('a volume from a backup', () => {
   const killMidway = async (blank: LocalCluster): Promise<readonly [string, number]> => {
     const held = holdReads();
     const { dataDirectory, mountPath } = blank.peer(0);
-    const args = ['--data', dataDirectory, 'volume', 'create', 'v', '--from-backup', 'r:v'];
-    const making = spawn(LAUNCHER, args, { env: { ...process.env, ...env }, stdio: 'ignore' });
+    const args = ['volume', 'create', 'v', '--from-backup', 'r:v', '--size', '1G'];
+    const making = spawn(LAUNCHER, ['--data', dataDirectory, ...args], {
+      env: { ...process.env, ...env },
+      stdio: 'ignore',
+    });
     const ended = once(making, 'exit');
     await held;
     const complete = await completeFile(join(mountPath, 'v'));
@@ -288,7 +291,9 @@ describe('a volume from a backup', () => {
       expect(JSON.parse(without.stdout)).not.toHaveProperty('policy.backupSchedule');
       await add(blank);
       const [first, ino] = await killMidway(blank);
-      const { policy } = await made('v', '--from-backup', 'r:v');
+      const other = ['volume', 'create', 'v', '--from-backup', 'r:v', '--size', '2G'];
+      expect((await on(blank, ...other)).stderr).toMatch(/half filled.*another quotaBytes/);
+      const { policy } = await made('v', '--from-backup', 'r:v', '--size', '1G');
       expect(policy).toMatchObject({
         quotaBytes: 2 ** 30,
         replicas: 2,

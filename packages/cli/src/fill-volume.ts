@@ -140,8 +140,8 @@ export async function fillOrGoOn<T>(
   write: (sink: TreeSink) => Promise<T>,
 ): Promise<T | undefined> {
   const { name, stageId: id, isForNew } = request;
-  if (isForNew) await refuseOther(client, name, id);
-  const isOurs = (await makeToFill(client, request)) || isForNew;
+  const isBegun = await wasBegun(client, request);
+  const isOurs = isBegun ? isForNew : await makeToFill(client, request);
   let stage: VolumeStage | undefined;
   try {
     const { fileSystem, root } = await placeToFill(client, name);
@@ -158,15 +158,31 @@ export async function fillOrGoOn<T>(
   }
 }
 
-/** CONFLICT when a volume of the name is there that no earlier attempt has left. */
-async function refuseOther(client: ClusterClient, name: string, stageId: string): Promise<void> {
-  if ((await client.volumes.get(name)) === undefined) return;
+/**
+ * Whether an earlier attempt has left something. CONFLICT when it was asked for other options, or when the
+ * volume is to be new and there is one without it.
+ */
+async function wasBegun(
+  client: ClusterClient,
+  { name, stageId, policy, isForNew }: ResumableFill,
+): Promise<boolean> {
+  const volume = await client.volumes.get(name);
+  if (volume === undefined) return false;
   const { fileSystem, root } = await placeToFill(client, name);
-  if (await VolumeStage.isThere(fileSystem, root, stageId)) return;
-  throw new HoldfastError(
-    'CONFLICT',
-    `volume '${name}' exists; 'holdfast backup restore' fills one that is there`,
-  );
+  const isBegun = await VolumeStage.isThere(fileSystem, root, stageId);
+  if (!isBegun && isForNew)
+    throw new HoldfastError(
+      'CONFLICT',
+      `volume '${name}' exists; 'holdfast backup restore' fills one that is there`,
+    );
+  const had: Partial<Record<string, unknown>> = { ...volume.policy };
+  const other = Object.entries(policy).find(([option, value]) => had[option] !== value);
+  if (isBegun && other !== undefined)
+    throw new HoldfastError(
+      'CONFLICT',
+      `volume '${name}' is half filled by an attempt that was asked for another ${other[0]}: give the same options to go on with it, or give it up with 'holdfast volume rm --force ${name}'`,
+    );
+  return isBegun;
 }
 
 /** Stopped by the user, or fenced. */
