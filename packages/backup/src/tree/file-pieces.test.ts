@@ -125,6 +125,21 @@ describe('the pieces of a file', () => {
     );
   });
 
+  it('are cut as if all was read where a file was appended to, however often', async () => {
+    const bytes = noise(1, 5_000);
+    let known: KnownBlob[] = [];
+    for (let size = 0; size < bytes.length; size += 100) {
+      const changed = [{ offset: size, length: 100 }];
+      const file = fileOf(bytes.subarray(0, size + 100), { changed });
+      const pieces = await piecesOf(file, known);
+      known = knownOf(pieces);
+      expect(known).toEqual(knownOf(await piecesOf(fileOf(bytes.subarray(0, size + 100)))));
+      expect(Math.min(...file.readAt.map(({ offset }) => offset))).toBeGreaterThanOrEqual(
+        size - 1024,
+      );
+    }
+  });
+
   it('are zeros where a hole is long, and not read there', async () => {
     const bytes = new Uint8Array(20 * MIB);
     bytes.set(noise(1, 1000), 0);

@@ -79,7 +79,11 @@ async function* cutStretch(
   }
 }
 
-/** The parts of the file that must be read, between runs of the parent's blobs that did not change. */
+/**
+ * The parts of the file that must be read, between runs of the parent's blobs that did not change. The
+ * blob at the old end was cut there by the end alone: when the file has grown it is cut anew, so that a
+ * file that is appended to again and again is not left in crumbs.
+ */
 function* plan(
   size: number,
   known: readonly KnownBlob[],
@@ -88,10 +92,13 @@ function* plan(
   let readFrom = 0;
   let at = 0;
   let next = 0;
-  for (const blob of known) {
+  for (const [index, blob] of known.entries()) {
     const end = at + blob.length;
+    const wasLast = index === known.length - 1;
     while (next < changed.length && changed[next]!.offset + changed[next]!.length <= at) next++;
-    const isTouched = end > size || (changed[next]?.offset ?? Number.POSITIVE_INFINITY) < end;
+    const isGrown = wasLast && end < size;
+    const isTouched =
+      isGrown || end > size || (changed[next]?.offset ?? Number.POSITIVE_INFINITY) < end;
     if (!isTouched) {
       if (at > readFrom) yield { read: { offset: readFrom, length: at - readFrom } };
       yield { keep: blob };
