@@ -110,6 +110,13 @@ describe('cost', () => {
     const page = await view(counted, { session, volume, view: wanted });
     expect(page.entries).toHaveLength(100);
     expect([scanned <= 101, reads <= 210]).toEqual([true, true]);
+    // So it is at a snapshot, with the versions of then beside the entries of now.
+    const { snapshot } = shard.do({ op: 'create-snapshot', name: 's' });
+    scanned = 0;
+    const few = { ...wanted, after: 0, count: 16, at: snapshot?.generation ?? 0 } as const;
+    const then = await view(counted, { session, volume, view: few });
+    expect(then.entries).toHaveLength(16);
+    expect(scanned).toBeLessThanOrEqual(2 * 17);
   });
 
   it('of a write does not depend on the size of the file', () => {

@@ -54,7 +54,7 @@ async function* placesIn(
   const { at } = context;
   const isClone = volumeOf(context).baseVolume !== 0;
   if (at !== undefined || isClone) {
-    yield* recordsAt(state, LISTING, range, at ?? Number.MAX_SAFE_INTEGER);
+    yield* recordsAt(state, LISTING, range, at ?? Number.MAX_SAFE_INTEGER, wanted + 1);
     return;
   }
   for await (const [key, bytes] of state.scan(range.from, range.to, wanted + 1)) {

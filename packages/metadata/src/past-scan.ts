@@ -23,20 +23,22 @@ type Entry = [Uint8Array, Uint8Array];
 /**
  * The records of [from, to), keys of one volume and kind, that a pinned generation saw (or the
  * present one does: any number above it), in the order of their keys. A clone's own records are
- * merged with those of the snapshot that it was made of.
+ * merged with those of the snapshot that it was made of. `pageEntries`: what is looked at at a time, for
+ * who wants but a few.
  */
 export async function* recordsAt<T extends HeadRecord>(
   state: StateSource,
   type: RecordType<T>,
   range: KeyRange,
   generation: number,
+  pageEntries: number = PAGE_ENTRIES,
 ): AsyncGenerator<[Uint8Array, T]> {
   const volume = volumeIn(range.from);
   const bytes = state.get(volumeKey(volume));
   const record = bytes === undefined ? undefined : VOLUME.decode(bytes);
   if (record?.isShadow === true) wantRange(state, range);
   if (record === undefined || record.baseVolume === 0) {
-    yield* ownRecordsAt(state, type, range, generation);
+    yield* ownRecordsAt(state, type, range, { generation, pageEntries });
     return;
   }
   const { baseVolume, baseGeneration } = record;
@@ -44,8 +46,8 @@ export async function* recordsAt<T extends HeadRecord>(
     from: inVolume(range.from, baseVolume),
     to: inVolume(range.to, baseVolume),
   };
-  const own = ownRecordsAt(state, type, range, generation);
-  const base = recordsAt(state, type, lent, baseGeneration);
+  const own = ownRecordsAt(state, type, range, { generation, pageEntries });
+  const base = recordsAt(state, type, lent, baseGeneration, pageEntries);
   let a = await own.next();
   let b = await base.next();
   while (a.done !== true || b.done !== true) {
@@ -75,14 +77,15 @@ async function* ownRecordsAt<T extends HeadRecord>(
   state: StateSource,
   type: RecordType<T>,
   { from, to }: KeyRange,
-  generation: number,
+  { generation, pageEntries }: { readonly generation: number; readonly pageEntries: number },
 ): AsyncGenerator<[Uint8Array, T]> {
   for (let next = from; Buffer.compare(next, to) < 0; ) {
-    const heads = await page(state, { from: next, to });
-    const older = (await page(state, versionsOf({ from: next, to }))).map(
+    const heads = await page(state, { from: next, to }, pageEntries);
+    const older = (await page(state, versionsOf({ from: next, to }), pageEntries)).map(
       ([key, bytes]): Entry => [headOfVersions(key), bytes],
     );
-    const end = firstOf(to, endOfPage(heads), endOfPage(older));
+    const ends = [heads, older].map((entries) => endOfPage(entries, pageEntries));
+    const end = firstOf(to, ...ends);
     const found: [Uint8Array, T][] = [];
     for (const [key, bytes] of heads) {
       const record = type.decode(bytes);
@@ -98,15 +101,19 @@ async function* ownRecordsAt<T extends HeadRecord>(
   }
 }
 
-async function page(state: StateSource, { from, to }: KeyRange): Promise<Entry[]> {
+async function page(
+  state: StateSource,
+  { from, to }: KeyRange,
+  pageEntries: number,
+): Promise<Entry[]> {
   const entries: Entry[] = [];
-  for await (const entry of state.scan(from, to, PAGE_ENTRIES)) entries.push(entry);
+  for await (const entry of state.scan(from, to, pageEntries)) entries.push(entry);
   return entries;
 }
 
 /** What a full page does not tell begins here. */
-function endOfPage(entries: readonly Entry[]): Uint8Array | undefined {
-  return entries.length < PAGE_ENTRIES ? undefined : keyAfter((entries.at(-1) as Entry)[0]);
+function endOfPage(entries: readonly Entry[], pageEntries: number): Uint8Array | undefined {
+  return entries.length < pageEntries ? undefined : keyAfter((entries.at(-1) as Entry)[0]);
 }
 
 function firstOf(to: Uint8Array, ...ends: (Uint8Array | undefined)[]): Uint8Array {
