@@ -19,6 +19,7 @@ import {
   SNAPSHOT_HOLDS_AT,
   SNAPSHOTS_INODE,
   type Snapshot,
+  STAGE_AMONG,
   STAGE_PREFIX,
   type VolumeRecord,
 } from '@holdfast/protocol';
@@ -29,9 +30,6 @@ const NAME = /^holdfast-backup-([0-9a-f]{10})$/;
 const KEPT_NAME = /^holdfast-backup-([0-9a-f]{8})-([0-9a-f]{10})$/;
 /** Where the bytes lie that stand for snapshots: beyond what any program locks. */
 const LOCK_BASE = HOLDS_FROM;
-
-/** Entries of a snapshot's root that are looked at for a stage. */
-const FIRST_ENTRIES = 16;
 
 /** A snapshot that lasts at least as long as the work with it. */
 export interface HeldSnapshot {
@@ -103,7 +101,7 @@ async function rootAt(
     throw error;
   });
   // A stage is older than all beside it.
-  const { entries } = await fileSystem.readDirectory(node, 0, FIRST_ENTRIES, asRoot());
+  const { entries } = await fileSystem.readDirectory(node, 0, STAGE_AMONG, asRoot());
   const isHalf = half !== undefined || entries.some((one) => one.name.startsWith(STAGE_PREFIX));
   if (!isHalf) return node;
   throw new HoldfastError(

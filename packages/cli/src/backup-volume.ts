@@ -48,6 +48,7 @@ import type { Expected } from './progress.ts';
 import { restoreOver } from './restore-over.ts';
 import { type PolicyOfThen, policyOfThen } from './restored-policy.ts';
 import { whyStopped } from './stop-signal.ts';
+import { attributeWarning } from './warnings.ts';
 
 /** What long work tells while it goes on. */
 export interface WorkReport<Counts> {
@@ -388,10 +389,7 @@ export async function restoreToDirectory(
       'CONFLICT',
       `${directory} is not empty; --overwrite replaces what has the same names, and goes on with a restore that was interrupted`,
     );
-  const sink = new DirectorySink(directory, (entry, what, error) => {
-    const why = error instanceof Error ? error.message : String(error);
-    report.onWarning(entry, `${what} could not be set: ${why}`);
-  });
+  const sink = new DirectorySink(directory, attributeWarning(report.onWarning));
   try {
     const found = await lookInto(repository, request, report.signal);
     return await restoreInto(repository, sink, { request, found }, report);

@@ -2,19 +2,18 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ClusterClient } from '@holdfast/client';
-import { HoldfastError, type JobOrder, jobKey } from '@holdfast/protocol';
+import {
+  HoldfastError,
+  isFillingError,
+  type JobOrder,
+  jobKey,
+  type RunEnd,
+} from '@holdfast/protocol';
 import { HeldRun } from './held-run.ts';
 
 /** Milliseconds between questions whether there is something to do; after one without an answer. */
 const ASK_MS = 2_000;
 const UNANSWERED_MS = 5_000;
-
-/** What came of a run: nothing to tell when it is done. */
-interface RunEnd {
-  readonly failure?: string;
-  /** The volume is half filled: its time has not come. */
-  readonly waits?: boolean;
-}
 
 /** What {@link BackupWorker} works with. */
 export interface BackupWorkerOptions {
@@ -86,10 +85,10 @@ export class BackupWorker {
     const held = new HeldRun({ jobs: client.jobs, worker: this.#worker, order, clock });
     report('backup.begun', { job: key, due: order.due });
     try {
-      const failure = await this.#attempt(order, held);
+      const end = await this.#attempt(order, held);
       if (held.isLost) report('backup.lost', { job: key, reason: reasonOf(held.signal.reason) });
-      else await this.#end(order, held, failure);
-      const { failure: reason, waits = false } = failure;
+      else await this.#end(order, held, end);
+      const { failure: reason, waits = false } = end;
       if (reason !== undefined)
         report(waits ? 'backup.waits' : 'backup.failed', { job: key, reason });
     } finally {
@@ -114,7 +113,7 @@ export class BackupWorker {
     } catch (error) {
       if (signal.aborted) return { failure: 'the worker was stopped' };
       // A volume that is half filled since it was handed out is no failure.
-      const waits = error instanceof HoldfastError && error.detail['filling'] === true;
+      const waits = isFillingError(error);
       return { failure: reasonOf(error), ...(waits && { waits }) };
     } finally {
       await own?.close().catch(() => {});

@@ -8,18 +8,13 @@ import {
   type NodeReference,
   type VolumePolicy,
 } from '@holdfast/protocol';
-import {
-  type AttributeProblem,
-  isBeingFilled,
-  type TreeSink,
-  type VolumeSinkOptions,
-  VolumeStage,
-} from '@holdfast/tree';
+import { isBeingFilled, type TreeSink, type VolumeSinkOptions, VolumeStage } from '@holdfast/tree';
 import { whyStopped } from './stop-signal.ts';
 import { rootOf } from './volume-root.ts';
+import { attributeWarning } from './warnings.ts';
 
-/** Longer than the lease of a session: by then one who died holds nothing any more. */
-const STAGE_WAIT_MS = 15_000;
+/** Milliseconds, longer than the lease of a session: by then one who died holds nothing any more. */
+export const DEAD_WAIT_MS = 15_000;
 const STAGE_PAUSE_MS = 500;
 
 /** A volume that is to be filled. */
@@ -88,16 +83,12 @@ async function placeToFill(
 }
 
 function sinkOptions({ onWarning, signal }: FillReport): VolumeSinkOptions {
-  const onAttributeProblem: AttributeProblem = (entry, what, error) => {
-    const why = error instanceof HoldfastError ? error.message : String(error);
-    onWarning(entry, `${what} could not be set: ${why}`);
-  };
-  return { signal, onAttributeProblem };
+  return { signal, onAttributeProblem: attributeWarning(onWarning) };
 }
 
 /** Waits for one who holds the volume's stage and may be dead, until his session would have ended. */
 async function whenFree<T>({ signal }: FillReport, step: () => Promise<T>): Promise<T> {
-  const deadlineMs = performance.now() + STAGE_WAIT_MS;
+  const deadlineMs = performance.now() + DEAD_WAIT_MS;
   for (;;) {
     try {
       return await step();

@@ -32,6 +32,7 @@ import { isReceiveMark, type ReceiveHold, withReceiveHold } from './receive-hold
 import { goesOnFrom, noteReceived, RECEIVE_STAGE, receivedSoFar } from './receive-progress.ts';
 import { identityOf, type StreamReport } from './send-volume.ts';
 import { whyStopped } from './stop-signal.ts';
+import { attributeWarning } from './warnings.ts';
 
 /** What a receive tells while it goes on. */
 export interface ReceiveReport extends StreamReport {
@@ -238,13 +239,6 @@ async function complete(
   return snapshot;
 }
 
-function problemsTo({ onWarning }: ReceiveReport) {
-  return (entry: string, what: string, error: unknown): void => {
-    const why = error instanceof HoldfastError ? error.message : String(error);
-    onWarning(entry, `${what} could not be set: ${why}`);
-  };
-}
-
 /** Goes on with what a receive of the same snapshot left. CONFLICT when that is not there, or not as far. */
 async function goOn(
   receiving: Receiving,
@@ -281,7 +275,7 @@ async function receiveWhole(
   let isPublished = false;
   let isKept = left !== undefined;
   try {
-    const onAttributeProblem = problemsTo(report);
+    const onAttributeProblem = attributeWarning(report.onWarning);
     const isResumable = request.isResumable || isKept;
     const id = isResumable ? RECEIVE_STAGE : randomBytes(6).toString('hex');
     const options = { id, signal, onAttributeProblem };
@@ -361,7 +355,7 @@ async function receiveChange(
     // From here on nobody else attaches it: who did before is seen now.
     await refuseInUse(receiving);
     const { signal } = receiving.report;
-    const onAttributeProblem = problemsTo(receiving.report);
+    const onAttributeProblem = attributeWarning(receiving.report.onWarning);
     const target = { fileSystem, root, hold: holdNode, onAttributeProblem, signal };
     await applyStream(target, incoming.frames);
     const snapshot = await complete(receiving, hold, mark);

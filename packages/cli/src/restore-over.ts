@@ -4,15 +4,17 @@ import type { ClusterClient } from '@holdfast/client';
 import {
   type FileSystem,
   HoldfastError,
+  isFillingError,
   type NodeReference,
   RESTORES_AT,
 } from '@holdfast/protocol';
 import { type SinkDirectory, type SinkEntry, type TreeSink, VolumeSink } from '@holdfast/tree';
 import { setLock } from './backup-hold.ts';
+import { DEAD_WAIT_MS } from './fill-volume.ts';
 import { rootOf } from './volume-root.ts';
+import { attributeWarning } from './warnings.ts';
 
-/** Milliseconds to wait for who fills the volume, and may be dead; between two looks. */
-const DEAD_MS = 15_000;
+/** Milliseconds between two looks whether who fills the volume has ended. */
 const PAUSE_MS = 1_000;
 
 /** Where a restore goes. */
@@ -105,10 +107,7 @@ export async function restoreOver<T>(
   const root: NodeReference = await rootOf(fileSystem, volume);
   const sink = new VolumeSink(fileSystem, root, {
     signal: report.signal,
-    onAttributeProblem: (entry, what, error) => {
-      const why = error instanceof HoldfastError ? error.message : String(error);
-      report.onWarning(entry, `${what} could not be set: ${why}`);
-    },
+    onAttributeProblem: attributeWarning(report.onWarning),
   });
   if (!mayOverwrite) await refuseContent(sink, { volume, names });
   const kept = await begin(client, { volume, fileSystem, root }, report.signal);
@@ -138,7 +137,7 @@ async function begin(
   },
   signal: AbortSignal,
 ): Promise<string> {
-  const untilMs = performance.now() + DEAD_MS;
+  const untilMs = performance.now() + DEAD_WAIT_MS;
   for (;;) {
     const time = new Date().toISOString().replaceAll(':', '-');
     try {
@@ -146,8 +145,7 @@ async function begin(
       if (await isTaken(fileSystem, root)) return name;
       await client.snapshots.remove(volume, name);
     } catch (error) {
-      const isFilling = error instanceof HoldfastError && error.detail['filling'] === true;
-      if (!isFilling || performance.now() > untilMs) throw error;
+      if (!isFillingError(error) || performance.now() > untilMs) throw error;
     }
     await sleep(PAUSE_MS, undefined, { signal });
   }

@@ -22,6 +22,7 @@ import { withSnapshot } from './backup-hold.ts';
 import type { WorkReport } from './backup-volume.ts';
 import { whyStopped } from './stop-signal.ts';
 import { rootOf } from './volume-root.ts';
+import { attributeWarning } from './warnings.ts';
 
 /** What is copied: a whole snapshot, or what a path in one leads to. */
 export interface CopySource {
@@ -202,10 +203,7 @@ export async function copyFromSnapshot(
         isDirectory: entry.kind === 'directory',
         overwrite,
         signal,
-        onAttributeProblem: (name: string, what: string, error: unknown): void => {
-          const why = error instanceof Error ? error.message : String(error);
-          onWarning(name, `${what} could not be set: ${why}`);
-        },
+        onAttributeProblem: attributeWarning(onWarning),
       };
       const { place, to: shown } = await (to.where === 'host'
         ? prepareOnHost(to, options)

@@ -3,8 +3,8 @@ import type { VolumePolicy, VolumeRecord } from '@holdfast/protocol';
 import type { Command } from 'commander';
 import { type Context, contextOf } from './context.ts';
 
-/** The path of a volume in the admin API. */
-export function volumePath(volume: string): string {
+/** The route of a volume in the admin API. */
+export function volumeRoute(volume: string): string {
   return `/v1/volumes/${encodeURIComponent(volume)}`;
 }
 
@@ -14,7 +14,7 @@ export async function changePolicy(
   name: string,
   policy: Partial<VolumePolicy>,
 ): Promise<VolumeRecord> {
-  return (await admin<{ volume: VolumeRecord }>('PATCH', volumePath(name), { policy })).volume;
+  return (await admin<{ volume: VolumeRecord }>('PATCH', volumeRoute(name), { policy })).volume;
 }
 
 /** A kind of schedule, as its commands show and remove it. */
@@ -39,7 +39,7 @@ export function addShowAndRemove(schedule: Command, kind: ScheduleKind): void {
     .description(kind.show)
     .action(async (name: string, _options: unknown, command: Command) => {
       const { admin, output } = contextOf(command);
-      const { volume } = await admin<{ volume: VolumeRecord }>('GET', volumePath(name));
+      const { volume } = await admin<{ volume: VolumeRecord }>('GET', volumeRoute(name));
       output.result(kind.shownOf(volume), () => kind.linesOf(volume, Date.now()));
     });
   schedule

@@ -1,3 +1,4 @@
+import type { AttributeProblem } from '@holdfast/tree';
 import type { Output } from './output.ts';
 
 /** Warnings that are shown; the rest are counted. */
@@ -37,4 +38,14 @@ export class Warnings {
     if (this.#count > SHOWN_MAX)
       this.#output.progress(`warning: and ${this.#count - SHOWN_MAX} more like these`);
   }
+}
+
+/** Tells of attributes that could not be set as warnings about their entries. */
+export function attributeWarning(
+  onWarning: (path: string, text: string) => void,
+): AttributeProblem {
+  return (entry, what, error) => {
+    const why = error instanceof Error ? error.message : String(error);
+    onWarning(entry, `${what} could not be set: ${why}`);
+  };
 }

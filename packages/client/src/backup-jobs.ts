@@ -1,4 +1,4 @@
-import { type JobOrder, type RunReport, SYSTEM_SHARD } from '@holdfast/protocol';
+import { type JobOrder, type RunEnd, type RunReport, SYSTEM_SHARD } from '@holdfast/protocol';
 import type { Cluster } from './cluster/cluster.ts';
 
 /** The runs of schedules that workers do: for peers and administrators. FORBIDDEN for others. */
@@ -35,7 +35,7 @@ export class BackupJobs {
   async end(
     worker: string,
     { job, due }: RunReport,
-    why: { readonly failure?: string; readonly waits?: boolean } = {},
+    why: RunEnd = {},
     signal?: AbortSignal,
   ): Promise<void> {
     await this.#call('end', { worker, job, due, ...why }, signal);

@@ -134,7 +134,7 @@ function run(state: StateWriter, command: Command, by: Sender): CommandResult {
 }
 
 /** Operations of the whole shard: they look at no volume. */
-const OF_SHARD: ReadonlySet<Operation['op']> = new Set<Operation['op']>([
+export const OF_SHARD: ReadonlySet<Operation['op']> = new Set<Operation['op']>([
   'open-session',
   'close-session',
   'expire-session',

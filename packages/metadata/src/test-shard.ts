@@ -14,21 +14,12 @@ import {
   type ViewAnswers,
   type VolumeNumber,
 } from '@holdfast/protocol';
-import { apply } from './apply.ts';
+import { apply, OF_SHARD } from './apply.ts';
 import { planReclaim } from './background.ts';
 import { MemoryState } from './memory-state.ts';
 import { view } from './views.ts';
 
 type Create = Extract<Operation, { op: 'create' }>;
-
-const OF_SHARD = [
-  'open-session',
-  'close-session',
-  'expire-session',
-  'reclaim',
-  'chunks-collected',
-  'bar-chunks',
-];
 
 /** A session id of a small number. */
 export function sessionId(number: number): SessionId {
@@ -87,7 +78,7 @@ export class TestShard {
       sequence,
       answeredBelow: sequence,
       timeNs: this.nowNs,
-      volume: OF_SHARD.includes(operation.op) ? (0 as VolumeNumber) : this.volume,
+      volume: OF_SHARD.has(operation.op) ? (0 as VolumeNumber) : this.volume,
       operation,
       ...fields,
     };

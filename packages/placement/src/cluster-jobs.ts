@@ -84,14 +84,11 @@ export function endJob(
   if (runs === undefined) return noSchedule(job);
   if (!isSame(runs.claim, worker, due))
     return refuse('CONFLICT', `this ${job.kind} is not the worker's any more`);
-  const { claim: _, failure: _why, failedAt: _when, ...rest } = runs;
-  if (waits) return putRuns(records, job, unclaimed(runs));
+  const { claim: _, ...unclaimed } = runs;
+  if (waits) return putRuns(records, job, unclaimed);
   if (failure !== undefined) return putRuns(records, job, failed(runs, failure, time));
+  const { failure: _why, failedAt: _when, ...rest } = unclaimed;
   return putRuns(records, job, { ...rest, due, doneAt: time, done: runs.done + 1, failures: 0 });
-}
-
-function unclaimed({ claim: _, ...runs }: JobRuns): JobRuns {
-  return runs;
 }
 
 function failed({ claim: _, ...runs }: JobRuns, failure: string, failedAt: string): JobRuns {

@@ -298,3 +298,8 @@ export function fromWireError(wire: WireError): HoldfastError {
     detail: { ...wire.detail, code: wire.code },
   });
 }
+
+/** Whether an error says that a volume is half filled: it passes by itself, or with what its message names. */
+export function isFillingError(error: unknown): boolean {
+  return error instanceof HoldfastError && error.detail['filling'] === true;
+}

@@ -69,6 +69,13 @@ export interface RunReport {
   readonly progress?: RunProgress;
 }
 
+/** What came of a run that is not done; nothing of one that is. */
+export interface RunEnd {
+  readonly failure?: string | undefined;
+  /** The volume is half filled: its time has not come, and it is no failure. */
+  readonly waits?: boolean | undefined;
+}
+
 /** Times of claims on jobs, milliseconds. */
 export const JOB_TIMES = {
   /** A worker that was not heard of for so long has lost its job, and stops by itself. */

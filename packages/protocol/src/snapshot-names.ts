@@ -45,3 +45,5 @@ export const RECEIVING_NAME = '.holdfast-receive';
  * or nothing. It is made in an empty root: no other entry is older.
  */
 export const STAGE_PREFIX = '.holdfast-import-';
+/** Entries of a root, in the order in which they were made, that are looked at to find one. */
+export const STAGE_AMONG = 16;

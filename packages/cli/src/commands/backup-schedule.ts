@@ -2,7 +2,7 @@ import type { JobRuns, VolumeRecord } from '@holdfast/protocol';
 import { Schedule } from '@holdfast/schedule';
 import type { Command } from 'commander';
 import { contextOf } from '../context.ts';
-import { addShowAndRemove, changePolicy, volumePath } from '../volume-schedules.ts';
+import { addShowAndRemove, changePolicy, volumeRoute } from '../volume-schedules.ts';
 import { addKeepOptions, type KeepOptions, keepText } from './backup-keep.ts';
 import { backupText } from './backup-period.ts';
 
@@ -24,7 +24,7 @@ export function addBackupSchedule(backup: Command): void {
     .description('ask for a run of the schedule at once; see how it goes with show')
     .action(async (name: string, _options: unknown, command: Command) => {
       const { admin, output } = contextOf(command);
-      await admin('POST', `${volumePath(name)}/backup`);
+      await admin('POST', `${volumeRoute(name)}/backup`);
       output.result({ volume: name, asked: true }, () => [`a backup of ${name} is due now`]);
     });
   addShowAndRemove(schedule, {

@@ -9,6 +9,7 @@ import {
   type JobRuns,
   jobKey,
   type RepositoryRecord,
+  type RunEnd,
   type RunProgress,
   type RunReport,
   type VolumeRecord,
@@ -44,12 +45,6 @@ export interface BackupJobsOptions {
   readonly snapshots: Pick<VolumeSnapshots, 'whyHalf'>;
   /** Milliseconds between looks; 1000. */
   readonly lookMs?: number;
-}
-
-/** What came of a run that is not done; nothing of one that is. */
-export interface RunEnd {
-  readonly failure?: string | undefined;
-  readonly waits?: boolean | undefined;
 }
 
 /** A run that a worker has, and how far it says that it is. */

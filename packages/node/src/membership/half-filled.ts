@@ -12,13 +12,11 @@ import {
   RESTORES_AT,
   ROOT_INODE,
   restoreText,
+  STAGE_AMONG,
   STAGE_PREFIX,
   type VolumeRecord,
 } from '@holdfast/protocol';
 import type { LookInShard } from '../rpc/shard-service.ts';
-
-/** Entries of a root that are looked at: a stage is older than all beside it. */
-const FIRST_ENTRIES = 16;
 
 /** What is in the way of taking a volume for whole. */
 export interface Filling {
@@ -28,12 +26,7 @@ export interface Filling {
   readonly isUnderWay: boolean;
 }
 
-/** Whether an error says that a volume is half filled: it passes by itself, or with what its message names. */
-export function isFillingError(error: unknown): boolean {
-  return error instanceof HoldfastError && error.detail['filling'] === true;
-}
-
-/** CONFLICT, recognized by {@link isFillingError}. */
+/** CONFLICT, recognized by isFillingError. */
 export function fillingError({ message }: Filling): HoldfastError {
   return new HoldfastError('CONFLICT', message, { detail: { filling: true } });
 }
@@ -140,7 +133,7 @@ async function stageIn(
   { shard, number }: VolumeRecord,
   at?: number,
 ): Promise<{ readonly name: string; readonly ino: InodeNumber } | undefined> {
-  const view = { view: 'read-directory', ino: ROOT_INODE, after: 0, count: FIRST_ENTRIES } as const;
+  const view = { view: 'read-directory', ino: ROOT_INODE, after: 0, count: STAGE_AMONG } as const;
   const page = await look(shard, number, at === undefined ? view : { ...view, at });
   const found = page.entries.find(({ name }) => name.startsWith(STAGE_PREFIX));
   return found === undefined ? undefined : { name: found.name, ino: found.attributes.ino };

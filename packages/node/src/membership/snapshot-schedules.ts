@@ -2,6 +2,7 @@
 import type { StoredVolume } from '@holdfast/placement';
 import {
   HoldfastError,
+  isFillingError,
   type ShardId,
   type VolumeNumber,
   type VolumeRecord,
@@ -19,7 +20,6 @@ import {
 import type { Registry as MetricsRegistry } from 'prom-client';
 import { Rounds } from '../shards/rounds.ts';
 import type { Log } from '../telemetry/log.ts';
-import { isFillingError } from './half-filled.ts';
 import type { Registry } from './registry.ts';
 import { ScheduleMetrics } from './schedule-metrics.ts';
 import type { VolumeSnapshots } from './snapshots.ts';

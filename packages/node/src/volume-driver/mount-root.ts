@@ -1,6 +1,6 @@
 import { lstat, open, opendir, readFile, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { HoldfastError, RECEIVING_NAME, STAGE_PREFIX } from '@holdfast/protocol';
+import { HoldfastError, RECEIVING_NAME, STAGE_AMONG, STAGE_PREFIX } from '@holdfast/protocol';
 import { Turns } from './turns.ts';
 
 /** linux/magic.h FUSE_SUPER_MAGIC, as statfs(2) tells it. */
@@ -12,9 +12,6 @@ const ANSWER_MS = 5_000;
 /** Questions, and flushes, in flight: a mount that hangs must not take all threads of the process. */
 const QUESTIONS_MAX = 2;
 const FLUSHES_MAX = 1;
-/** Entries of a volume's root that are looked at for a stage. */
-const FIRST_ENTRIES = 16;
-
 /** One line of /proc/PID/mountinfo, proc(5). */
 export interface MountEntry {
   /** major:minor */
@@ -134,7 +131,7 @@ async function refuseStage(volume: string, folder: string): Promise<void> {
   const directory = await opendir(folder).catch((cause: unknown) => refuse(folder, cause));
   let stage: string | undefined;
   try {
-    for (let entries = 0; entries < FIRST_ENTRIES && stage === undefined; entries++) {
+    for (let entries = 0; entries < STAGE_AMONG && stage === undefined; entries++) {
       const entry = await directory.read();
       if (entry === null) break;
       if (entry.name.startsWith(STAGE_PREFIX)) stage = entry.name;
